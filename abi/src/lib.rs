@@ -1,0 +1,23 @@
+//! The ABI between the Volplane card and its software: registers, descriptors, tables, statuses.
+//!
+//! This crate is the only place where a bit position is written. The RTL (`hw`), the driver, the
+//! simulator and `docs/registers.md` take positions from here. It depends on nothing of ours and
+//! has no unsafe code. A change here is a change of `registers::ABI_MAJOR` or `ABI_MINOR`.
+
+#![forbid(unsafe_code)]
+
+pub mod descriptors;
+pub mod layout;
+pub mod nvme;
+pub mod opcode;
+pub mod registers;
+pub mod status;
+pub mod tables;
+
+pub use descriptors::{
+    control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DeallocateRange, SubmissionEntry,
+};
+pub use tables::{
+    extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
+    PathState, QueueEntry, QueueState, VdEntry,
+};

@@ -1,0 +1,298 @@
+//! Entries of the card's tables, written and read back by the control ring.
+
+use crate::packed_record;
+
+/// Table numbers of `ControlCommand::table`.
+pub mod table {
+    /// Client queue pairs (`QueueEntry`), index = queue number, 1 and up.
+    pub const QUEUE: u16 = 1;
+    /// Live state of queue pairs (`QueueState`), read only.
+    pub const QUEUE_STATE: u16 = 2;
+    /// Virtual disks (`VdEntry`), index = VD handle = client's NSID − 1.
+    pub const VD: u16 = 3;
+    /// Allocations of the map (`AllocationEntry`).
+    pub const ALLOCATION: u16 = 4;
+    /// Extents of the map (`ExtentEntry`).
+    pub const EXTENT: u16 = 5;
+    /// Devices (`DeviceEntry`).
+    pub const DEVICE: u16 = 6;
+    /// Paths (`PathEntry`), index = completion window.
+    pub const PATH: u16 = 7;
+    /// Live state of paths (`PathState`), read only.
+    pub const PATH_STATE: u16 = 8;
+    /// Names in order of number, for documents and messages.
+    pub const NAMES: &[(u16, &str)] = &[
+        (QUEUE, "queue"),
+        (QUEUE_STATE, "queue state"),
+        (VD, "virtual disk"),
+        (ALLOCATION, "allocation"),
+        (EXTENT, "extent"),
+        (DEVICE, "device"),
+        (PATH, "path"),
+        (PATH_STATE, "path state"),
+    ];
+}
+
+/// Hands the layout of a client queue pair's entry to `$make`.
+#[macro_export]
+macro_rules! queue_entry {
+    ($make:ident) => {
+        $make! {
+            /// A client queue pair. Writing it resets the pair's pointers to 0 and its phase to 1;
+            /// the writer first stops it (enable 0) and waits until `QueueState::outstanding` is 0.
+            QueueEntry: 256 {
+                /// Submission ring in host memory, 4 KiB aligned.
+                sq_base / with_sq_base: u64 = 64,
+                /// Completion ring in host memory, 4 KiB aligned.
+                cq_base / with_cq_base: u64 = 64,
+                /// Entries of the submission ring − 1 (1 to 4,095).
+                sq_size_z / with_sq_size_z: u16 = 16,
+                /// Entries of the completion ring − 1 (1 to 4,095).
+                cq_size_z / with_cq_size_z: u16 = 16,
+                /// Interrupt vector.
+                vector / with_vector: u16 = 16,
+                /// 1: completions raise the vector.
+                interrupt_enable / with_interrupt_enable: u8 = 1,
+                /// 1: the card fetches from the ring.
+                enable / with_enable: u8 = 1,
+                /// Reserved.
+                reserved0 / with_reserved0: u16 = 14,
+                /// Client that owns the pair.
+                client / with_client: u16 = 16,
+                /// PCI function the pair belongs to; 0 for now.
+                function / with_function: u16 = 16,
+                /// Reserved.
+                reserved1 / with_reserved1: u32 = 32,
+            }
+        }
+    };
+}
+queue_entry!(packed_record);
+
+/// Hands the layout of a queue pair's live state to `$make`.
+#[macro_export]
+macro_rules! queue_state {
+    ($make:ident) => {
+        $make! {
+            /// Live state of a queue pair.
+            QueueState: 128 {
+                /// Next entry the card fetches.
+                sq_head / with_sq_head: u16 = 16,
+                /// Last submission doorbell.
+                sq_tail / with_sq_tail: u16 = 16,
+                /// Last completion doorbell.
+                cq_head / with_cq_head: u16 = 16,
+                /// Next entry the card reserves in the completion ring.
+                cq_reserved / with_cq_reserved: u16 = 16,
+                /// Next entry the card writes in the completion ring.
+                cq_tail / with_cq_tail: u16 = 16,
+                /// Commands fetched and not yet completed.
+                outstanding / with_outstanding: u16 = 16,
+                /// Phase tag of the next completion.
+                phase / with_phase: u8 = 1,
+                /// 1: a doorbell beyond the ring, or a failed fetch, stopped the pair.
+                stopped / with_stopped: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u32 = 30,
+            }
+        }
+    };
+}
+queue_state!(packed_record);
+
+/// Hands the layout of a virtual disk's entry to `$make`.
+#[macro_export]
+macro_rules! vd_entry {
+    ($make:ident) => {
+        $make! {
+            /// A virtual disk.
+            VdEntry: 256 {
+                /// Size in blocks.
+                size_blocks / with_size_blocks: u64 = 48,
+                /// Status: see `vd_status`.
+                status / with_status: u8 = 4,
+                /// log2 of the block size in bytes: 9 to 12.
+                block_shift / with_block_shift: u8 = 4,
+                /// log2 of the blocks of an allocation: at least 1 MiB, at most 2^32 blocks.
+                allocation_shift / with_allocation_shift: u8 = 8,
+                /// Index of allocation 0 in the allocation table.
+                map_root / with_map_root: u32 = 32,
+                /// Bit i: device i holds blocks of the disk, so a Flush goes to it.
+                flush_devices / with_flush_devices: u32 = 32,
+                /// Reserved for the plan, the class of service and the statistics directive.
+                reserved0 / with_reserved0: u64 = 64,
+                /// Reserved.
+                reserved1 / with_reserved1: u64 = 64,
+            }
+        }
+    };
+}
+vd_entry!(packed_record);
+
+/// Values of `VdEntry::status`.
+pub mod vd_status {
+    /// No such disk: Invalid Namespace or Format.
+    pub const ABSENT: u8 = 0;
+    /// I/O is executed.
+    pub const ENABLED: u8 = 1;
+    /// I/O is refused with Namespace Not Ready.
+    pub const DEACTIVATED: u8 = 2;
+}
+
+/// Hands the layout of an allocation's entry to `$make`.
+#[macro_export]
+macro_rules! allocation_entry {
+    ($make:ident) => {
+        $make! {
+            /// An allocation of a map. Stripe unit `u` (2^stripe_shift blocks) number `n` of the
+            /// allocation lies in column `n mod columns`, row `n div columns`. Row blocks of a
+            /// column are cut into extents of 2^extent_shift blocks; extent `k` of column `c` is
+            /// entry `first_extent + k × columns + c` of the extent table.
+            AllocationEntry: 72 {
+                /// Index of the first extent.
+                first_extent / with_first_extent: u32 = 32,
+                /// Columns, 1 to 16; 1 is linear.
+                columns / with_columns: u8 = 8,
+                /// log2 of the blocks of a stripe unit, 0 to 32.
+                stripe_shift / with_stripe_shift: u8 = 8,
+                /// log2 of the blocks of an extent, stripe_shift to 32.
+                extent_shift / with_extent_shift: u8 = 8,
+                /// 1: the entry is valid.
+                valid / with_valid: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u16 = 15,
+            }
+        }
+    };
+}
+allocation_entry!(packed_record);
+
+/// Hands the layout of an extent's entry to `$make`.
+#[macro_export]
+macro_rules! extent_entry {
+    ($make:ident) => {
+        $make! {
+            /// An extent: where a run of blocks lies.
+            ExtentEntry: 72 {
+                /// First block on the device.
+                start / with_start: u64 = 48,
+                /// Device.
+                device / with_device: u16 = 16,
+                /// Reads: see `extent_action`.
+                read_action / with_read_action: u8 = 2,
+                /// Writes: see `extent_action`; never zero.
+                write_action / with_write_action: u8 = 2,
+                /// 1: the entry is valid.
+                valid / with_valid: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u8 = 3,
+            }
+        }
+    };
+}
+extent_entry!(packed_record);
+
+/// Values of `ExtentEntry::read_action` and `write_action`.
+pub mod extent_action {
+    /// The I/O goes to the device.
+    pub const GO: u8 = 0;
+    /// The I/O is an exception.
+    pub const FAULT: u8 = 1;
+    /// Reads see zeros.
+    pub const ZERO: u8 = 2;
+}
+
+/// Hands the layout of a device's entry to `$make`.
+#[macro_export]
+macro_rules! device_entry {
+    ($make:ident) => {
+        $make! {
+            /// A physical device, an NVMe namespace.
+            DeviceEntry: 128 {
+                /// NSID on its controller.
+                namespace_id / with_namespace_id: u32 = 32,
+                /// Most blocks of a Read or Write (MDTS), 1 and up.
+                transfer_limit / with_transfer_limit: u32 = 17,
+                /// Most blocks of a Write Zeroes (WZSL), 1 and up.
+                write_zeroes_limit / with_write_zeroes_limit: u32 = 17,
+                /// Number of the first path to it; issue 3 adds three more.
+                path / with_path: u8 = 8,
+                /// 1: the entry is valid.
+                valid / with_valid: u8 = 1,
+                /// Reserved.
+                reserved0 / with_reserved0: u32 = 21,
+                /// Reserved for three more paths and the path policy.
+                reserved1 / with_reserved1: u32 = 32,
+            }
+        }
+    };
+}
+device_entry!(packed_record);
+
+/// Hands the layout of a path's entry to `$make`.
+#[macro_export]
+macro_rules! path_entry {
+    ($make:ident) => {
+        $make! {
+            /// A path: one queue pair of an NVMe controller. Its completion queue is window `index`
+            /// of BAR2. Writing the entry resets its pointers; the writer first sees
+            /// `PathState::outstanding` at 0 and recreates the controller's queue.
+            PathEntry: 256 {
+                /// Submission queue in host memory, 4 KiB aligned.
+                sq_base / with_sq_base: u64 = 64,
+                /// Bus address of the submission queue's tail doorbell.
+                sq_doorbell / with_sq_doorbell: u64 = 64,
+                /// Bus address of the completion queue's head doorbell.
+                cq_doorbell / with_cq_doorbell: u64 = 64,
+                /// Entries of the submission queue − 1.
+                sq_size_z / with_sq_size_z: u16 = 16,
+                /// Entries of the completion queue − 1.
+                cq_size_z / with_cq_size_z: u16 = 16,
+                /// Most identifiers in use, at most min(SQ, CQ) − 1 entries.
+                limit / with_limit: u16 = 16,
+                /// Submission mode: see `submission_mode`.
+                submission_mode / with_submission_mode: u8 = 2,
+                /// 1: the entry is valid.
+                valid / with_valid: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u16 = 13,
+            }
+        }
+    };
+}
+path_entry!(packed_record);
+
+/// Values of `PathEntry::submission_mode`.
+pub mod submission_mode {
+    /// The doorbell follows the entry on the bus; the operator has proven the topology.
+    pub const DIRECT: u8 = 0;
+    /// A read of the batch's last entry returns before the doorbell is written.
+    pub const FENCED: u8 = 1;
+}
+
+/// Hands the layout of a path's live state to `$make`.
+#[macro_export]
+macro_rules! path_state {
+    ($make:ident) => {
+        $make! {
+            /// Live state of a path.
+            PathState: 128 {
+                /// Next submission entry the card writes.
+                sq_tail / with_sq_tail: u16 = 16,
+                /// Submission head, as last reported by the SSD.
+                sq_head / with_sq_head: u16 = 16,
+                /// Tail the SSD was last told.
+                sq_rung / with_sq_rung: u16 = 16,
+                /// Next completion entry the card expects.
+                cq_head / with_cq_head: u16 = 16,
+                /// Fragments issued, modulo 2^16.
+                issued / with_issued: u16 = 16,
+                /// Fragments returned, modulo 2^16.
+                returned / with_returned: u16 = 16,
+                /// Reserved.
+                reserved / with_reserved: u32 = 32,
+            }
+        }
+    };
+}
+path_state!(packed_record);
