@@ -1,1 +1,20 @@
-//! Placeholder.
+//! RTL of the Volplane card in RustHDL, and the generator of its Verilog.
+
+// Ports are named for what they carry and the derive macros add undocumented items; each block's header
+// is its documentation.
+#![allow(missing_docs)]
+// Verilog needs the parentheses that Rust does not.
+#![allow(unused_parens)]
+
+#[cfg(test)]
+mod bench;
+pub mod control;
+pub mod exec;
+pub mod host;
+pub mod nvme;
+pub mod prim;
+pub mod records;
+pub mod sizes;
+pub mod virt;
+
+pub use sizes::Sizes;
