@@ -19,8 +19,10 @@ use rand_chacha::ChaCha8Rng;
 use rust_hdl::prelude::*;
 
 /// Names of modules are not names of files; widths of RustHDL's literals are 32 bits; a record's
-/// field that a block does not need stays unread. The rest of `-Wall` must be silent.
-const LINT_ALLOWED: [&str; 3] = ["-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL"];
+/// field that a block does not need stays unread, as does the name of a state where a register only holds
+/// it. The rest of `-Wall` must be silent.
+const LINT_ALLOWED: [&str; 4] =
+    ["-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM"];
 
 /// A generator whose seed is printed; `VOLPLANE_SEED` replays a run.
 pub fn seeded() -> ChaCha8Rng {
@@ -76,7 +78,13 @@ impl Bench {
                     (name, Port { pointer: port(model, i as i32), words: bits.div_ceil(32), bits })
                 })
                 .collect();
-            Self { model, eval, destroy, ports, _library: library, cycles: 0 }
+            let mut bench = Self { model, eval, destroy, ports, _library: library, cycles: 0 };
+            // Registers begin with random contents, inputs with 0: the first edge is the first cycle's.
+            for name in bench.ports.keys().cloned().collect::<Vec<_>>() {
+                bench.set_wide(&name, &[]);
+            }
+            bench.eval();
+            bench
         }
     }
 
@@ -128,6 +136,29 @@ impl Bench {
                 }
             })
             .collect()
+    }
+
+    /// Drives an input with a record or bits of its width.
+    pub fn set_record<const N: usize>(&mut self, name: &str, record: impl Into<Bits<N>>) {
+        let bits: Bits<N> = record.into();
+        assert_eq!(self.port(name).bits, N, "width of {name}");
+        let mut words = vec![0u32; N.div_ceil(32)];
+        for i in 0..N {
+            words[i / 32] |= u32::from(bits.get_bit(i)) << (i % 32);
+        }
+        self.set_wide(name, &words);
+    }
+
+    /// Reads a port as a record or bits of its width.
+    pub fn get_record<const N: usize, T: From<Bits<N>>>(&self, name: &str) -> T {
+        assert_eq!(self.port(name).bits, N, "width of {name}");
+        let mut bits = Bits::<N>::default();
+        for (i, &word) in self.get_wide(name).iter().enumerate() {
+            for j in (0..32).filter(|j| word >> j & 1 == 1 && 32 * i + j < N) {
+                bits = bits.replace_bit(32 * i + j, true);
+            }
+        }
+        bits.into()
     }
 
     /// Settles combinational logic.
@@ -201,7 +232,7 @@ fn build(name: &str, verilog: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&directory).expect("target/bench");
     let mut hasher = DefaultHasher::new();
-    (verilog, include_str!("bench.rs")).hash(&mut hasher);
+    (verilog, shim(verilog)).hash(&mut hasher);
     let stem = format!("{name}_{:016x}", hasher.finish());
     let library = directory.join(format!("{stem}.so"));
     if library.exists() {

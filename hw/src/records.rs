@@ -368,3 +368,49 @@ logic_record! {
         command_id = 16,
     }
 }
+
+logic_record! {
+    /// A piece: the part of a run that its device takes in one command, or the end of a plan.
+    Piece: 348 {
+        /// Plan slot.
+        slot = 12,
+        /// Opcode.
+        opcode = 8,
+        /// The plan's PRP entry 1.
+        prp1 = 64,
+        /// The plan's PRP entry 2.
+        prp2 = 64,
+        /// Blocks of the plan in all.
+        plan_blocks = 17,
+        /// log2 of the block size.
+        block_shift = 4,
+        /// Write Zeroes: deallocate.
+        deallocate = 1,
+        /// Force unit access.
+        force_unit_access = 1,
+        /// Limited retry.
+        limited_retry = 1,
+        /// Dataset management hints.
+        cdw13 = 32,
+        /// Block of the plan at which it begins.
+        plan_offset = 17,
+        /// Blocks.
+        blocks = 17,
+        /// Path.
+        path = 8,
+        /// NSID on the device.
+        namespace_id = 32,
+        /// First block on the device.
+        lba = 48,
+        /// 1: the plan's first piece.
+        first = 1,
+        /// 1: the plan's last piece.
+        last = 1,
+        /// 1: no command: the plan ends here with `status`.
+        closing = 1,
+        /// Status of a closing piece; 0: success.
+        status = 11,
+        /// Reserved.
+        reserved = 8,
+    }
+}
