@@ -1,0 +1,818 @@
+//! Rings the SSDs' doorbells: submission tails and completion heads, batched, as posted 4-byte writes.
+//!
+//! * A tail is due when 8 entries wait on its path, when no fragment was issued for 4 cycles, or after
+//!   64 to 128 cycles. A head is due when 8 completions came, when none came for 4 cycles, or at once
+//!   on a queue of up to 16 entries; so it is never later than half a queue.
+//! * Direct paths: the write follows the entry in the write master's order.
+//! * Fenced paths: when the bus has acknowledged the batch's last entry, that entry is read (one read a
+//!   batch, tag = path); the answer, whatever it holds, releases the doorbell with the tail captured at
+//!   the read. Several paths may fence at once, each once.
+//!
+//! `issued_*` comes when the write master has accepted the entry, with the new tail. `cq_event_*` gives the
+//! newest head. Latency: 8 cycles from event to write when quiet. Throughput: a doorbell every 4 cycles.
+//! Paths are served round robin: answers of fences first, then tails, then heads. Writing a path's table
+//! entry forgets what was pending on it. Reset forgets all.
+
+use rust_hdl::prelude::*;
+use volplane_abi::{submission_mode, table};
+
+use crate::prim::ram::LutRam;
+use crate::prim::stream::StreamOut;
+use crate::records::{PathEntry, ReadRequest, SmallWrite, TableRequest};
+use crate::sizes::Sizes;
+
+/// What is rung.
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum Kind {
+    Answer,
+    Tail,
+    Head,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    Idle,
+    Choose,
+    Read,
+    Act,
+    Send,
+    Fence,
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct PathDoorbells {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub issued_valid: Signal<In, bool>,
+    pub issued_path: Signal<In, Bits<8>>,
+    pub issued_tail: Signal<In, Bits<16>>,
+    pub cq_event_valid: Signal<In, bool>,
+    pub cq_event_path: Signal<In, Bits<8>>,
+    pub cq_event_head: Signal<In, Bits<16>>,
+    /// Submission writes the write master has accepted, and those the bus has acknowledged.
+    pub accepted: Signal<In, Bits<16>>,
+    pub acknowledged: Signal<In, Bits<16>>,
+    pub write: StreamOut<SmallWrite>,
+    pub fence: StreamOut<ReadRequest>,
+    pub answer_valid_fence: Signal<In, bool>,
+    pub answer_tag: Signal<In, Bits<8>>,
+    pub answer_last: Signal<In, bool>,
+    pub table_valid: Signal<In, bool>,
+    pub table_request: Signal<In, TableRequest>,
+    /// For reading a path's state: answered one cycle later.
+    pub state_query: Signal<In, Bits<8>>,
+    pub state_rung: Signal<Out, Bits<16>>,
+    pub state_cq_head: Signal<Out, Bits<16>>,
+    pub idle: Signal<Out, bool>,
+
+    paths: LutRam<PathEntry>,
+    tails: LutRam<Bits<32>>,
+    heads: LutRam<Bits<16>>,
+    heads_query: LutRam<Bits<16>>,
+    fenced_tails: LutRam<Bits<16>>,
+    rung_query: LutRam<Bits<16>>,
+
+    tail_dirty: DFF<Bits<32>>,
+    tail_due: DFF<Bits<32>>,
+    tail_count0: DFF<Bits<32>>,
+    tail_count1: DFF<Bits<32>>,
+    tail_count2: DFF<Bits<32>>,
+    head_dirty: DFF<Bits<32>>,
+    head_due: DFF<Bits<32>>,
+    head_count0: DFF<Bits<32>>,
+    head_count1: DFF<Bits<32>>,
+    head_count2: DFF<Bits<32>>,
+    fenced: DFF<Bits<32>>,
+    fencing: DFF<Bits<32>>,
+    answered: DFF<Bits<32>>,
+    short_queue: DFF<Bits<32>>,
+    tail_quiet: DFF<Bits<3>>,
+    head_quiet: DFF<Bits<3>>,
+    age: DFF<Bits<6>>,
+    /// The issued event, a cycle later, when `accepted` counts it.
+    issued: DFF<bool>,
+    issued_path_register: DFF<Bits<8>>,
+    issued_tail_register: DFF<Bits<16>>,
+
+    state: DFF<State>,
+    kind: DFF<Kind>,
+    candidates: DFF<Bits<32>>,
+    after: DFF<Bits<32>>,
+    path: DFF<Bits<8>>,
+    chosen: DFF<Bits<32>>,
+    value: DFF<Bits<16>>,
+    out: DFF<SmallWrite>,
+    out_valid: DFF<bool>,
+    request: DFF<ReadRequest>,
+    request_valid: DFF<bool>,
+
+    issued_bit: Signal<Local, Bits<32>>,
+    head_bit: Signal<Local, Bits<32>>,
+    answer_bit: Signal<Local, Bits<32>>,
+    table_bit: Signal<Local, Bits<32>>,
+    table_write: Signal<Local, bool>,
+    table_entry: Signal<Local, PathEntry>,
+    table_low: Signal<Local, Bits<256>>,
+    answer_clear: Signal<Local, Bits<32>>,
+    tail_clear: Signal<Local, Bits<32>>,
+    head_clear: Signal<Local, Bits<32>>,
+    tail_again: Signal<Local, Bits<32>>,
+    fence_set: Signal<Local, Bits<32>>,
+    aged_tails: Signal<Local, Bits<32>>,
+    aged_heads: Signal<Local, Bits<32>>,
+    tail_keep: Signal<Local, Bits<32>>,
+    table_keep: Signal<Local, Bits<32>>,
+    head_keep: Signal<Local, Bits<32>>,
+    fence_keep: Signal<Local, Bits<32>>,
+    carry1: Signal<Local, Bits<32>>,
+    carry2: Signal<Local, Bits<32>>,
+    head_carry1: Signal<Local, Bits<32>>,
+    head_carry2: Signal<Local, Bits<32>>,
+    all_tails: Signal<Local, Bits<32>>,
+    all_heads: Signal<Local, Bits<32>>,
+    due_tails: Signal<Local, Bits<32>>,
+    due_heads: Signal<Local, Bits<32>>,
+    ready_answers: Signal<Local, Bits<32>>,
+    rotated: Signal<Local, Bits<32>>,
+    choice: Signal<Local, Bits<8>>,
+    entry: Signal<Local, PathEntry>,
+    tail_word: Signal<Local, Bits<32>>,
+    tail: Signal<Local, Bits<16>>,
+    stamp: Signal<Local, Bits<16>>,
+    lag: Signal<Local, Bits<16>>,
+    is_fenced: Signal<Local, Bits<32>>,
+    last_entry: Signal<Local, Bits<16>>,
+    slot_offset: Signal<Local, Bits<64>>,
+    rung: Signal<Local, bool>,
+
+    one: Constant<Bits<32>>,
+    zero: Constant<Bits<32>>,
+    all: Constant<Bits<32>>,
+    one16: Constant<Bits<16>>,
+    zero16: Constant<Bits<16>>,
+    short_limit: Constant<Bits<16>>,
+    table_number: Constant<Bits<16>>,
+    table_size: Constant<Bits<32>>,
+    fenced_mode: Constant<Bits<2>>,
+    entry_tail: Constant<Bits<64>>,
+    quad_bytes: Constant<Bits<8>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+    quiet_limit: Constant<Bits<3>>,
+    one3: Constant<Bits<3>>,
+    zero3: Constant<Bits<3>>,
+    one6: Constant<Bits<6>>,
+    zero6: Constant<Bits<6>>,
+}
+
+impl PathDoorbells {
+    /// For 2^`path_bits` paths.
+    pub fn new(sizes: &Sizes) -> Self {
+        assert!((1..=5).contains(&sizes.path_bits), "2^{} paths", sizes.path_bits);
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            issued_valid: Default::default(),
+            issued_path: Default::default(),
+            issued_tail: Default::default(),
+            cq_event_valid: Default::default(),
+            cq_event_path: Default::default(),
+            cq_event_head: Default::default(),
+            accepted: Default::default(),
+            acknowledged: Default::default(),
+            write: Default::default(),
+            fence: Default::default(),
+            answer_valid_fence: Default::default(),
+            answer_tag: Default::default(),
+            answer_last: Default::default(),
+            table_valid: Default::default(),
+            table_request: Default::default(),
+            state_query: Default::default(),
+            state_rung: Default::default(),
+            state_cq_head: Default::default(),
+            idle: Default::default(),
+            paths: LutRam::new(sizes.path_bits),
+            tails: LutRam::new(sizes.path_bits),
+            heads: LutRam::new(sizes.path_bits),
+            heads_query: LutRam::new(sizes.path_bits),
+            fenced_tails: LutRam::new(sizes.path_bits),
+            rung_query: LutRam::new(sizes.path_bits),
+            tail_dirty: Default::default(),
+            tail_due: Default::default(),
+            tail_count0: Default::default(),
+            tail_count1: Default::default(),
+            tail_count2: Default::default(),
+            head_dirty: Default::default(),
+            head_due: Default::default(),
+            head_count0: Default::default(),
+            head_count1: Default::default(),
+            head_count2: Default::default(),
+            fenced: Default::default(),
+            fencing: Default::default(),
+            answered: Default::default(),
+            short_queue: Default::default(),
+            tail_quiet: Default::default(),
+            head_quiet: Default::default(),
+            age: Default::default(),
+            issued: Default::default(),
+            issued_path_register: Default::default(),
+            issued_tail_register: Default::default(),
+            state: Default::default(),
+            kind: Default::default(),
+            candidates: Default::default(),
+            after: Default::default(),
+            path: Default::default(),
+            chosen: Default::default(),
+            value: Default::default(),
+            out: Default::default(),
+            out_valid: Default::default(),
+            request: Default::default(),
+            request_valid: Default::default(),
+            issued_bit: Default::default(),
+            head_bit: Default::default(),
+            answer_bit: Default::default(),
+            table_bit: Default::default(),
+            table_write: Default::default(),
+            table_entry: Default::default(),
+            table_low: Default::default(),
+            answer_clear: Default::default(),
+            tail_clear: Default::default(),
+            head_clear: Default::default(),
+            tail_again: Default::default(),
+            fence_set: Default::default(),
+            aged_tails: Default::default(),
+            aged_heads: Default::default(),
+            tail_keep: Default::default(),
+            table_keep: Default::default(),
+            head_keep: Default::default(),
+            fence_keep: Default::default(),
+            carry1: Default::default(),
+            carry2: Default::default(),
+            head_carry1: Default::default(),
+            head_carry2: Default::default(),
+            all_tails: Default::default(),
+            all_heads: Default::default(),
+            due_tails: Default::default(),
+            due_heads: Default::default(),
+            ready_answers: Default::default(),
+            rotated: Default::default(),
+            choice: Default::default(),
+            entry: Default::default(),
+            tail_word: Default::default(),
+            tail: Default::default(),
+            stamp: Default::default(),
+            lag: Default::default(),
+            is_fenced: Default::default(),
+            last_entry: Default::default(),
+            slot_offset: Default::default(),
+            rung: Default::default(),
+            one: Constant::new(1u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
+            all: Constant::new(0xFFFF_FFFFu64.to_bits()),
+            one16: Constant::new(1u64.to_bits()),
+            zero16: Constant::new(0u64.to_bits()),
+            short_limit: Constant::new(16u64.to_bits()),
+            table_number: Constant::new((table::PATH as u64).to_bits()),
+            table_size: Constant::new((1u64 << sizes.path_bits).to_bits()),
+            fenced_mode: Constant::new((submission_mode::FENCED as u64).to_bits()),
+            entry_tail: Constant::new(48u64.to_bits()),
+            quad_bytes: Constant::new(16u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+            quiet_limit: Constant::new(4u64.to_bits()),
+            one3: Constant::new(1u64.to_bits()),
+            zero3: Constant::new(0u64.to_bits()),
+            one6: Constant::new(1u64.to_bits()),
+            zero6: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for PathDoorbells {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, tail_dirty, tail_due, tail_count0, tail_count1, tail_count2, head_dirty, head_due,
+            head_count0, head_count1, head_count2, fenced, fencing, answered, short_queue, tail_quiet,
+            head_quiet, age, issued, issued_path_register, issued_tail_register, state, kind, candidates,
+            after, path, chosen, value, out, out_valid, request, request_valid
+        );
+        self.write.valid.next = self.out_valid.q.val();
+        self.write.data.next = self.out.q.val();
+        self.fence.valid.next = self.request_valid.q.val();
+        self.fence.data.next = self.request.q.val();
+        self.issued.d.next = self.issued_valid.val();
+        self.issued_path_register.d.next = self.issued_path.val();
+        self.issued_tail_register.d.next = self.issued_tail.val();
+
+        // Which path each event is about.
+        self.issued_bit.next = self.zero.val();
+        if self.issued.q.val() {
+            self.issued_bit.next = (self.one.val() << bit_cast::<32, 8>(self.issued_path_register.q.val()));
+        }
+        self.head_bit.next = self.zero.val();
+        if self.cq_event_valid.val() {
+            self.head_bit.next = (self.one.val() << bit_cast::<32, 8>(self.cq_event_path.val()));
+        }
+        self.answer_bit.next = self.zero.val();
+        if self.answer_valid_fence.val() & self.answer_last.val() {
+            self.answer_bit.next = (self.one.val() << bit_cast::<32, 8>(self.answer_tag.val()));
+        }
+        self.table_write.next = self.table_valid.val()
+            & (self.table_request.val().write == self.flag.val())
+            & (self.table_request.val().table == self.table_number.val())
+            & (self.table_request.val().index < self.table_size.val());
+        self.table_low.next = self.table_request.val().data;
+        self.table_entry.next = self.table_low.val().into();
+        self.table_bit.next = self.zero.val();
+        if self.table_write.val() {
+            self.table_bit.next = (self.one.val() << self.table_request.val().index);
+        }
+
+        // Memories: written by events, read for the chosen path.
+        self.paths.clock.next = self.clock.val();
+        self.paths.write.next = self.table_write.val();
+        self.paths.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
+        self.paths.write_data.next = self.table_entry.val();
+        self.paths.read_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.tails.clock.next = self.clock.val();
+        self.tails.write.next = self.issued.q.val();
+        self.tails.write_address.next = bit_cast::<16, 8>(self.issued_path_register.q.val());
+        self.tails.write_data.next = bit_cast::<32, 16>(self.issued_tail_register.q.val())
+            | (bit_cast::<32, 16>(self.accepted.val()) << 16);
+        self.tails.read_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.heads.clock.next = self.clock.val();
+        self.heads.write.next = self.cq_event_valid.val() | self.table_write.val();
+        self.heads.write_address.next = bit_cast::<16, 8>(self.cq_event_path.val());
+        self.heads.write_data.next = self.cq_event_head.val();
+        if self.table_write.val() {
+            self.heads.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
+            self.heads.write_data.next = self.zero16.val();
+        }
+        self.heads.read_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.heads_query.clock.next = self.clock.val();
+        self.heads_query.write.next = self.heads.write.val();
+        self.heads_query.write_address.next = self.heads.write_address.val();
+        self.heads_query.write_data.next = self.heads.write_data.val();
+        self.heads_query.read_address.next = bit_cast::<16, 8>(self.state_query.val());
+        self.state_cq_head.next = self.heads_query.read_data.val();
+        self.fenced_tails.clock.next = self.clock.val();
+        self.fenced_tails.write.next = false;
+        self.fenced_tails.write_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.fenced_tails.write_data.next = self.value.q.val();
+        self.fenced_tails.read_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.rung.next = (self.state.q.val() == State::Send) & (self.kind.q.val() != Kind::Head);
+        self.rung_query.clock.next = self.clock.val();
+        self.rung_query.write.next = self.rung.val() | self.table_write.val();
+        self.rung_query.write_address.next = bit_cast::<16, 8>(self.path.q.val());
+        self.rung_query.write_data.next = self.value.q.val();
+        if self.table_write.val() {
+            self.rung_query.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
+            self.rung_query.write_data.next = self.zero16.val();
+        }
+        self.rung_query.read_address.next = bit_cast::<16, 8>(self.state_query.val());
+        self.state_rung.next = self.rung_query.read_data.val();
+
+        // What is due: by count, by quiet, by age.
+        self.all_tails.next = self.zero.val();
+        if (self.tail_quiet.q.val() == self.quiet_limit.val()) {
+            self.all_tails.next = self.all.val();
+        }
+        self.all_heads.next = self.zero.val();
+        if (self.head_quiet.q.val() == self.quiet_limit.val()) {
+            self.all_heads.next = self.all.val();
+        }
+        self.due_tails.next = self.tail_dirty.q.val()
+            & (self.tail_due.q.val() | self.all_tails.val())
+            & (self.fencing.q.val() ^ self.all.val());
+        self.due_heads.next = self.head_dirty.q.val()
+            & (self.head_due.q.val() | self.short_queue.q.val() | self.all_heads.val());
+        self.ready_answers.next = self.answered.q.val() & self.fencing.q.val();
+
+        // Round robin: the lowest candidate above the last one served, else the lowest.
+        self.rotated.next = self.candidates.q.val() & self.after.q.val();
+        if (self.rotated.val() == self.zero.val()) {
+            self.rotated.next = self.candidates.q.val();
+        }
+        self.choice.next = bits::<8>(0);
+        for i in 0..32 {
+            if self.rotated.val().get_bit(31 - i) {
+                self.choice.next = (31 - i).to_bits();
+            }
+        }
+
+        self.entry.next = self.paths.read_data.val();
+        self.tail_word.next = self.tails.read_data.val();
+        self.tail.next = self.tail_word.val().get_bits::<16>(0);
+        self.stamp.next = self.tail_word.val().get_bits::<16>(16);
+        self.lag.next = self.acknowledged.val() - self.stamp.val();
+        self.is_fenced.next = self.fenced.q.val() & self.chosen.q.val();
+        self.last_entry.next = self.value.q.val() - self.one16.val();
+        if (self.value.q.val() == self.zero16.val()) {
+            self.last_entry.next = self.entry.val().sq_size_z;
+        }
+        self.slot_offset.next = (bit_cast::<64, 16>(self.last_entry.val()) << 6) | self.entry_tail.val();
+
+        self.answer_clear.next = self.zero.val();
+        self.tail_clear.next = self.zero.val();
+        self.head_clear.next = self.zero.val();
+        self.tail_again.next = self.zero.val();
+        self.fence_set.next = self.zero.val();
+        match self.state.q.val() {
+            State::Idle => {
+                if (self.ready_answers.val() != self.zero.val()) {
+                    self.kind.d.next = Kind::Answer;
+                    self.candidates.d.next = self.ready_answers.val();
+                    self.state.d.next = State::Choose;
+                } else if (self.due_tails.val() != self.zero.val()) {
+                    self.kind.d.next = Kind::Tail;
+                    self.candidates.d.next = self.due_tails.val();
+                    self.state.d.next = State::Choose;
+                } else if (self.due_heads.val() != self.zero.val()) {
+                    self.kind.d.next = Kind::Head;
+                    self.candidates.d.next = self.due_heads.val();
+                    self.state.d.next = State::Choose;
+                }
+            }
+            State::Choose => {
+                self.path.d.next = self.choice.val();
+                self.chosen.d.next = (self.one.val() << bit_cast::<32, 8>(self.choice.val()));
+                self.state.d.next = State::Read;
+            }
+            State::Read => {
+                // The memories are sampled at the end of this cycle; events of it count as new.
+                self.after.d.next = self.all.val() ^ (self.chosen.q.val() | (self.chosen.q.val() - self.one.val()));
+                if (self.kind.q.val() == Kind::Answer) {
+                    self.answer_clear.next = self.chosen.q.val();
+                } else if (self.kind.q.val() == Kind::Tail) {
+                    self.tail_clear.next = self.chosen.q.val();
+                } else {
+                    self.head_clear.next = self.chosen.q.val();
+                }
+                self.state.d.next = State::Act;
+            }
+            State::Act => {
+                self.state.d.next = State::Send;
+                if (self.kind.q.val() == Kind::Answer) {
+                    self.value.d.next = self.fenced_tails.read_data.val();
+                } else if (self.kind.q.val() == Kind::Head) {
+                    self.value.d.next = self.heads.read_data.val();
+                } else {
+                    self.value.d.next = self.tail.val();
+                    if (self.is_fenced.val() != self.zero.val()) {
+                        self.state.d.next = State::Fence;
+                        if self.lag.val().get_bit(15) {
+                            // The bus has not acknowledged the entry: later.
+                            self.tail_again.next = self.chosen.q.val();
+                            self.state.d.next = State::Idle;
+                        }
+                    }
+                }
+            }
+            State::Send => {
+                if !self.out_valid.q.val() {
+                    self.out_valid.d.next = true;
+                    self.out.d.next.data = bit_cast::<128, 16>(self.value.q.val());
+                    self.out.d.next.quad = self.clear.val();
+                    self.out.d.next.address = self.entry.val().sq_doorbell;
+                    if (self.kind.q.val() == Kind::Head) {
+                        self.out.d.next.address = self.entry.val().cq_doorbell;
+                    }
+                    self.state.d.next = State::Idle;
+                }
+            }
+            State::Fence => {
+                if !self.request_valid.q.val() {
+                    self.request_valid.d.next = true;
+                    self.request.d.next.address = self.entry.val().sq_base + self.slot_offset.val();
+                    self.request.d.next.bytes = self.quad_bytes.val();
+                    self.request.d.next.tag = self.path.q.val();
+                    self.fenced_tails.write.next = true;
+                    self.fence_set.next = self.chosen.q.val();
+                    self.state.d.next = State::Idle;
+                }
+            }
+            _ => {}
+        }
+        if self.out_valid.q.val() & self.write.ready.val() {
+            self.out_valid.d.next = false;
+        }
+        if self.request_valid.q.val() & self.fence.ready.val() {
+            self.request_valid.d.next = false;
+        }
+
+        // Events win over what the machine clears in the same cycle, a table write over both. Counters
+        // are bit-sliced: one bit of every path's counter in each register; the eighth event is due.
+        self.carry1.next = self.issued_bit.val() & self.tail_count0.q.val();
+        self.carry2.next = self.carry1.val() & self.tail_count1.q.val();
+        self.head_carry1.next = self.head_bit.val() & self.head_count0.q.val();
+        self.head_carry2.next = self.head_carry1.val() & self.head_count1.q.val();
+        self.aged_tails.next = self.zero.val();
+        self.aged_heads.next = self.zero.val();
+        self.age.d.next = self.age.q.val() + self.one6.val();
+        if (self.age.q.val() == self.zero6.val()) {
+            self.aged_tails.next = self.tail_dirty.q.val();
+            self.aged_heads.next = self.head_dirty.q.val();
+        }
+        self.table_keep.next = self.all.val() ^ self.table_bit.val();
+        if self.table_write.val()
+            & ((self.state.q.val() == State::Choose)
+                | ((self.table_bit.val() & self.chosen.q.val()) != self.zero.val()))
+        {
+            // What was chosen may be forgotten now; what was not, is chosen again.
+            self.state.d.next = State::Idle;
+        }
+        self.tail_keep.next = self.all.val() ^ (self.tail_clear.val() | self.table_bit.val());
+        self.head_keep.next = self.all.val() ^ (self.head_clear.val() | self.table_bit.val());
+        self.fence_keep.next = self.all.val() ^ (self.answer_clear.val() | self.table_bit.val());
+        self.tail_dirty.d.next =
+            (self.tail_dirty.q.val() & self.tail_keep.val()) | (self.tail_again.val() & self.table_keep.val())
+            | self.issued_bit.val();
+        self.tail_count0.d.next = (self.tail_count0.q.val() & self.tail_keep.val()) ^ self.issued_bit.val();
+        self.tail_count1.d.next = (self.tail_count1.q.val() ^ self.carry1.val()) & self.tail_keep.val();
+        self.tail_count2.d.next = (self.tail_count2.q.val() ^ self.carry2.val()) & self.tail_keep.val();
+        self.tail_due.d.next = ((self.tail_due.q.val()
+            | self.aged_tails.val()
+            | (self.carry2.val() & self.tail_count2.q.val()))
+            & self.tail_keep.val())
+            | (self.tail_again.val() & self.table_keep.val());
+        self.head_dirty.d.next = (self.head_dirty.q.val() & self.head_keep.val()) | self.head_bit.val();
+        self.head_count0.d.next = (self.head_count0.q.val() & self.head_keep.val()) ^ self.head_bit.val();
+        self.head_count1.d.next = (self.head_count1.q.val() ^ self.head_carry1.val()) & self.head_keep.val();
+        self.head_count2.d.next = (self.head_count2.q.val() ^ self.head_carry2.val()) & self.head_keep.val();
+        self.head_due.d.next = (self.head_due.q.val()
+            | self.aged_heads.val()
+            | (self.head_carry2.val() & self.head_count2.q.val()))
+            & self.head_keep.val();
+        self.fencing.d.next = (self.fencing.q.val() & self.fence_keep.val()) | (self.fence_set.val() & self.table_keep.val());
+        self.answered.d.next = (self.answered.q.val() & self.fence_keep.val()) | self.answer_bit.val();
+        if self.table_write.val() {
+            self.fenced.d.next = self.fenced.q.val() & (self.table_bit.val() ^ self.all.val());
+            if (self.table_entry.val().submission_mode == self.fenced_mode.val()) {
+                self.fenced.d.next = self.fenced.q.val() | self.table_bit.val();
+            }
+            self.short_queue.d.next = self.short_queue.q.val() & (self.table_bit.val() ^ self.all.val());
+            if (self.table_entry.val().cq_size_z < self.short_limit.val()) {
+                self.short_queue.d.next = self.short_queue.q.val() | self.table_bit.val();
+            }
+        }
+        if (self.tail_quiet.q.val() != self.quiet_limit.val()) {
+            self.tail_quiet.d.next = self.tail_quiet.q.val() + self.one3.val();
+        }
+        if self.issued.q.val() {
+            self.tail_quiet.d.next = self.zero3.val();
+        }
+        if (self.head_quiet.q.val() != self.quiet_limit.val()) {
+            self.head_quiet.d.next = self.head_quiet.q.val() + self.one3.val();
+        }
+        if self.cq_event_valid.val() {
+            self.head_quiet.d.next = self.zero3.val();
+        }
+        self.idle.next = (self.state.q.val() == State::Idle)
+            & !self.out_valid.q.val()
+            & !self.request_valid.q.val()
+            & !self.issued.q.val()
+            & ((self.tail_dirty.q.val() | self.head_dirty.q.val() | self.fencing.q.val()) == self.zero.val());
+
+        if self.reset.val() {
+            self.state.d.next = State::Idle;
+            self.tail_dirty.d.next = self.zero.val();
+            self.tail_due.d.next = self.zero.val();
+            self.tail_count0.d.next = self.zero.val();
+            self.tail_count1.d.next = self.zero.val();
+            self.tail_count2.d.next = self.zero.val();
+            self.head_dirty.d.next = self.zero.val();
+            self.head_due.d.next = self.zero.val();
+            self.head_count0.d.next = self.zero.val();
+            self.head_count1.d.next = self.zero.val();
+            self.head_count2.d.next = self.zero.val();
+            self.fencing.d.next = self.zero.val();
+            self.answered.d.next = self.zero.val();
+            self.after.d.next = self.all.val();
+            self.issued.d.next = false;
+            self.out_valid.d.next = false;
+            self.request_valid.d.next = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use rand::RngExt;
+    use std::collections::VecDeque;
+
+    const SQ_DOORBELL: u64 = 0x7F_0000_1000;
+    const SIZE: u64 = 64;
+
+    fn number<const N: usize>(value: u64) -> Bits<N> {
+        value.to_bits()
+    }
+
+    fn write_path(bench: &mut Bench, path: u64, fenced: bool, cq_entries: u64) {
+        let entry = PathEntry {
+            sq_base: number(0x10_0000 * (path + 1)),
+            sq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path),
+            cq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path + 4),
+            sq_size_z: number(SIZE - 1),
+            cq_size_z: number(cq_entries - 1),
+            submission_mode: number(fenced.into()),
+            valid: number(1),
+            ..Default::default()
+        };
+        let request = TableRequest {
+            write: number(1),
+            table: number(table::PATH.into()),
+            index: number(path),
+            data: entry.into(),
+        };
+        bench.set_record("table_request", request);
+        bench.set("table_valid", 1);
+        bench.cycle();
+        bench.set("table_valid", 0);
+    }
+
+    fn fresh(name: &str, sizes: &Sizes) -> Bench {
+        let mut bench = Bench::new(name, PathDoorbells::new(sizes));
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        bench
+    }
+
+    #[test]
+    fn a_lone_entry_is_announced_at_once() {
+        let mut bench = fresh("path_doorbells_lone", &Sizes::DEFAULT);
+        write_path(&mut bench, 3, false, 64);
+        bench.set("write$ready", 1);
+        for _ in 0..20 {
+            bench.cycle();
+        }
+        bench.set("issued_valid", 1);
+        bench.set("issued_path", 3);
+        bench.set("issued_tail", 7);
+        bench.cycle();
+        bench.set("issued_valid", 0);
+        let latency = (1..40).find(|_| {
+            bench.cycle();
+            bench.get("write$valid") == 1
+        });
+        assert!(latency.is_some_and(|l| l <= 11), "{latency:?}");
+        let write: SmallWrite = bench.get_record("write$data");
+        assert_eq!(write.address.to_u64(), SQ_DOORBELL + 3 * 0x10_0000);
+        assert_eq!((write.data.to_u128(), write.quad.to_u64()), (7, 0));
+    }
+
+    struct Path {
+        fenced: bool,
+        tail: u64,
+        /// Tails not announced yet, with the submission count at their issue.
+        waiting: VecDeque<(u64, u16)>,
+        announced: u64,
+        capture: Option<u64>,
+        head: u64,
+        told: u64,
+        untold: u64,
+        cq_entries: u64,
+    }
+
+    fn random_events(paths: usize, sizes: &Sizes, cycles: u64) {
+        let mut bench = fresh(&format!("path_doorbells_{paths}"), sizes);
+        let mut random = seeded();
+        let mut all: Vec<Path> = (0..paths)
+            .map(|i| Path {
+                fenced: i % 2 == 1,
+                tail: 0,
+                waiting: VecDeque::new(),
+                announced: 0,
+                capture: None,
+                head: 0,
+                told: 0,
+                untold: 0,
+                cq_entries: if i % 3 == 0 { 8 } else { 64 },
+            })
+            .collect();
+        for (i, path) in all.iter().enumerate() {
+            write_path(&mut bench, i as u64, path.fenced, path.cq_entries);
+        }
+        let (mut accepted, mut acknowledged) = (0u16, 0u16);
+        let mut answers: VecDeque<(u64, u64)> = VecDeque::new();
+        let (mut issued, mut tail_writes, mut head_writes, mut heads) = (0u64, 0u64, 0u64, 0u64);
+        for cycle in 0..cycles {
+            let busy = (cycle / 1000) % 3 != 2 && cycle + 2000 < cycles;
+            let which = random.random_range(0..paths);
+            // An SSD's ring holds SIZE − 1 entries; the test frees announced ones at once.
+            let issue = busy && all[which].waiting.len() < SIZE as usize - 2 && random.random_bool(0.2);
+            bench.set("issued_valid", issue.into());
+            if issue {
+                let path = &mut all[which];
+                accepted = accepted.wrapping_add(1);
+                path.tail = (path.tail + 1) % SIZE;
+                path.waiting.push_back((path.tail, accepted));
+                bench.set("issued_path", which as u128);
+                bench.set("issued_tail", path.tail.into());
+                issued += 1;
+            }
+            if acknowledged != accepted && random.random_bool(0.15) {
+                acknowledged = acknowledged.wrapping_add(1);
+            }
+            let completion = busy && random.random_bool(0.2);
+            bench.set("cq_event_valid", completion.into());
+            let which = random.random_range(0..paths);
+            if completion {
+                let path = &mut all[which];
+                path.head = (path.head + 1) % path.cq_entries;
+                path.untold += 1;
+                heads += 1;
+                bench.set("cq_event_path", which as u128);
+                bench.set("cq_event_head", path.head.into());
+            }
+            let answer = answers.front().is_some_and(|(at, _)| *at <= cycle);
+            bench.set("answer_valid_fence", answer.into());
+            bench.set("answer_last", 1);
+            if answer {
+                bench.set("answer_tag", answers.pop_front().expect("answer").1.into());
+            }
+            bench.set("accepted", accepted.into());
+            bench.set("acknowledged", acknowledged.into());
+            bench.set("write$ready", random.random_bool(0.7).into());
+            bench.set("fence$ready", random.random_bool(0.7).into());
+            bench.eval();
+            if bench.get("fence$valid") == 1 && bench.get("fence$ready") == 1 {
+                let request: ReadRequest = bench.get_record("fence$data");
+                let number = request.tag.to_u64() as usize;
+                let path = &mut all[number];
+                assert!(path.fenced && path.capture.is_none(), "one fence a path");
+                let base = 0x10_0000 * (number as u64 + 1);
+                let entry = (request.address.to_u64() - base) / 64;
+                assert_eq!(request.address.to_u64() % 64, 48, "the last quarter of the entry");
+                let tail = (entry + 1) % SIZE;
+                let (_, count) = *path.waiting.iter().find(|(t, _)| *t == tail).expect("an issued entry");
+                assert!((acknowledged.wrapping_sub(count) as i16) >= 0, "fenced before the bus acknowledged");
+                path.capture = Some(tail);
+                answers.push_back((cycle + random.random_range(1..200), number as u64));
+            }
+            if bench.get("write$valid") == 1 && bench.get("write$ready") == 1 {
+                let write: SmallWrite = bench.get_record("write$data");
+                let at = write.address.to_u64() - SQ_DOORBELL;
+                let (number, head, value) = ((at >> 20) as usize, at & 4 != 0, write.data.to_u128() as u64);
+                let path = &mut all[number];
+                if head {
+                    head_writes += 1;
+                    path.told = value;
+                    path.untold = 0;
+                } else {
+                    tail_writes += 1;
+                    if path.fenced {
+                        assert_eq!(path.capture.take(), Some(value), "a fenced tail without its fence");
+                    }
+                    let known = path.waiting.iter().position(|(t, _)| *t == value);
+                    let known = known.unwrap_or_else(|| panic!("tail {value} of path {number} again"));
+                    path.waiting.drain(..=known);
+                    path.announced = value;
+                }
+            }
+            bench.cycle();
+        }
+        for (i, path) in all.iter().enumerate() {
+            assert_eq!(path.announced, path.tail, "path {i} was not told its tail");
+            assert_eq!(path.told, path.head, "path {i} was not told its head");
+        }
+        assert_eq!(bench.get("idle"), 1);
+        assert!(issued > cycles / 20 && tail_writes * 2 < issued, "{tail_writes} doorbells for {issued}");
+        assert!(head_writes < heads, "{head_writes} for {heads}");
+    }
+
+    #[test]
+    fn tails_and_heads_arrive_batched_and_fenced() {
+        random_events(2, &Sizes { path_bits: 1, ..Sizes::DEFAULT }, 60_000);
+        random_events(32, &Sizes::DEFAULT, 60_000);
+    }
+
+    #[test]
+    fn a_written_entry_forgets_what_was_pending() {
+        let mut bench = fresh("path_doorbells_forget", &Sizes::DEFAULT);
+        write_path(&mut bench, 1, true, 64);
+        bench.set("issued_valid", 1);
+        bench.set("issued_path", 1);
+        bench.set("issued_tail", 1);
+        bench.set("accepted", 1);
+        bench.cycle();
+        bench.set("issued_valid", 0);
+        for _ in 0..100 {
+            bench.cycle();
+        }
+        assert_eq!(bench.get("idle"), 0, "waits for the acknowledgement");
+        write_path(&mut bench, 1, true, 64);
+        bench.set("write$ready", 1);
+        bench.set("fence$ready", 1);
+        bench.set("acknowledged", 1);
+        for _ in 0..300 {
+            bench.cycle();
+            assert_eq!(bench.get("write$valid") + bench.get("fence$valid"), 0);
+        }
+        assert_eq!(bench.get("idle"), 1);
+    }
+}
