@@ -104,6 +104,32 @@ macro_rules! deallocate_range {
 }
 deallocate_range!(packed_record);
 
+/// Hands the layout of CDW10 and CDW11 of Dataset Management to `$make`.
+#[macro_export]
+macro_rules! dataset_attributes {
+    ($make:ident) => {
+        $make! {
+            /// CDW10 and CDW11 of Dataset Management, which stand where other commands have their
+            /// starting LBA (NVM Command Set 1.0, figures 37 and 38).
+            DatasetAttributes: 64 {
+                /// Number of ranges, zero-based (CDW10 07:00).
+                range_count_z / with_range_count_z: u8 = 8,
+                /// Reserved.
+                reserved0 / with_reserved0: u32 = 24,
+                /// Integral dataset for read (CDW11 0), a hint.
+                integral_read / with_integral_read: u8 = 1,
+                /// Integral dataset for write (CDW11 1), a hint.
+                integral_write / with_integral_write: u8 = 1,
+                /// Deallocate (CDW11 2).
+                deallocate / with_deallocate: u8 = 1,
+                /// Reserved.
+                reserved1 / with_reserved1: u32 = 29,
+            }
+        }
+    };
+}
+dataset_attributes!(packed_record);
+
 /// Hands the layout of a control command to `$make`.
 #[macro_export]
 macro_rules! control_command {

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Virtual disks on the Volplane card.
+//!
+//! * `configuration`: devices and disks from TOML, checked.
+//! * `map`: the layout of a disk on its devices.
+//! * `vaapi`: the calls that set up the card's tables.
+//! * `engine`: the disks of a configuration, executed by a card.
+//! * `service`: the block service that clients and servers are written against.
+
+pub mod configuration;
+pub mod engine;
+pub mod map;
+pub mod service;
+pub mod vaapi;
+
+pub use configuration::{Configuration, ConfigurationError};
+pub use engine::{Addresses, Engine, EngineOptions, StartError, StopError, SubmissionMode};
+pub use service::{
+    BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
+};
+pub use volplane_driver::{AccessError, DmaMemory};

@@ -1,0 +1,215 @@
+//! The configuration: devices and virtual disks, from TOML, checked.
+//!
+//! ```toml
+//! [card]                      # optional
+//! width = 128                 # bits of the simulated card's data path: 128, 256 or 512
+//!
+//! [[device]]                  # an SSD; its place in the file is its number
+//! name = "ssd0"
+//! file = "ssd0.img"           # simulated, this file behind it, relative to the TOML's folder;
+//!                             # or `memory = true`: simulated, contents lost at exit;
+//!                             # or neither, and `address`: the PCI address of a real one
+//! create = true               # a missing file is made when the disks are served
+//! size = "256MiB"             # of what may be used of it
+//! block_size = 512            # or 4096
+//! latency_us = 80             # simulator only, as are the next two
+//! queue_depth = 1024          # entries of its longest queue
+//! mdts = 5                    # transfer limit: 2^mdts × 4 KiB; 0 none
+//!
+//! [[disk]]                    # a virtual disk
+//! name = "striped"
+//! block_size = 512            # that of all its devices
+//! allocation_size = "16MiB"   # a power of two, at least 1 MiB
+//!
+//! [[disk.segment]]            # consecutive allocations of one layout
+//! size = "512MiB"             # whole allocations; the disk's last segment may end within one
+//! columns = [{ device = "ssd0", offset = 0 }, { device = "ssd1", offset = "64MiB" }]
+//! stripe_unit = "64KiB"       # a power of two, at least a block; with one column: extent_size
+//! extent_size = "16MiB"       # a power of two from stripe_unit to allocation_size, the default
+//! ```
+//!
+//! A size is an integer, bytes, or a string of an integer and one of `B KiB MiB GiB TiB`.
+//! Linear is one column, striped is several, concatenated is several segments.
+//!
+//! # Layout
+//! A segment is cut into allocations. Within an allocation, stripe unit `n` lies in column
+//! `c = n mod columns`, row `r = n div columns`. The rows of a column follow each other on its
+//! device, so block `b` of unit `n` is block `r × stripe_unit + b` of the column. The column is cut
+//! into extents: its block `x` is in extent `k = x div extent_size`, which is entry
+//! `first_extent + k × columns + c` of the card's table. Each column takes the space of its
+//! allocations one after the other on its device, from `offset` on.
+//!
+//! Every column of an allocation takes the same space: `ceil(stripe units / columns)` units, where
+//! the stripe units are the allocation's length over the unit, rounded up. So where the columns do
+//! not divide the units, the last row is only partly used: three columns in allocations of 16 MiB
+//! with units of 64 KiB take 86 units each, two of the 258 lie idle. The last extent of a
+//! column may be short; it ends where the column does.
+
+mod check;
+mod document;
+mod read;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::map::DiskMap;
+pub(crate) use document::Origin;
+
+/// What is wrong with a configuration: one message, the first in order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    #[error("{file}: {reason}")]
+    Unreadable {
+        /// File, as it was named.
+        file: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// A field is wrong.
+    #[error("{file}:{line}: {field}: {problem}")]
+    Wrong {
+        /// File, as it was named.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Path of the field, lists counted from 0: `disk[1].segment[0].columns[2].offset`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The card.
+    pub card: CardOptions,
+    /// Devices, in order; a `Column` names one by its place here.
+    pub devices: Vec<Device>,
+    /// Virtual disks, in order of handle.
+    pub disks: Vec<Disk>,
+    file: PathBuf,
+}
+
+/// Options of the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardOptions {
+    /// Bits of the simulated card's data path.
+    pub width: u32,
+}
+
+/// A device.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Name.
+    pub name: String,
+    /// What is behind it.
+    pub backing: Backing,
+    /// PCI address, of a real one always, of a simulated one if it is to have a certain one.
+    pub address: Option<String>,
+    /// Usable size in blocks.
+    pub blocks: u64,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Simulator: time from doorbell to completion.
+    pub latency: Option<Duration>,
+    /// Simulator: entries of its longest queue.
+    pub queue_depth: Option<u32>,
+    /// Simulator: transfer limit, 2^mdts × 4 KiB; 0 none.
+    pub mdts: Option<u8>,
+    pub(crate) origin: Origin,
+}
+
+impl Device {
+    /// Usable size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks * u64::from(self.block_size)
+    }
+}
+
+/// What is behind a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A simulated SSD that keeps its blocks in a file.
+    File {
+        /// The file, resolved against the TOML's folder.
+        path: PathBuf,
+        /// Whether `create_files` makes it.
+        create: bool,
+    },
+    /// A simulated SSD that keeps its blocks in memory.
+    Memory,
+    /// A real one, at `Device::address`.
+    Function,
+}
+
+/// A virtual disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Name.
+    pub name: String,
+    /// Its layout.
+    pub map: DiskMap,
+    pub(crate) origin: Origin,
+    column_origins: Vec<Vec<Origin>>,
+}
+
+/// Room in the card's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Virtual disks.
+    pub disks: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Allocations.
+    pub allocations: u64,
+    /// Extents.
+    pub extents: u64,
+    /// Columns of an allocation.
+    pub columns: u64,
+}
+
+impl Configuration {
+    /// Reads and checks a file, the backing files' metadata included. Touches nothing.
+    pub fn load(file: &Path) -> Result<Self, ConfigurationError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigurationError::Unreadable {
+            file: file.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let configuration = Self::parse(&text, file)?;
+        configuration.check_files()?;
+        Ok(configuration)
+    }
+
+    /// Checks a text that stands in `file`, all but the backing files; looks at no file.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigurationError> {
+        let configuration = read::configuration(text, file)?;
+        configuration.check_placement()?;
+        Ok(configuration)
+    }
+
+    /// The TOML file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// An error at a field of a device or a disk.
+    pub(crate) fn error(
+        &self,
+        origin: &Origin,
+        field: &str,
+        problem: impl Into<String>,
+    ) -> ConfigurationError {
+        let (line, field) = origin.field(field);
+        ConfigurationError::Wrong {
+            file: self.file.display().to_string(),
+            line,
+            field,
+            problem: problem.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! From TOML to `Configuration`: every field by itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::document::{Section, Source};
+use super::{Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, Origin};
+use crate::map::{Column, DiskMap, Segment};
+
+const DEVICE_KEYS: &[&str] = &[
+    "name",
+    "file",
+    "memory",
+    "create",
+    "address",
+    "size",
+    "block_size",
+    "latency_us",
+    "queue_depth",
+    "mdts",
+];
+const DISK_KEYS: &[&str] = &["name", "block_size", "allocation_size", "segment"];
+const SEGMENT_KEYS: &[&str] = &["size", "columns", "stripe_unit", "extent_size"];
+const COLUMN_KEYS: &[&str] = &["device", "offset"];
+
+/// `VdEntry::flush_devices` has a bit for each.
+const DEVICES_MAX: usize = 32;
+/// A handle has 16 bits.
+const DISKS_MAX: usize = 1 << 16;
+/// `VdEntry::size_blocks` and `ExtentEntry::start` have 48 bits.
+const BLOCKS_MAX: u64 = (1 << 48) - 1;
+const COLUMNS_MAX: usize = 16;
+const ALLOCATION_BYTES_MIN: u64 = 1 << 20;
+const ALLOCATION_BLOCKS_MAX: u64 = 1 << 32;
+
+pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {
+    let source = Source::new(text, file)?;
+    let root = source.root(&["card", "device", "disk"])?;
+    let width = match root.section("card", &["width"])? {
+        Some(card) => {
+            let width = card.integer("width", 128, 512)?.unwrap_or(128);
+            if !width.is_power_of_two() {
+                return Err(card.wrong("width", format!("must be 128, 256 or 512, not {width}")));
+            }
+            width
+        }
+        None => 128,
+    };
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let mut devices: Vec<Device> = Vec::new();
+    for section in root.list("device", DEVICE_KEYS)? {
+        let device = device(&section, folder)?;
+        distinct(&section, &device, &devices)?;
+        devices.push(device);
+    }
+    if !(1..=DEVICES_MAX).contains(&devices.len()) {
+        let problem = format!("there must be 1 to {DEVICES_MAX} devices, not {}", devices.len());
+        return Err(root.wrong("device", problem));
+    }
+    let mut disks: Vec<Disk> = Vec::new();
+    for section in root.list("disk", DISK_KEYS)? {
+        let disk = disk(&section, &devices)?;
+        if disks.iter().any(|other| other.name == disk.name) {
+            return Err(section.wrong("name", format!("another disk is called {:?}", disk.name)));
+        }
+        disks.push(disk);
+    }
+    if !(1..=DISKS_MAX).contains(&disks.len()) {
+        let problem = format!("there must be 1 to {DISKS_MAX} disks, not {}", disks.len());
+        return Err(root.wrong("disk", problem));
+    }
+    Ok(Configuration { card: CardOptions { width }, devices, disks, file: file.to_owned() })
+}
+
+fn device(section: &Section<'_>, folder: &Path) -> Result<Device, ConfigurationError> {
+    let name = section.require("name", section.string("name")?)?;
+    let address = section.string("address")?;
+    let block_size = block_size(section)?;
+    let blocks = blocks(section, "size", block_size)?;
+    let latency_us = section.integer("latency_us", 0, 60_000_000)?;
+    Ok(Device {
+        name,
+        backing: backing(section, folder, address.is_some())?,
+        address,
+        blocks,
+        block_size,
+        latency: latency_us.map(|us| Duration::from_micros(us.into())),
+        queue_depth: section.integer("queue_depth", 2, 1 << 16)?,
+        mdts: section.integer("mdts", 0, 16)?.map(|mdts| mdts as u8),
+        origin: section.origin(),
+    })
+}
+
+fn backing(section: &Section<'_>, folder: &Path, address: bool) -> Result<Backing, ConfigurationError> {
+    let file = section.string("file")?;
+    let memory = section.boolean("memory")?.unwrap_or(false);
+    let create = section.boolean("create")?;
+    if create.is_some() && file.is_none() {
+        return Err(section.wrong("create", "only a device with a file can be created"));
+    }
+    match (file, memory) {
+        (Some(_), true) => Err(section.wrong("memory", "a device has a file or memory, not both")),
+        (Some(file), false) => Ok(Backing::File { path: folder.join(file), create: create.unwrap_or(false) }),
+        (None, true) => Ok(Backing::Memory),
+        (None, false) if address => Ok(Backing::Function),
+        (None, false) => {
+            Err(section.wrong("file", "missing: a device has a file, memory = true or an address"))
+        }
+    }
+}
+
+/// Refuses a device that shares what must be its own with one of `others`.
+fn distinct(section: &Section<'_>, device: &Device, others: &[Device]) -> Result<(), ConfigurationError> {
+    for other in others {
+        if other.name == device.name {
+            return Err(section.wrong("name", format!("another device is called {:?}", device.name)));
+        }
+        if let (Backing::File { path, .. }, Backing::File { path: theirs, .. }) =
+            (&device.backing, &other.backing)
+        {
+            if path == theirs {
+                let problem = format!("{} is behind device {:?} already", path.display(), other.name);
+                return Err(section.wrong("file", problem));
+            }
+        }
+        if device.address.is_some() && device.address == other.address {
+            return Err(section.wrong("address", format!("device {:?} has it already", other.name)));
+        }
+    }
+    Ok(())
+}
+
+fn disk(section: &Section<'_>, devices: &[Device]) -> Result<Disk, ConfigurationError> {
+    let name = section.require("name", section.string("name")?)?;
+    let block_size = block_size(section)?;
+    let allocation = power_of_two(section, "allocation_size")?;
+    let allocation = section.require("allocation_size", allocation)?;
+    let most = ALLOCATION_BLOCKS_MAX * u64::from(block_size);
+    if !(ALLOCATION_BYTES_MIN..=most).contains(&allocation) {
+        let problem = format!("must be {ALLOCATION_BYTES_MIN} (1 MiB) to {most} bytes, not {allocation}");
+        return Err(section.wrong("allocation_size", problem));
+    }
+    let sections = section.list("segment", SEGMENT_KEYS)?;
+    let Some(last) = sections.len().checked_sub(1) else {
+        return Err(section.wrong("segment", "missing: a disk has one segment or more"));
+    };
+    let (mut segments, mut column_origins) = (Vec::new(), Vec::new());
+    for (index, segment) in sections.iter().enumerate() {
+        let (read, origins) = self::segment(segment, devices, block_size, allocation)?;
+        let bytes = read.blocks * u64::from(block_size);
+        if index < last && bytes % allocation != 0 {
+            let problem = format!(
+                "{bytes} bytes are no multiple of allocation_size ({allocation}); \
+                 only the disk's last segment may end within an allocation"
+            );
+            return Err(segment.wrong("size", problem));
+        }
+        segments.push(read);
+        column_origins.push(origins);
+    }
+    let map = DiskMap {
+        block_shift: block_size.trailing_zeros() as u8,
+        allocation_shift: (allocation / u64::from(block_size)).trailing_zeros() as u8,
+        segments,
+    };
+    // The sum of segments that are in bounds one by one may not be.
+    let total = map.segments.iter().try_fold(0u64, |sum, segment| sum.checked_add(segment.blocks));
+    if total.is_none_or(|blocks| blocks > BLOCKS_MAX) {
+        return Err(section.wrong("segment", format!("a disk has at most {BLOCKS_MAX} blocks")));
+    }
+    Ok(Disk { name, map, origin: section.origin(), column_origins })
+}
+
+fn segment(
+    section: &Section<'_>,
+    devices: &[Device],
+    block_size: u32,
+    allocation: u64,
+) -> Result<(Segment, Vec<Origin>), ConfigurationError> {
+    let blocks = blocks(section, "size", block_size)?;
+    let sections = section.list("columns", COLUMN_KEYS)?;
+    if !(1..=COLUMNS_MAX).contains(&sections.len()) {
+        let problem = format!("there must be 1 to {COLUMNS_MAX} columns, not {}", sections.len());
+        return Err(section.wrong("columns", problem));
+    }
+    let columns = sections.iter().map(|section| column(section, devices, block_size));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let extent = power_of_two(section, "extent_size")?.unwrap_or(allocation);
+    let stripe = match power_of_two(section, "stripe_unit")? {
+        Some(bytes) => bytes,
+        None if columns.len() == 1 => extent,
+        None => return Err(section.wrong("stripe_unit", "missing: several columns need it")),
+    };
+    if !(u64::from(block_size)..=allocation).contains(&stripe) {
+        let problem =
+            format!("must be from a block ({block_size}) to an allocation ({allocation}), not {stripe}");
+        return Err(section.wrong("stripe_unit", problem));
+    }
+    if !(stripe..=allocation).contains(&extent) {
+        let problem =
+            format!("must be from a stripe unit ({stripe}) to an allocation ({allocation}), not {extent}");
+        return Err(section.wrong("extent_size", problem));
+    }
+    let shift = |bytes: u64| (bytes / u64::from(block_size)).trailing_zeros() as u8;
+    let origins = sections.iter().map(Section::origin).collect();
+    Ok((Segment { blocks, columns, stripe_shift: shift(stripe), extent_shift: shift(extent) }, origins))
+}
+
+fn column(section: &Section<'_>, devices: &[Device], block_size: u32) -> Result<Column, ConfigurationError> {
+    let name = section.require("device", section.string("device")?)?;
+    let Some(index) = devices.iter().position(|device| device.name == name) else {
+        return Err(section.wrong("device", format!("there is no device {name:?}")));
+    };
+    if devices[index].block_size != block_size {
+        let problem = format!(
+            "device {name:?} has blocks of {} bytes, the disk of {block_size}",
+            devices[index].block_size
+        );
+        return Err(section.wrong("device", problem));
+    }
+    let offset = section.require("offset", section.size("offset")?)?;
+    if offset % u64::from(block_size) != 0 {
+        return Err(section.wrong("offset", format!("{offset} is no multiple of the block ({block_size})")));
+    }
+    Ok(Column { device: index as u16, start: offset / u64::from(block_size) })
+}
+
+fn block_size(section: &Section<'_>) -> Result<u32, ConfigurationError> {
+    let size = section.require("block_size", section.size("block_size")?)?;
+    match size {
+        512 | 4096 => Ok(size as u32),
+        _ => Err(section.wrong("block_size", format!("must be 512 or 4096, not {size}"))),
+    }
+}
+
+fn blocks(section: &Section<'_>, field: &str, block_size: u32) -> Result<u64, ConfigurationError> {
+    let bytes = section.require(field, section.size(field)?)?;
+    let block = u64::from(block_size);
+    if bytes == 0 {
+        return Err(section.wrong(field, "must not be 0"));
+    }
+    if bytes % block != 0 {
+        return Err(section.wrong(field, format!("{bytes} is no multiple of the block ({block})")));
+    }
+    if bytes / block > BLOCKS_MAX {
+        return Err(section.wrong(field, format!("must be at most {BLOCKS_MAX} blocks")));
+    }
+    Ok(bytes / block)
+}
+
+fn power_of_two(section: &Section<'_>, field: &str) -> Result<Option<u64>, ConfigurationError> {
+    match section.size(field)? {
+        Some(bytes) if !bytes.is_power_of_two() => {
+            Err(section.wrong(field, format!("must be a power of two, not {bytes}")))
+        }
+        size => Ok(size),
+    }
+}

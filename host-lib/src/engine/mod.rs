@@ -1,0 +1,309 @@
+//! The engine: virtual disks executed by a card.
+//!
+//! `Engine::start` brings up card and SSDs, writes the tables of a configuration and creates client
+//! queues; the engine is a `BlockService` then. `Engine::stop` drains, flushes, and leaves every
+//! device reset. An engine that is dropped without it disables the SSDs and resets the card, but
+//! flushes nothing.
+//!
+//! * `bring_up`: from configuration to running queues.
+//! * `command`, `prp`: operations as commands of the card.
+//! * `dispatcher`: operations in progress.
+
+mod bring_up;
+mod command;
+mod dispatcher;
+mod prp;
+
+use std::time::Duration;
+
+use volplane_driver::{
+    AccessError, Card, CardError, ClientQueue, DmaMemory, Function, NvmeController, NvmeError, Platform,
+};
+
+use crate::configuration::ConfigurationError;
+use crate::service::{
+    BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
+};
+use crate::vaapi::{CardTables, ControlPath, VaapiError};
+use dispatcher::Dispatcher;
+
+/// Where the functions are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Address of the card, as the platform names it.
+    pub card: String,
+    /// Address of each device of the configuration, in its order.
+    pub devices: Vec<String>,
+}
+
+/// How the card tells an SSD of new commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmissionMode {
+    /// The doorbell follows the commands on the bus. Only where the topology keeps their order.
+    Direct,
+    /// The card reads the last command back before it rings.
+    Fenced,
+}
+
+/// Sizes and limits of an engine. What the card or an SSD has less of is made to fit.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Client queue pairs, 1 and up.
+    pub queues: u16,
+    /// Entries of each client queue, 2 to 4,096.
+    pub queue_entries: u16,
+    /// Entries of each queue of an SSD, 2 and up.
+    pub path_entries: u16,
+    /// Operations in progress at once, 1 and up.
+    pub operations: usize,
+    /// Submission mode of every path.
+    pub submission_mode: SubmissionMode,
+    /// Longest time that an operation may show no sign of life.
+    pub answer_limit: Duration,
+    /// Longest time to drain or flush at the end.
+    pub stop_limit: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            queues: 1,
+            queue_entries: 1024,
+            path_entries: 1024,
+            operations: 1024,
+            submission_mode: SubmissionMode::Fenced,
+            answer_limit: Duration::from_secs(120),
+            stop_limit: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not fit the card or the devices.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The options or addresses are wrong.
+    #[error("{0}")]
+    Options(&'static str),
+    /// The card.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// A device.
+    #[error("device {device:?}: {source}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// The driver's error.
+        source: NvmeError,
+    },
+    /// The tables.
+    #[error(transparent)]
+    Vaapi(#[from] VaapiError),
+    /// Memory for rings and lists.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+/// Why an engine did not stop cleanly. Everything was reset all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// Operations did not end, or the service had failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// Operations were still outstanding after the limit.
+    #[error("{outstanding} operations are outstanding after {waited:?}")]
+    Outstanding {
+        /// How many.
+        outstanding: usize,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A disk could not be flushed.
+    #[error(transparent)]
+    Flush(#[from] IoError),
+    /// The card.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// A device.
+    #[error("device {device:?}: {source}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// The driver's error.
+        source: NvmeError,
+    },
+}
+
+/// An SSD of the engine.
+struct Ssd<F: Function> {
+    name: String,
+    controller: NvmeController<F>,
+}
+
+/// I/O queue pair that the card drives on each SSD.
+const IO_QUEUE: u16 = 1;
+
+/// Longest pause between two polls while draining.
+const COLLECT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Virtual disks on a card. See the module.
+pub struct Engine<P: Platform> {
+    // In order of drop: the SSDs are disabled first, then the card is reset, and only then may the
+    // memory go that both of them write.
+    ssds: Vec<Ssd<P::Function>>,
+    card: Card<P::Function>,
+    control: ControlPath,
+    dispatcher: Dispatcher<ClientQueue<P::Function>>,
+    disks: Vec<VirtualDisk>,
+    /// Interrupt vectors of the client queues.
+    vectors: Vec<u16>,
+    stop_limit: Duration,
+    platform: P,
+}
+
+impl<P: Platform> Engine<P> {
+    /// The card.
+    pub fn card(&self) -> &Card<P::Function> {
+        &self.card
+    }
+
+    /// The platform, for those who also drive what is behind it.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+
+    /// The VAAPI calls, and the card's tables for them. `virtual_disks` shows the disks as they
+    /// were at the start.
+    pub fn vaapi(&mut self) -> (&mut ControlPath, CardTables<'_, P>) {
+        if self.dispatcher.outstanding() == 0 {
+            self.control.release_retired();
+        }
+        (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
+    }
+
+    /// Waits for every operation, flushes every disk, deletes all queues, shuts the SSDs down and
+    /// resets the card. Completions that were not polled are lost.
+    ///
+    /// # Errors
+    /// The first error. Even then everything that could be reached was shut down and reset.
+    pub fn stop(mut self) -> Result<P, StopError> {
+        let mut result = self.drain().and_then(|()| self.flush());
+        self.dispatcher.stop();
+        let quiet = result.is_ok();
+        let Self { ssds, mut card, dispatcher, stop_limit, mut platform, .. } = self;
+        // Queues hold the card's rings, and a busy one its buffers: they go after the reset.
+        let mut held = None;
+        if quiet {
+            for queue in dispatcher.into_queues() {
+                let deleted = card.delete_queue(&mut platform, queue, stop_limit);
+                result = result.and(deleted.map_err(StopError::from));
+            }
+        } else {
+            held = Some(dispatcher);
+        }
+        for Ssd { name, mut controller } in ssds {
+            let deleted =
+                if quiet { controller.delete_io_queue_pair(&mut platform, IO_QUEUE) } else { Ok(()) };
+            let ended = deleted.and(controller.shutdown(&mut platform));
+            result = result.and(ended.map_err(|source| StopError::Device { device: name, source }));
+        }
+        result = result.and(card.close(&mut platform).map_err(StopError::from));
+        drop(held);
+        result.map(|()| platform)
+    }
+
+    /// Waits until no operation is outstanding.
+    fn drain(&mut self) -> Result<(), StopError> {
+        self.collect(|_| Ok(()))
+    }
+
+    fn flush(&mut self) -> Result<(), StopError> {
+        for disk in 0..self.disks.len() {
+            let handle = self.disks[disk].handle;
+            loop {
+                let now = self.platform.now();
+                match self.dispatcher.submit(handle, Operation::Flush, None, 0, now) {
+                    Ok(()) => break,
+                    // There may be more disks than operations at once.
+                    Err(SubmitError::Full) => self.collect(|completion| completion.result)?,
+                    Err(_) => return Err(ServiceError::Stopped.into()),
+                }
+            }
+        }
+        self.collect(|completion| completion.result)
+    }
+
+    /// Polls until nothing is outstanding, up to the limit.
+    fn collect(&mut self, judge: impl Fn(Completion) -> Result<(), IoError>) -> Result<(), StopError> {
+        let deadline = self.platform.now() + self.stop_limit;
+        let mut done = Vec::new();
+        loop {
+            let now = self.platform.now();
+            self.dispatcher.poll(now, &mut done)?;
+            done.drain(..).try_for_each(&judge)?;
+            let outstanding = self.dispatcher.outstanding();
+            if outstanding == 0 {
+                return Ok(());
+            }
+            if now >= deadline {
+                return Err(StopError::Outstanding { outstanding, waited: self.stop_limit });
+            }
+            self.platform.wait(deadline.min(now + COLLECT_PAUSE)).map_err(ServiceError::from)?;
+        }
+    }
+
+    /// Whether a client queue raised its interrupt since it was last asked.
+    fn take_interrupts(&self) -> bool {
+        self.vectors.iter().fold(false, |raised, &vector| self.card.take_interrupt(vector) | raised)
+    }
+}
+
+impl<P: Platform> BlockService for Engine<P>
+where
+    P::Function: Sync,
+{
+    fn virtual_disks(&self) -> &[VirtualDisk] {
+        &self.disks
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<DmaMemory, ServiceError> {
+        Ok(self.platform.allocate(bytes)?)
+    }
+
+    fn submit(
+        &mut self,
+        disk: VdHandle,
+        operation: Operation,
+        buffer: Option<DmaMemory>,
+        tag: u64,
+    ) -> Result<(), SubmitError> {
+        let now = self.platform.now();
+        self.dispatcher.submit(disk, operation, buffer, tag, now)
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
+        self.dispatcher.poll(self.platform.now(), done)
+    }
+
+    fn outstanding(&self) -> usize {
+        self.dispatcher.outstanding()
+    }
+
+    fn now(&self) -> Duration {
+        self.platform.now()
+    }
+
+    fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {
+        self.dispatcher.ring()?;
+        // An interrupt since the last wait may be of a completion that no poll has seen.
+        if self.dispatcher.has_finished() || self.take_interrupts() {
+            return Ok(());
+        }
+        self.platform.wait(deadline)?;
+        // The caller polls next and sees whatever these were for.
+        self.take_interrupts();
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! VAAPI: the calls by which the control path sets up the accelerated path.
+//!
+//! `ap_` calls write the card's tables, `ri_` calls read them back: the tables are the hardware's
+//! repository. A call checks its arguments before it writes anything, then writes what nothing
+//! points at yet, and goes live by one write of one entry. When a write fails before that one, the
+//! call had no effect. When the last one itself fails, the entries it would have made live stay
+//! taken, because the card may have executed it.
+//!
+//! What a call replaces may still be in use by commands under way. Its entries are retired, and
+//! free again after `release_retired`.
+
+mod device;
+mod disk;
+mod index_space;
+mod read_back;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use volplane_abi::tables::table;
+use volplane_abi::{AllocationEntry, PathState, VdEntry};
+use volplane_driver::CardError;
+use zerocopy::FromBytes;
+
+use crate::configuration::TableSizes;
+use crate::service::VdHandle;
+use index_space::IndexSpace;
+pub use tables::{CardTables, TableEntry, Tables, RECORD_BYTES};
+
+/// Why a VAAPI call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VaapiError {
+    /// The disk has no map.
+    #[error("{call}: there is no {disk}")]
+    NoSuchDisk {
+        /// Call.
+        call: &'static str,
+        /// Disk.
+        disk: VdHandle,
+    },
+    /// The device was not set up.
+    #[error("{call}: there is no device {device}")]
+    NoSuchDevice {
+        /// Call.
+        call: &'static str,
+        /// Device.
+        device: u16,
+    },
+    /// An argument is wrong; nothing was written.
+    #[error("{call}: {problem}")]
+    Argument {
+        /// Call.
+        call: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A table has no free range of this length; nothing was written.
+    #[error("{call}: no {wanted} free entries in a row in the {table} table")]
+    NoRoom {
+        /// Call.
+        call: &'static str,
+        /// Table.
+        table: &'static str,
+        /// Entries.
+        wanted: u64,
+    },
+    /// The card failed or refused.
+    #[error("{call}: {source}")]
+    Card {
+        /// Call.
+        call: &'static str,
+        /// Its error.
+        source: CardError,
+    },
+}
+
+/// A device, for `ap_set_device_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// NSID on its controller.
+    pub namespace: u32,
+    /// log2 of the bytes of a block.
+    pub block_shift: u8,
+    /// Usable size in blocks.
+    pub blocks: u64,
+    /// Most blocks of a Read or Write, 1 to 65,536.
+    pub transfer_blocks: u32,
+    /// Most blocks of a Write Zeroes, 1 to 65,536.
+    pub write_zeroes_blocks: u32,
+    /// The path to it.
+    pub path: u8,
+}
+
+/// Values of a disk's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VdStatus {
+    /// I/O is executed.
+    Enabled,
+    /// I/O is refused with Namespace Not Ready.
+    Deactivated,
+}
+
+/// Where an extent lies, for `ap_set_vd_storage_extent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageExtent {
+    /// Device.
+    pub device: u16,
+    /// First block on it.
+    pub start: u64,
+}
+
+/// An allocation that the card has.
+#[derive(Clone, Debug)]
+struct Mapped {
+    entry: AllocationEntry,
+    extents: Range<u32>,
+    /// Blocks of the disk in it.
+    blocks: u64,
+}
+
+/// A disk that the card has.
+#[derive(Clone, Debug)]
+struct MappedDisk {
+    entry: VdEntry,
+    allocations: Vec<Mapped>,
+}
+
+impl MappedDisk {
+    fn allocation_entries(&self) -> Range<u32> {
+        let root = self.entry.map_root();
+        root..root + self.allocations.len() as u32
+    }
+}
+
+/// The control path's knowledge of what is in the card's tables.
+#[derive(Debug)]
+pub struct ControlPath {
+    room: TableSizes,
+    paths: u32,
+    devices: BTreeMap<u16, DeviceInfo>,
+    disks: BTreeMap<VdHandle, MappedDisk>,
+    allocations: IndexSpace,
+    extents: IndexSpace,
+    retired_allocations: Vec<Range<u32>>,
+    retired_extents: Vec<Range<u32>>,
+}
+
+impl ControlPath {
+    /// For a card whose tables are clean, with room for `room` and `paths`.
+    pub fn new(room: TableSizes, paths: u32) -> Self {
+        let entries = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            room,
+            paths,
+            devices: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            allocations: IndexSpace::new(entries(room.allocations)),
+            extents: IndexSpace::new(entries(room.extents)),
+            retired_allocations: Vec::new(),
+            retired_extents: Vec::new(),
+        }
+    }
+
+    /// Frees the entries of replaced maps. Only when every command that was admitted before they
+    /// were replaced has completed.
+    pub fn release_retired(&mut self) {
+        for range in self.retired_allocations.drain(..) {
+            self.allocations.give(range);
+        }
+        for range in self.retired_extents.drain(..) {
+            self.extents.give(range);
+        }
+    }
+
+    fn disk(&self, call: &'static str, disk: VdHandle) -> Result<&MappedDisk, VaapiError> {
+        self.disks.get(&disk).ok_or(VaapiError::NoSuchDisk { call, disk })
+    }
+
+    fn device(&self, call: &'static str, device: u16) -> Result<&DeviceInfo, VaapiError> {
+        self.devices.get(&device).ok_or(VaapiError::NoSuchDevice { call, device })
+    }
+}
+
+fn argument(call: &'static str, problem: String) -> VaapiError {
+    VaapiError::Argument { call, problem }
+}
+
+fn write(call: &'static str, tables: &mut dyn Tables, entries: &[TableEntry]) -> Result<(), VaapiError> {
+    tables.write(entries).map_err(|source| VaapiError::Card { call, source })
+}
+
+fn read<T: FromBytes>(
+    call: &'static str,
+    tables: &mut dyn Tables,
+    table: u16,
+    index: u32,
+) -> Result<T, VaapiError> {
+    let record = tables.read(table, index).map_err(|source| VaapiError::Card { call, source })?;
+    Ok(T::read_from_prefix(&record).expect("no record is larger than the payload").0)
+}
+
+fn path_state(call: &'static str, tables: &mut dyn Tables, path: u8) -> Result<PathState, VaapiError> {
+    read(call, tables, table::PATH_STATE, path.into())
+}
+
+#[cfg(test)]
+mod tests;

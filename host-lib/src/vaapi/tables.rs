@@ -1,0 +1,58 @@
+//! Access to the card's tables.
+
+use volplane_driver::{Card, CardError, Platform, TableWrite};
+
+/// Bytes of the largest record.
+pub const RECORD_BYTES: usize = 32;
+
+/// An entry to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableEntry {
+    /// Table: see `abi::table`.
+    pub table: u16,
+    /// Index in the table.
+    pub index: u32,
+    /// The record, zero-extended.
+    pub record: [u8; RECORD_BYTES],
+}
+
+impl TableEntry {
+    /// An entry of the bytes of an ABI record.
+    ///
+    /// # Panics
+    /// With more bytes than a record has.
+    pub fn new(table: u16, index: u32, bytes: &[u8]) -> Self {
+        let mut record = [0; RECORD_BYTES];
+        record[..bytes.len()].copy_from_slice(bytes);
+        Self { table, index, record }
+    }
+}
+
+/// The tables of a card.
+pub trait Tables {
+    /// Writes entries, in order. When one is refused, those before it took effect and those after
+    /// it may have.
+    fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError>;
+
+    /// Reads an entry.
+    fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError>;
+}
+
+/// The tables of an open card, reached over its control ring.
+pub struct CardTables<'a, P: Platform> {
+    /// The card.
+    pub card: &'a mut Card<P::Function>,
+    /// The machine it is in.
+    pub platform: &'a mut P,
+}
+
+impl<P: Platform> Tables for CardTables<'_, P> {
+    fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError> {
+        let writes = entries.iter().map(|entry| TableWrite::new(entry.table, entry.index, &entry.record));
+        self.card.table_write_all(self.platform, writes)
+    }
+
+    fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError> {
+        self.card.table_read(self.platform, table, index)
+    }
+}
