@@ -12,6 +12,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use rand::SeedableRng;
@@ -21,8 +22,7 @@ use rust_hdl::prelude::*;
 /// Names of modules are not names of files; widths of RustHDL's literals are 32 bits; a record's
 /// field that a block does not need stays unread, as does the name of a state where a register only holds
 /// it. The rest of `-Wall` must be silent.
-const LINT_ALLOWED: [&str; 4] =
-    ["-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM"];
+const LINT_ALLOWED: [&str; 4] = ["-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM"];
 
 /// A generator whose seed is printed; `VOLPLANE_SEED` replays a run.
 pub fn seeded() -> ChaCha8Rng {
@@ -243,7 +243,9 @@ fn build(name: &str, verilog: &str) -> PathBuf {
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         runtime(&root, &directory)
     };
-    let work = directory.join(format!("{stem}.{}", std::process::id()));
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+    let work = directory.join(format!("{stem}.{}.{turn}", std::process::id()));
     fs::create_dir_all(&work).expect("work directory");
     let source = work.join("top.v");
     fs::write(&source, verilog).expect("write Verilog");

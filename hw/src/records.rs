@@ -36,6 +36,7 @@ macro_rules! logic_record {
 
 volplane_abi::submission_entry!(logic_record);
 volplane_abi::completion_entry!(logic_record);
+volplane_abi::dataset_attributes!(logic_record);
 volplane_abi::deallocate_range!(logic_record);
 volplane_abi::control_command!(logic_record);
 volplane_abi::control_completion!(logic_record);
@@ -412,5 +413,41 @@ logic_record! {
         status = 11,
         /// Reserved.
         reserved = 8,
+    }
+}
+
+logic_record! {
+    /// Where a plan's first block lies, with the room that follows it: from the divider to the splitter.
+    Located: 103 {
+        /// Row: stripe unit div columns.
+        row = 32,
+        /// Column: stripe unit mod columns.
+        column = 5,
+        /// Block within the stripe unit.
+        unit_offset = 32,
+        /// Blocks from there to the end of the unit, at most 65,536.
+        space = 17,
+        /// Blocks of a whole unit, at most 65,536.
+        unit = 17,
+    }
+}
+
+logic_record! {
+    /// A run before its extent is looked up: from the splitter to `ExtentAddress`.
+    RunRequest: 176 {
+        /// Block of the plan at which it begins, 0-based.
+        plan_offset = 17,
+        /// Blocks.
+        blocks = 17,
+        /// 1: the plan's last run.
+        last = 1,
+        /// Row.
+        row = 32,
+        /// Column.
+        column = 5,
+        /// Block within the stripe unit.
+        unit_offset = 32,
+        /// The allocation's entry (`AllocationEntry`); all zero when it is not valid.
+        allocation = 72,
     }
 }

@@ -1,1 +1,3 @@
 //! Blocks of the card: control.
+
+pub mod executor;

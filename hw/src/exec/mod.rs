@@ -1,1 +1,4 @@
 //! Blocks of the card: exec.
+
+pub mod collector;
+pub mod plan_slots;

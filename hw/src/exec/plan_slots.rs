@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn gives_each_slot_once_and_again_after_release() {
-        let mut bench = bench(3);
+        let mut bench = bench(4);
         bench.set("allocate$ready", 1);
         let mut given = Vec::new();
         for _ in 0..20 {
@@ -150,7 +150,7 @@ mod tests {
             }
             bench.cycle();
         }
-        assert_eq!(given, (0..8).collect::<Vec<u128>>());
+        assert_eq!(given, (0..16).collect::<Vec<u128>>());
         bench.set("release_valid", 1);
         bench.set("release_slot", 5);
         bench.cycle();

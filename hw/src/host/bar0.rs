@@ -130,8 +130,23 @@ impl Logic for Bar0 {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, address_held, address, data_held, data, strobe, pulse, pulse_address, pulse_data,
-            answered, reading, read_pulse, read_at, waited, read_value, read_answered
+            self,
+            clock,
+            address_held,
+            address,
+            data_held,
+            data,
+            strobe,
+            pulse,
+            pulse_address,
+            pulse_data,
+            answered,
+            reading,
+            read_pulse,
+            read_at,
+            waited,
+            read_value,
+            read_answered
         );
         self.awready.next = !self.address_held.q.val();
         self.wready.next = !self.data_held.q.val();
@@ -167,9 +182,8 @@ impl Logic for Bar0 {
         if self.bready.val() {
             self.answered.d.next = false;
         }
-        self.whole.next = self.address_held.q.val()
-            & self.data_held.q.val()
-            & (!self.answered.q.val() | self.bready.val());
+        self.whole.next =
+            self.address_held.q.val() & self.data_held.q.val() & (!self.answered.q.val() | self.bready.val());
         if self.whole.val() {
             self.address_held.d.next = false;
             self.data_held.d.next = false;
@@ -223,8 +237,8 @@ mod tests {
     use rand::RngExt;
     use std::collections::VecDeque;
 
-    fn start() -> Bench {
-        let mut bench = Bench::new("bar0", Bar0::default());
+    fn start(name: &str) -> Bench {
+        let mut bench = Bench::new(name, Bar0::default());
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
@@ -233,7 +247,7 @@ mod tests {
 
     #[test]
     fn answers_a_write_and_an_unknown_read() {
-        let mut bench = start();
+        let mut bench = start("bar0_directed");
         bench.set("wvalid", 1);
         bench.set("wdata", 0xDEAD_BEEF);
         bench.set("wstrb", 0xF);
@@ -270,7 +284,7 @@ mod tests {
     /// compared with what was sent.
     #[test]
     fn passes_every_access_once_and_in_order() {
-        let mut bench = start();
+        let mut bench = start("bar0_random");
         let mut random = seeded();
         let mut addresses = VecDeque::new();
         let mut data = VecDeque::new();
@@ -279,14 +293,16 @@ mod tests {
         let mut read: Option<(u128, Option<u32>)> = None;
         let mut expected_read = None;
         for _ in 0..30_000 {
-            let aw = *awvalid
-                .get_or_insert_with(|| random.random_bool(0.5).then(|| u128::from(random.random::<u32>()) >> 14));
+            let aw = *awvalid.get_or_insert_with(|| {
+                random.random_bool(0.5).then(|| u128::from(random.random::<u32>()) >> 14)
+            });
             let w = *wvalid.get_or_insert_with(|| {
                 let strobe = if random.random_bool(0.8) { 0xF } else { random.random_range(0..16u32) };
                 random.random_bool(0.5).then(|| (random.random::<u32>(), strobe))
             });
-            let ar = *arvalid
-                .get_or_insert_with(|| random.random_bool(0.3).then(|| u128::from(random.random::<u32>()) >> 14));
+            let ar = *arvalid.get_or_insert_with(|| {
+                random.random_bool(0.3).then(|| u128::from(random.random::<u32>()) >> 14)
+            });
             bench.set("awvalid", aw.is_some().into());
             bench.set("awaddr", aw.unwrap_or(0));
             bench.set("wvalid", w.is_some().into());

@@ -293,10 +293,39 @@ impl Logic for PathDoorbells {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, tail_dirty, tail_due, tail_count0, tail_count1, tail_count2, head_dirty, head_due,
-            head_count0, head_count1, head_count2, fenced, fencing, answered, short_queue, tail_quiet,
-            head_quiet, age, issued, issued_path_register, issued_tail_register, state, kind, candidates,
-            after, path, chosen, value, out, out_valid, request, request_valid
+            self,
+            clock,
+            tail_dirty,
+            tail_due,
+            tail_count0,
+            tail_count1,
+            tail_count2,
+            head_dirty,
+            head_due,
+            head_count0,
+            head_count1,
+            head_count2,
+            fenced,
+            fencing,
+            answered,
+            short_queue,
+            tail_quiet,
+            head_quiet,
+            age,
+            issued,
+            issued_path_register,
+            issued_tail_register,
+            state,
+            kind,
+            candidates,
+            after,
+            path,
+            chosen,
+            value,
+            out,
+            out_valid,
+            request,
+            request_valid
         );
         self.write.valid.next = self.out_valid.q.val();
         self.write.data.next = self.out.q.val();
@@ -442,7 +471,8 @@ impl Logic for PathDoorbells {
             }
             State::Read => {
                 // The memories are sampled at the end of this cycle; events of it count as new.
-                self.after.d.next = self.all.val() ^ (self.chosen.q.val() | (self.chosen.q.val() - self.one.val()));
+                self.after.d.next =
+                    self.all.val() ^ (self.chosen.q.val() | (self.chosen.q.val() - self.one.val()));
                 if (self.kind.q.val() == Kind::Answer) {
                     self.answer_clear.next = self.chosen.q.val();
                 } else if (self.kind.q.val() == Kind::Tail) {
@@ -526,8 +556,8 @@ impl Logic for PathDoorbells {
         self.tail_keep.next = self.all.val() ^ (self.tail_clear.val() | self.table_bit.val());
         self.head_keep.next = self.all.val() ^ (self.head_clear.val() | self.table_bit.val());
         self.fence_keep.next = self.all.val() ^ (self.answer_clear.val() | self.table_bit.val());
-        self.tail_dirty.d.next =
-            (self.tail_dirty.q.val() & self.tail_keep.val()) | (self.tail_again.val() & self.table_keep.val())
+        self.tail_dirty.d.next = (self.tail_dirty.q.val() & self.tail_keep.val())
+            | (self.tail_again.val() & self.table_keep.val())
             | self.issued_bit.val();
         self.tail_count0.d.next = (self.tail_count0.q.val() & self.tail_keep.val()) ^ self.issued_bit.val();
         self.tail_count1.d.next = (self.tail_count1.q.val() ^ self.carry1.val()) & self.tail_keep.val();
@@ -545,7 +575,8 @@ impl Logic for PathDoorbells {
             | self.aged_heads.val()
             | (self.head_carry2.val() & self.head_count2.q.val()))
             & self.head_keep.val();
-        self.fencing.d.next = (self.fencing.q.val() & self.fence_keep.val()) | (self.fence_set.val() & self.table_keep.val());
+        self.fencing.d.next =
+            (self.fencing.q.val() & self.fence_keep.val()) | (self.fence_set.val() & self.table_keep.val());
         self.answered.d.next = (self.answered.q.val() & self.fence_keep.val()) | self.answer_bit.val();
         if self.table_write.val() {
             self.fenced.d.next = self.fenced.q.val() & (self.table_bit.val() ^ self.all.val());

@@ -1,6 +1,16 @@
 //! Blocks of the card: virt.
 
+pub mod admission;
+pub mod allocation_index;
+pub mod column_divider;
+pub mod command_judge;
+pub mod delay_line;
 pub mod device_cutter;
+pub mod division_step;
 pub mod fragment_builder;
 pub mod list_reader;
+pub mod lookup_table;
+pub mod map_store;
 pub mod prp_builder;
+pub mod splitter;
+pub mod transfer_check;

@@ -1,0 +1,446 @@
+//! Executes the commands of the control ring, one at a time and in order.
+//!
+//! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's
+//! owner acknowledges; when nobody has after 64 cycles, the table or the entry does not exist:
+//! Invalid Field. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
+//! the completion ring with the phase tag of this round (the first is 1), `raise` follows once the bus
+//! master has taken it, and `done` tells the queue pairs that the entry they had reserved is used.
+//! `sq_head` is sampled when the completion is built.
+//!
+//! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles and the table's
+//! from command to completion. `restart` (a pulse, while no command is in work) begins the ring anew
+//! at entry 0; reset does the same and drops a command in work.
+
+use rust_hdl::prelude::*;
+use volplane_abi::{control_opcode, status};
+
+use crate::prim::stream::{StreamIn, StreamOut};
+use crate::records::{ControlCommand, ControlCompletion, TableRequest, WideWrite};
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    Idle,
+    Decode,
+    /// Waits for the table's owner.
+    Table,
+    /// Builds the completion and its address.
+    Build,
+    Write,
+    Raise,
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct ControlExecutor {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub command: StreamIn<Bits<512>>,
+    pub sq_head: Signal<In, Bits<16>>,
+    pub control_cq_base: Signal<In, Bits<64>>,
+    pub control_entries_z: Signal<In, Bits<16>>,
+    pub control_vector: Signal<In, Bits<8>>,
+    pub control_interrupt: Signal<In, bool>,
+    pub restart: Signal<In, bool>,
+    pub table_valid: Signal<Out, bool>,
+    pub table_request: Signal<Out, TableRequest>,
+    pub table_ack: Signal<In, bool>,
+    pub table_data: Signal<In, Bits<256>>,
+    pub write: StreamOut<WideWrite>,
+    pub raise: StreamOut<Bits<8>>,
+    pub done: Signal<Out, bool>,
+    pub idle: Signal<Out, bool>,
+
+    state: DFF<State>,
+    current: DFF<ControlCommand>,
+    request_valid: DFF<bool>,
+    waited: DFF<Bits<7>>,
+    result: DFF<Bits<256>>,
+    status: DFF<Bits<15>>,
+    tail: DFF<Bits<16>>,
+    phase: DFF<bool>,
+    write_register: DFF<WideWrite>,
+    is_read: DFF<bool>,
+    done_register: DFF<bool>,
+    completion: Signal<Local, ControlCompletion>,
+    payload: Signal<Local, Bits<256>>,
+    nop: Constant<Bits<8>>,
+    table_write: Constant<Bits<8>>,
+    table_read: Constant<Bits<8>>,
+    success: Constant<Bits<15>>,
+    invalid_opcode: Constant<Bits<15>>,
+    invalid_field: Constant<Bits<15>>,
+    patience: Constant<Bits<7>>,
+    one7: Constant<Bits<7>>,
+    zero7: Constant<Bits<7>>,
+    one16: Constant<Bits<16>>,
+    zero16: Constant<Bits<16>>,
+    zero256: Constant<Bits<256>>,
+    empty: Constant<Bits<512>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+}
+
+/// A refusal that repeating the command does not change.
+fn refusal(value: u16) -> Constant<Bits<15>> {
+    Constant::new(u64::from(value | status::DNR).to_bits())
+}
+
+impl Default for ControlExecutor {
+    fn default() -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            command: Default::default(),
+            sq_head: Default::default(),
+            control_cq_base: Default::default(),
+            control_entries_z: Default::default(),
+            control_vector: Default::default(),
+            control_interrupt: Default::default(),
+            restart: Default::default(),
+            table_valid: Default::default(),
+            table_request: Default::default(),
+            table_ack: Default::default(),
+            table_data: Default::default(),
+            write: Default::default(),
+            raise: Default::default(),
+            done: Default::default(),
+            idle: Default::default(),
+            state: Default::default(),
+            current: Default::default(),
+            request_valid: Default::default(),
+            waited: Default::default(),
+            result: Default::default(),
+            status: Default::default(),
+            tail: Default::default(),
+            phase: Default::default(),
+            write_register: Default::default(),
+            is_read: Default::default(),
+            done_register: Default::default(),
+            completion: Default::default(),
+            payload: Default::default(),
+            nop: Constant::new(u64::from(control_opcode::NOP).to_bits()),
+            table_write: Constant::new(u64::from(control_opcode::TABLE_WRITE).to_bits()),
+            table_read: Constant::new(u64::from(control_opcode::TABLE_READ).to_bits()),
+            success: Constant::new(u64::from(status::SUCCESS).to_bits()),
+            invalid_opcode: refusal(status::INVALID_OPCODE),
+            invalid_field: refusal(status::INVALID_FIELD),
+            patience: Constant::new(64u64.to_bits()),
+            one7: Constant::new(1u64.to_bits()),
+            zero7: Constant::new(0u64.to_bits()),
+            one16: Constant::new(1u64.to_bits()),
+            zero16: Constant::new(0u64.to_bits()),
+            zero256: Constant::new(0u64.to_bits()),
+            empty: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for ControlExecutor {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self,
+            clock,
+            state,
+            current,
+            request_valid,
+            waited,
+            result,
+            status,
+            tail,
+            phase,
+            write_register,
+            is_read,
+            done_register
+        );
+        self.command.ready.next = (self.state.q.val() == State::Idle);
+        self.table_valid.next = self.request_valid.q.val();
+        self.write.valid.next = (self.state.q.val() == State::Write);
+        self.write.data.next = self.write_register.q.val();
+        self.raise.valid.next = (self.state.q.val() == State::Raise);
+        self.raise.data.next = self.control_vector.val();
+        self.done.next = self.done_register.q.val();
+        self.idle.next = (self.state.q.val() == State::Idle) & !self.done_register.q.val();
+        self.request_valid.d.next = false;
+        self.done_register.d.next = false;
+
+        self.table_request.next.write = self.flag.val();
+        if self.is_read.q.val() {
+            self.table_request.next.write = self.clear.val();
+        }
+        self.table_request.next.table = self.current.q.val().table;
+        self.table_request.next.index = self.current.q.val().index;
+        self.payload.next = bit_cast::<256, 64>(self.current.q.val().payload0)
+            | (bit_cast::<256, 64>(self.current.q.val().payload1) << 64)
+            | (bit_cast::<256, 64>(self.current.q.val().payload2) << 128)
+            | (bit_cast::<256, 64>(self.current.q.val().payload3) << 192);
+        self.table_request.next.data = self.payload.val();
+
+        self.completion.next = self.empty.val().into();
+        self.completion.next.payload0 = self.result.q.val().get_bits::<64>(0);
+        self.completion.next.payload1 = self.result.q.val().get_bits::<64>(64);
+        self.completion.next.payload2 = self.result.q.val().get_bits::<64>(128);
+        self.completion.next.payload3 = self.result.q.val().get_bits::<64>(192);
+        self.completion.next.sq_head = self.sq_head.val();
+        self.completion.next.command_id = self.current.q.val().command_id;
+        self.completion.next.phase = self.clear.val();
+        if self.phase.q.val() {
+            self.completion.next.phase = self.flag.val();
+        }
+        self.completion.next.status = self.status.q.val();
+
+        match self.state.q.val() {
+            State::Idle => {
+                self.current.d.next = self.command.data.val().into();
+                self.result.d.next = self.zero256.val();
+                self.status.d.next = self.success.val();
+                self.waited.d.next = self.zero7.val();
+                if self.command.valid.val() {
+                    self.state.d.next = State::Decode;
+                }
+            }
+            State::Decode => {
+                self.is_read.d.next = (self.current.q.val().opcode == self.table_read.val());
+                self.state.d.next = State::Build;
+                if (self.current.q.val().opcode == self.table_read.val())
+                    | (self.current.q.val().opcode == self.table_write.val())
+                {
+                    self.request_valid.d.next = true;
+                    self.state.d.next = State::Table;
+                } else if (self.current.q.val().opcode != self.nop.val()) {
+                    self.status.d.next = self.invalid_opcode.val();
+                }
+            }
+            State::Table => {
+                self.waited.d.next = self.waited.q.val() + self.one7.val();
+                if self.table_ack.val() {
+                    if self.is_read.q.val() {
+                        self.result.d.next = self.table_data.val();
+                    }
+                    self.state.d.next = State::Build;
+                } else if (self.waited.q.val() == self.patience.val()) {
+                    self.status.d.next = self.invalid_field.val();
+                    self.state.d.next = State::Build;
+                }
+            }
+            State::Build => {
+                self.write_register.d.next.address =
+                    self.control_cq_base.val() + (bit_cast::<64, 16>(self.tail.q.val()) << 6);
+                self.write_register.d.next.data = self.completion.val().into();
+                self.state.d.next = State::Write;
+            }
+            State::Write => {
+                if self.write.ready.val() {
+                    self.done_register.d.next = true;
+                    self.tail.d.next = self.tail.q.val() + self.one16.val();
+                    if (self.tail.q.val() == self.control_entries_z.val()) {
+                        self.tail.d.next = self.zero16.val();
+                        self.phase.d.next = !self.phase.q.val();
+                    }
+                    self.state.d.next = State::Idle;
+                    if self.control_interrupt.val() {
+                        self.state.d.next = State::Raise;
+                    }
+                }
+            }
+            State::Raise => {
+                if self.raise.ready.val() {
+                    self.state.d.next = State::Idle;
+                }
+            }
+            _ => {}
+        }
+        if self.restart.val() | self.reset.val() {
+            self.tail.d.next = self.zero16.val();
+            self.phase.d.next = true;
+        }
+        if self.reset.val() {
+            self.state.d.next = State::Idle;
+            self.request_valid.d.next = false;
+            self.done_register.d.next = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use rand::RngExt;
+    use std::collections::{BTreeMap, VecDeque};
+    use volplane_abi as abi;
+
+    fn words(bytes: &[u8]) -> Vec<u32> {
+        bytes.chunks(4).map(|b| u32::from_le_bytes(b.try_into().expect("whole words"))).collect()
+    }
+
+    fn bytes(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn start(name: &str) -> Bench {
+        let mut bench = Bench::new(name, ControlExecutor::default());
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        bench
+    }
+
+    #[test]
+    fn refuses_what_nobody_acknowledges() {
+        let mut bench = start("executor_directed");
+        bench.set("control_cq_base", 0x1_0000_F000);
+        bench.set("control_entries_z", 15);
+        bench.set("sq_head", 7);
+        bench.set("write$ready", 1);
+        for (opcode, status) in [(0x00u32, 0u32), (0x7F, 0x4001), (0x01, 0x4002), (0x02, 0x4002)] {
+            let mut entry = [0u32; 16];
+            entry[0] = opcode | 0xBEEF << 16;
+            entry[1] = 99;
+            bench.set("command$valid", 1);
+            bench.set_wide("command$data", &entry);
+            bench.cycle();
+            bench.set("command$valid", 0);
+            let mut waited = 0;
+            while bench.get("write$valid") == 0 {
+                bench.cycle();
+                waited += 1;
+                assert!(waited < 80, "no completion");
+            }
+            let write = bench.get_wide("write$data");
+            // The specification's dwords 2 and 3, at the end of the 64 bytes.
+            assert_eq!(write[16], 7);
+            assert_eq!(write[17], 0xBEEF | 1 << 16 | status << 17);
+            assert!(write[2..16].iter().all(|&word| word == 0));
+            bench.cycle();
+            assert_eq!((bench.get("done"), bench.get("raise$valid")), (1, 0));
+            bench.cycle();
+        }
+        assert_eq!(bench.get("idle"), 1);
+    }
+
+    /// One command and what must become of it.
+    struct Expected {
+        command: abi::ControlCommand,
+        known: bool,
+    }
+
+    /// Random commands to two tables of a model, with stalls on every port and rings of two sizes.
+    #[test]
+    fn every_command_completes_once_in_order() {
+        let mut bench = start("executor_random");
+        let mut random = seeded();
+        let (base, vector) = (0xFFFF_FFFF_F000u64, 9u32);
+        bench.set("control_cq_base", base.into());
+        bench.set("control_vector", vector.into());
+        for (entries, interrupt) in [(5u64, false), (64, true)] {
+            bench.set("control_entries_z", (entries - 1).into());
+            bench.set("control_interrupt", interrupt.into());
+            bench.set("restart", 1);
+            bench.cycle();
+            bench.set("restart", 0);
+            let mut tables: BTreeMap<(u16, u32), Vec<u8>> = BTreeMap::new();
+            let mut expected: VecDeque<Expected> = VecDeque::new();
+            let mut offered: Option<abi::ControlCommand> = None;
+            let mut ack: Option<(u32, Vec<u8>, bool)> = None;
+            let mut read_back = vec![0u8; 32];
+            let (mut completed, mut raised, mut done, mut requests) = (0u64, 0u64, 0u64, 0u64);
+            for _ in 0..60_000 {
+                if offered.is_none() && random.random_bool(0.3) {
+                    let mut command = abi::ControlCommand(random.random());
+                    let opcode = random.random_range(0..4u8);
+                    let (table, index) = (random.random_range(2..5u16), random.random_range(0..6u32));
+                    command = command.with_opcode(opcode).with_table(table).with_index(index);
+                    offered = Some(command);
+                }
+                bench.set("command$valid", offered.is_some().into());
+                if let Some(command) = &offered {
+                    bench.set_wide("command$data", &words(&command.0));
+                }
+                bench.set("write$ready", random.random_bool(0.5).into());
+                bench.set("raise$ready", random.random_bool(0.5).into());
+                let head = random.random::<u16>();
+                bench.set("sq_head", head.into());
+                bench.set("table_ack", 0);
+                bench.set_wide("table_data", &[0; 8]);
+                bench.eval();
+                if bench.get("table_valid") == 1 {
+                    requests += 1;
+                    let command = expected.back().expect("a command in work").command;
+                    let request = bench.get_wide("table_request");
+                    let bits = bytes(&request);
+                    assert_eq!(request[0] & 1, u32::from(command.opcode() == 1));
+                    assert_eq!(abi::layout::get(&bits, 1, 16), u64::from(command.table()));
+                    assert_eq!(abi::layout::get(&bits, 17, 32), u64::from(command.index()));
+                    let data: Vec<u8> =
+                        (0..32).map(|i| abi::layout::get(&bits, 49 + 8 * i, 8) as u8).collect();
+                    let key = (command.table(), command.index());
+                    read_back = vec![0; 32];
+                    let known = command.table() < 4 && command.index() < 4;
+                    expected.back_mut().expect("a command in work").known = known;
+                    if known {
+                        if command.opcode() == 1 {
+                            assert_eq!(data, command.0[32..64]);
+                            tables.insert(key, data);
+                        } else {
+                            read_back = tables.get(&key).cloned().unwrap_or(vec![0xEE; 32]);
+                        }
+                        ack = Some((random.random_range(1..33), read_back.clone(), command.opcode() == 2));
+                    }
+                }
+                if let Some((left, data, is_read)) = &mut ack {
+                    if *left == 0 {
+                        bench.set("table_ack", 1);
+                        bench.set_wide("table_data", &words(if *is_read { data } else { &[0xFF; 32] }));
+                        ack = None;
+                    } else {
+                        *left -= 1;
+                    }
+                }
+                bench.eval();
+                done += bench.get("done") as u64;
+                if bench.get("raise$valid") == 1 && bench.get("raise$ready") == 1 {
+                    assert_eq!(bench.get("raise$data"), u128::from(vector));
+                    raised += 1;
+                    assert_eq!(raised, completed, "after its completion, before the next");
+                }
+                if bench.get("write$valid") == 1 && bench.get("write$ready") == 1 {
+                    let Expected { command, known } = expected.pop_front().expect("a command in work");
+                    let write = bytes(&bench.get_wide("write$data"));
+                    let address = u64::from_le_bytes(write[..8].try_into().expect("8 bytes"));
+                    assert_eq!(address, base + 64 * (completed % entries));
+                    let completion = abi::ControlCompletion(write[8..72].try_into().expect("64 bytes"));
+                    let status = match (command.opcode(), known) {
+                        (0, _) | (1..=2, true) => 0,
+                        (1..=2, false) => 0x4002,
+                        _ => 0x4001,
+                    };
+                    assert_eq!(completion.status(), status);
+                    assert_eq!(completion.command_id(), command.command_id());
+                    assert_eq!(u64::from(completion.phase()), 1 - completed / entries % 2);
+                    let payload = if command.opcode() == 2 { read_back.clone() } else { vec![0; 32] };
+                    assert_eq!(completion.0[..32], payload);
+                    completed += 1;
+                }
+                if offered.is_some() && bench.get("command$ready") == 1 {
+                    let command = offered.take().expect("offered");
+                    expected.push_back(Expected { command, known: false });
+                    assert_eq!(expected.len(), 1, "one at a time");
+                }
+                bench.cycle();
+            }
+            bench.set("command$valid", 0);
+            bench.set("write$ready", 1);
+            bench.set("raise$ready", 1);
+            for _ in 0..100 {
+                bench.cycle();
+            }
+            assert_eq!(bench.get("idle"), 1);
+            assert!(completed > 1_000 && requests > 500, "{completed} completions");
+            assert!(done.abs_diff(completed) <= 1);
+            assert_eq!(raised > 0, interrupt);
+        }
+    }
+}

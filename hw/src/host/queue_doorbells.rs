@@ -1,0 +1,244 @@
+//! Takes the doorbells of the queue pairs.
+//!
+//! Writes on the register bus that fall on a doorbell are checked against the ring's size, one every 3
+//! cycles; a good one becomes the queue's submission tail or completion head and is told in `rang`, a
+//! bad one in `bad` and changes nothing. Doorbells of a queue that is not enabled are ignored.
+//!
+//! `look_queue` reads a queue's pointers, one cycle later. `hold` keeps further doorbells waiting;
+//! `resting` says that none is under way, and then `configure` may set a queue's sizes and, with
+//! `restart`, its pointers to 0. Latency: 4 cycles from the bus to `rang`. Reset forgets doorbells not
+//! yet looked at; every queue is to be configured after it.
+
+use rust_hdl::prelude::*;
+use volplane_abi::registers::{DOORBELLS, DOORBELL_CQ_HEAD, DOORBELL_PAGE, DOORBELL_SQ_TAIL};
+
+use crate::logic_record;
+use crate::prim::fifo::Fifo;
+use crate::prim::ram::LutRam;
+use crate::sizes::Sizes;
+
+logic_record! {
+    /// A doorbell as it was written.
+    Doorbell: 26 {
+        /// Queue.
+        queue = 8,
+        /// 1: completion head, 0: submission tail.
+        is_head = 1,
+        /// 1: the value does not fit 16 bits.
+        overflow = 1,
+        /// Value.
+        value = 16,
+    }
+}
+
+logic_record! {
+    /// The sizes of a queue pair's rings.
+    RingSizes: 33 {
+        /// Entries of the submission ring − 1.
+        sq_size_z = 16,
+        /// Entries of the completion ring − 1.
+        cq_size_z = 16,
+        /// 1: doorbells are taken.
+        enable = 1,
+    }
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    /// Waits for a doorbell.
+    Rest,
+    /// The ring's sizes are there.
+    Check,
+    /// Writes the pointer.
+    Act,
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct QueueDoorbells {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub write_valid: Signal<In, bool>,
+    pub write_address: Signal<In, Bits<18>>,
+    pub write_data: Signal<In, Bits<32>>,
+    pub look_queue: Signal<In, Bits<8>>,
+    pub sq_tail: Signal<Out, Bits<16>>,
+    pub cq_head: Signal<Out, Bits<16>>,
+    pub rang: Signal<Out, bool>,
+    pub bad: Signal<Out, bool>,
+    pub rang_queue: Signal<Out, Bits<8>>,
+    pub rang_is_head: Signal<Out, bool>,
+    pub hold: Signal<In, bool>,
+    pub resting: Signal<Out, bool>,
+    pub configure: Signal<In, bool>,
+    pub configure_queue: Signal<In, Bits<8>>,
+    pub configure_sizes: Signal<In, RingSizes>,
+    pub restart: Signal<In, bool>,
+    pub idle: Signal<Out, bool>,
+
+    written: Fifo<Doorbell>,
+    sizes: LutRam<RingSizes>,
+    tails: LutRam<Bits<16>>,
+    heads: LutRam<Bits<16>>,
+    state: DFF<State>,
+    doorbell: DFF<Doorbell>,
+    beyond: DFF<bool>,
+    enabled: DFF<bool>,
+    page: Signal<Local, Bits<6>>,
+    number: Signal<Local, Bits<6>>,
+    offset: Signal<Local, Bits<12>>,
+    upper: Signal<Local, Bits<16>>,
+    is_doorbell: Signal<Local, bool>,
+    is_head: Signal<Local, bool>,
+    limit: Signal<Local, Bits<16>>,
+    pointer_queue: Signal<Local, Bits<8>>,
+    pointer: Signal<Local, Bits<16>>,
+    first_page: Constant<Bits<6>>,
+    end_page: Constant<Bits<6>>,
+    tail_offset: Constant<Bits<12>>,
+    head_offset: Constant<Bits<12>>,
+    zero16: Constant<Bits<16>>,
+    flag: Constant<Bits<1>>,
+}
+
+impl QueueDoorbells {
+    /// For 2^`queue_bits` queues.
+    pub fn new(sizes: &Sizes) -> Self {
+        assert!((1..=5).contains(&sizes.queue_bits), "2^{} queues", sizes.queue_bits);
+        // The kernel takes the page as bits 17:12 of the address.
+        assert_eq!(DOORBELL_PAGE, 1 << 12);
+        let first_page = u64::from(DOORBELLS / DOORBELL_PAGE);
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            write_valid: Default::default(),
+            write_address: Default::default(),
+            write_data: Default::default(),
+            look_queue: Default::default(),
+            sq_tail: Default::default(),
+            cq_head: Default::default(),
+            rang: Default::default(),
+            bad: Default::default(),
+            rang_queue: Default::default(),
+            rang_is_head: Default::default(),
+            hold: Default::default(),
+            resting: Default::default(),
+            configure: Default::default(),
+            configure_queue: Default::default(),
+            configure_sizes: Default::default(),
+            restart: Default::default(),
+            idle: Default::default(),
+            written: Fifo::lut(4, 2),
+            sizes: LutRam::new(sizes.queue_bits),
+            tails: LutRam::new(sizes.queue_bits),
+            heads: LutRam::new(sizes.queue_bits),
+            state: Default::default(),
+            doorbell: Default::default(),
+            beyond: Default::default(),
+            enabled: Default::default(),
+            page: Default::default(),
+            number: Default::default(),
+            offset: Default::default(),
+            upper: Default::default(),
+            is_doorbell: Default::default(),
+            is_head: Default::default(),
+            limit: Default::default(),
+            pointer_queue: Default::default(),
+            pointer: Default::default(),
+            first_page: Constant::new(first_page.to_bits()),
+            end_page: Constant::new((first_page + (1 << sizes.queue_bits)).to_bits()),
+            tail_offset: Constant::new((DOORBELL_SQ_TAIL as u64).to_bits()),
+            head_offset: Constant::new((DOORBELL_CQ_HEAD as u64).to_bits()),
+            zero16: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for QueueDoorbells {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, state, doorbell, beyond, enabled);
+        self.written.clock.next = self.clock.val();
+        self.written.reset.next = self.reset.val();
+        self.sizes.clock.next = self.clock.val();
+        self.tails.clock.next = self.clock.val();
+        self.heads.clock.next = self.clock.val();
+
+        self.page.next = self.write_address.val().get_bits::<6>(12);
+        self.number.next = self.page.val() - self.first_page.val();
+        self.offset.next = self.write_address.val().get_bits::<12>(0);
+        self.upper.next = self.write_data.val().get_bits::<16>(16);
+        self.is_head.next = (self.offset.val() == self.head_offset.val());
+        self.is_doorbell.next = (self.page.val() >= self.first_page.val())
+            & (self.page.val() < self.end_page.val())
+            & (self.is_head.val() | (self.offset.val() == self.tail_offset.val()));
+        // The bus brings at most one write in 4 cycles, so there is room.
+        self.written.push.next = self.write_valid.val() & self.is_doorbell.val() & self.written.room.val();
+        self.written.data.next.queue = bit_cast::<8, 6>(self.number.val());
+        self.written.data.next.is_head = self.is_head.val().into();
+        self.written.data.next.overflow = (self.upper.val() != self.zero16.val()).into();
+        self.written.data.next.value = bit_cast::<16, 32>(self.write_data.val());
+
+        self.written.out.ready.next = false;
+        self.sizes.read_address.next = bit_cast::<16, 8>(self.written.out.data.val().queue);
+        self.limit.next = self.sizes.read_data.val().sq_size_z;
+        if (self.doorbell.q.val().is_head == self.flag.val()) {
+            self.limit.next = self.sizes.read_data.val().cq_size_z;
+        }
+        self.rang.next = false;
+        self.bad.next = false;
+        self.rang_queue.next = self.doorbell.q.val().queue;
+        self.rang_is_head.next = (self.doorbell.q.val().is_head == self.flag.val());
+        match self.state.q.val() {
+            State::Rest => {
+                self.doorbell.d.next = self.written.out.data.val();
+                if self.written.out.valid.val() & !self.hold.val() {
+                    self.written.out.ready.next = true;
+                    self.state.d.next = State::Check;
+                }
+            }
+            State::Check => {
+                self.enabled.d.next = (self.sizes.read_data.val().enable == self.flag.val());
+                self.beyond.d.next = (self.doorbell.q.val().overflow == self.flag.val())
+                    | (self.doorbell.q.val().value > self.limit.val());
+                self.state.d.next = State::Act;
+            }
+            State::Act => {
+                self.rang.next = self.enabled.q.val() & !self.beyond.q.val();
+                self.bad.next = self.enabled.q.val() & self.beyond.q.val();
+                self.state.d.next = State::Rest;
+            }
+            _ => {}
+        }
+
+        // Pointers are written by a doorbell, or by a restart while none is under way.
+        self.pointer_queue.next = self.doorbell.q.val().queue;
+        self.pointer.next = self.doorbell.q.val().value;
+        if self.configure.val() {
+            self.pointer_queue.next = self.configure_queue.val();
+            self.pointer.next = self.zero16.val();
+        }
+        self.sizes.write.next = self.configure.val();
+        self.sizes.write_address.next = bit_cast::<16, 8>(self.configure_queue.val());
+        self.sizes.write_data.next = self.configure_sizes.val();
+        self.tails.write.next = (self.configure.val() & self.restart.val())
+            | (self.rang.val() & !self.rang_is_head.val());
+        self.tails.write_address.next = bit_cast::<16, 8>(self.pointer_queue.val());
+        self.tails.write_data.next = self.pointer.val();
+        self.heads.write.next =
+            (self.configure.val() & self.restart.val()) | (self.rang.val() & self.rang_is_head.val());
+        self.heads.write_address.next = bit_cast::<16, 8>(self.pointer_queue.val());
+        self.heads.write_data.next = self.pointer.val();
+        self.tails.read_address.next = bit_cast::<16, 8>(self.look_queue.val());
+        self.heads.read_address.next = bit_cast::<16, 8>(self.look_queue.val());
+        self.sq_tail.next = self.tails.read_data.val();
+        self.cq_head.next = self.heads.read_data.val();
+        self.resting.next = (self.state.q.val() == State::Rest);
+        self.idle.next = self.written.empty.val() & (self.state.q.val() == State::Rest);
+
+        if self.reset.val() {
+            self.state.d.next = State::Rest;
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The path table: written and read back by the control ring, with the live state of the paths.
+//!
+//! Purpose: owns the tables PATH and PATH_STATE on the table bus. Other blocks hear the writes of PATH
+//! for themselves (`PathWrite`), and are asked for their part of a path's state by `state_query`.
+//! Handshake: the table bus; answers to `state_query` come within 8 cycles and hold.
+//! Latency: `table_ack` 16 cycles after `table_valid`, so that every listener has done with a write.
+//! Reset: no path is valid; entries not written since read as zeros.
+//! Failure: PATH_STATE is read only; a write of it is not acknowledged.
+
+use rust_hdl::prelude::*;
+use volplane_abi::table;
+
+use crate::prim::ram::LutRam;
+use crate::records::{PathEntry, PathState, TableRequest};
+use crate::Sizes;
+
+/// The owner of PATH and PATH_STATE.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct PathTable {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub table_valid: Signal<In, bool>,
+    pub table_request: Signal<In, TableRequest>,
+    pub table_ack: Signal<Out, bool>,
+    pub table_data: Signal<Out, Bits<256>>,
+    /// Bit i: path i is valid.
+    pub path_valid: Signal<Out, Bits<32>>,
+    pub state_query: Signal<Out, Bits<8>>,
+    pub state_tail: Signal<In, Bits<16>>,
+    pub state_issued: Signal<In, Bits<16>>,
+    pub state_head: Signal<In, Bits<16>>,
+    pub state_returned: Signal<In, Bits<16>>,
+    pub state_rung: Signal<In, Bits<16>>,
+    pub state_cq_head: Signal<In, Bits<16>>,
+    pub idle: Signal<Out, bool>,
+    entries: LutRam<PathEntry>,
+    valid: DFF<Bits<32>>,
+    written: DFF<Bits<32>>,
+    working: DFF<bool>,
+    cycle: DFF<Bits<4>>,
+    acknowledge: DFF<bool>,
+    answer: DFF<Bits<256>>,
+    number: Signal<Local, Bits<16>>,
+    index: Signal<Local, Bits<32>>,
+    path: Signal<Local, Bits<5>>,
+    writing: Signal<Local, bool>,
+    concerns: Signal<Local, bool>,
+    entry: Signal<Local, PathEntry>,
+    state: Signal<Local, PathState>,
+    state_bits: Signal<Local, Bits<128>>,
+    path_number: Constant<Bits<16>>,
+    state_number: Constant<Bits<16>>,
+    paths: Constant<Bits<32>>,
+    one1: Constant<Bits<1>>,
+    zero4: Constant<Bits<4>>,
+    one4: Constant<Bits<4>>,
+    last_cycle: Constant<Bits<4>>,
+    zero32: Constant<Bits<32>>,
+    zero256: Constant<Bits<256>>,
+}
+
+impl PathTable {
+    /// The table of a build.
+    pub fn new(sizes: &Sizes) -> Self {
+        assert!(sizes.path_bits <= 5, "2^{} paths", sizes.path_bits);
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            table_valid: Default::default(),
+            table_request: Default::default(),
+            table_ack: Default::default(),
+            table_data: Default::default(),
+            path_valid: Default::default(),
+            state_query: Default::default(),
+            state_tail: Default::default(),
+            state_issued: Default::default(),
+            state_head: Default::default(),
+            state_returned: Default::default(),
+            state_rung: Default::default(),
+            state_cq_head: Default::default(),
+            idle: Default::default(),
+            entries: LutRam::new(sizes.path_bits),
+            valid: Default::default(),
+            written: Default::default(),
+            working: Default::default(),
+            cycle: Default::default(),
+            acknowledge: Default::default(),
+            answer: Default::default(),
+            number: Default::default(),
+            index: Default::default(),
+            path: Default::default(),
+            writing: Default::default(),
+            concerns: Default::default(),
+            entry: Default::default(),
+            state: Default::default(),
+            state_bits: Default::default(),
+            path_number: Constant::new(u64::from(table::PATH).to_bits()),
+            state_number: Constant::new(u64::from(table::PATH_STATE).to_bits()),
+            paths: Constant::new((1u64 << sizes.path_bits).to_bits()),
+            one1: Constant::new(1u64.to_bits()),
+            zero4: Constant::new(0u64.to_bits()),
+            one4: Constant::new(1u64.to_bits()),
+            last_cycle: Constant::new(14u64.to_bits()),
+            zero32: Constant::new(0u64.to_bits()),
+            zero256: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for PathTable {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, valid, written, working, cycle, acknowledge, answer);
+        self.number.next = self.table_request.val().table;
+        self.index.next = self.table_request.val().index;
+        self.path.next = self.index.val().get_bits::<5>(0);
+        self.writing.next = (self.table_request.val().write == self.one1.val());
+        self.entry.next = self.table_request.val().data.into();
+        self.concerns.next = (self.index.val() < self.paths.val())
+            & ((self.number.val() == self.path_number.val())
+                | ((self.number.val() == self.state_number.val()) & !self.writing.val()));
+        if self.table_valid.val() & self.concerns.val() {
+            self.working.d.next = true;
+            self.cycle.d.next = self.zero4.val();
+        }
+
+        // The request stands until it is acknowledged.
+        self.entries.clock.next = self.clock.val();
+        self.entries.write.next =
+            self.working.q.val() & self.writing.val() & (self.cycle.q.val() == self.zero4.val());
+        self.entries.write_address.next = self.index.val().get_bits::<16>(0);
+        self.entries.write_data.next = self.entry.val();
+        self.entries.read_address.next = self.index.val().get_bits::<16>(0);
+        self.state_query.next = self.index.val().get_bits::<8>(0);
+        self.state.next.sq_tail = self.state_tail.val();
+        self.state.next.sq_head = self.state_head.val();
+        self.state.next.sq_rung = self.state_rung.val();
+        self.state.next.cq_head = self.state_cq_head.val();
+        self.state.next.issued = self.state_issued.val();
+        self.state.next.returned = self.state_returned.val();
+        self.state.next.reserved = self.zero32.val();
+        self.state_bits.next = self.state.val().into();
+        self.acknowledge.d.next = false;
+        self.answer.d.next = self.zero256.val();
+        if self.working.q.val() {
+            self.cycle.d.next = self.cycle.q.val() + self.one4.val();
+            if self.writing.val() {
+                self.written.d.next = self.written.q.val().replace_bit(self.path.val().index(), true);
+                self.valid.d.next = self
+                    .valid
+                    .q
+                    .val()
+                    .replace_bit(self.path.val().index(), (self.entry.val().valid == self.one1.val()));
+            }
+            if (self.cycle.q.val() == self.last_cycle.val()) {
+                self.working.d.next = false;
+                self.acknowledge.d.next = true;
+                if !self.writing.val() & self.written.q.val().get_bit(self.path.val().index()) {
+                    self.answer.d.next = self.entries.read_data.val().into();
+                    if (self.number.val() == self.state_number.val()) {
+                        self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
+                    }
+                }
+            }
+        }
+        self.table_ack.next = self.acknowledge.q.val();
+        self.table_data.next = self.answer.q.val();
+        self.path_valid.next = self.valid.q.val();
+        self.idle.next = !self.working.q.val() & !self.acknowledge.q.val();
+
+        if self.reset.val() {
+            self.valid.d.next = self.zero32.val();
+            self.written.d.next = self.zero32.val();
+            self.working.d.next = false;
+            self.acknowledge.d.next = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use crate::nvme::record_words::{record, words};
+    use rand::RngExt;
+
+    /// Acknowledged, and with what data.
+    fn access(bench: &mut Bench, write: bool, table: u16, index: u64, data: &[u32]) -> Option<Vec<u32>> {
+        let request = TableRequest {
+            write: u64::from(write).into(),
+            table: u64::from(table).into(),
+            index: index.into(),
+            data: record::<256, _>(data),
+        };
+        bench.set_wide("table_request", &words::<305, _>(request));
+        bench.set("table_valid", 1);
+        let mut answer = None;
+        for cycle in 0..40 {
+            bench.eval();
+            let (ack, data) = (bench.get("table_ack") == 1, bench.get_wide("table_data"));
+            if ack {
+                assert!(answer.is_none() && cycle == 16, "acknowledged in cycle {cycle}");
+                assert!(!write || data.iter().all(|&word| word == 0));
+                answer = Some(data);
+            } else {
+                assert!(data.iter().all(|&word| word == 0), "data without acknowledgement");
+            }
+            bench.cycle();
+            bench.set("table_valid", 0);
+        }
+        answer
+    }
+
+    fn check(path_bits: usize) {
+        let sizes = Sizes { path_bits, ..Sizes::DEFAULT };
+        let mut bench = Bench::new(&format!("path_table_{path_bits}"), PathTable::new(&sizes));
+        let mut random = seeded();
+        for _ in 0..3 {
+            bench.set("reset", 1);
+            bench.cycle();
+            bench.set("reset", 0);
+            let mut entries = vec![None::<Vec<u32>>; 1 << path_bits];
+            for _ in 0..300 {
+                let index = random.random_range(0..(1u64 << path_bits) + 1);
+                let inside = (index as usize) < entries.len();
+                let data: Vec<u32> = (0..8).map(|_| random.random()).collect();
+                let state: Vec<u16> = (0..6).map(|_| random.random()).collect();
+                for (name, &value) in
+                    ["tail", "head", "rung", "cq_head", "issued", "returned"].iter().zip(&state)
+                {
+                    bench.set(&format!("state_{name}"), value.into());
+                }
+                let zeros = vec![0; 8];
+                match random.random_range(0..4) {
+                    0 => {
+                        let acknowledged = access(&mut bench, true, table::PATH, index, &data).is_some();
+                        assert_eq!(acknowledged, inside);
+                        if inside {
+                            entries[index as usize] = Some(data);
+                        }
+                    }
+                    1 => {
+                        let expected = inside.then(|| entries[index as usize].clone().unwrap_or(zeros));
+                        assert_eq!(access(&mut bench, false, table::PATH, index, &data), expected);
+                    }
+                    2 => {
+                        let mut shown = vec![0u32; 8];
+                        if inside && entries[index as usize].is_some() {
+                            for (i, &value) in state.iter().enumerate() {
+                                shown[i / 2] |= u32::from(value) << (16 * (i % 2));
+                            }
+                        }
+                        let got = access(&mut bench, false, table::PATH_STATE, index, &data);
+                        assert_eq!(got, inside.then_some(shown));
+                        assert_eq!(bench.get("state_query"), u128::from(index));
+                    }
+                    _ => {
+                        assert!(access(&mut bench, true, table::PATH_STATE, index, &data).is_none());
+                        assert!(access(&mut bench, false, table::DEVICE, index, &data).is_none());
+                    }
+                }
+                // Bit 242 is the entry's valid flag.
+                let valid = entries.iter().enumerate().fold(0u128, |all, (i, entry)| {
+                    all | u128::from(entry.as_ref().is_some_and(|e| e[7] >> 18 & 1 == 1)) << i
+                });
+                assert_eq!(bench.get("path_valid"), valid);
+            }
+        }
+    }
+
+    #[test]
+    fn reads_back_what_was_written() {
+        check(2);
+        check(5);
+    }
+}

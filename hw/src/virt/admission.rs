@@ -1,0 +1,437 @@
+//! Admits a client's command: checks it against its virtual disk and makes a plan of it.
+//!
+//! Commands come in, plans go out in the same order; each takes a plan slot, a refused one too, and
+//! `owner_valid` tells for one cycle whose it is. `CommandJudge` says what is refused. A plan that is
+//! mapped has one item in `lookup`: its first allocation, and how much lies beyond, in as many
+//! allocations as it takes.
+//!
+//! Latency: 8 cycles to `plan` and `lookup`. Throughput: a command every 2 cycles. Owner of the table
+//! `VD`; a disk's entry changes between two commands. Reset drops what is in work; the table stays.
+
+use rust_hdl::prelude::*;
+use volplane_abi::table;
+
+use super::command_judge::{AllocationLookup, CommandJudge};
+use super::lookup_table::LookupTable;
+use crate::prim::fifo::Fifo;
+use crate::prim::stream::{StreamIn, StreamOut};
+use crate::records::{AdmittedPlan, ClientCommand, SlotOwner, TableRequest};
+use crate::sizes::Sizes;
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct Admission {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub command: StreamIn<ClientCommand>,
+    pub slot: StreamIn<Bits<12>>,
+    pub owner_valid: Signal<Out, bool>,
+    pub owner_slot: Signal<Out, Bits<12>>,
+    pub owner: Signal<Out, SlotOwner>,
+    pub plan: StreamOut<AdmittedPlan>,
+    pub lookup: StreamOut<AllocationLookup>,
+    pub table_valid: Signal<In, bool>,
+    pub table_request: Signal<In, TableRequest>,
+    pub table_ack: Signal<Out, bool>,
+    pub table_data: Signal<Out, Bits<256>>,
+    pub idle: Signal<Out, bool>,
+
+    disks: LookupTable<128>,
+    judge: CommandJudge,
+    plans: Fifo<AdmittedPlan>,
+    lookups: Fifo<AllocationLookup>,
+    held_slot: DFF<Bits<12>>,
+    held: DFF<bool>,
+    /// Bit i: cycle i + 1 of the pipeline holds a command.
+    valids: DFF<Bits<6>>,
+    command1: DFF<ClientCommand>,
+    slot1: DFF<Bits<12>>,
+
+    ready: Signal<Local, bool>,
+    accept: Signal<Local, bool>,
+    empty: Constant<Bits<6>>,
+    entering: Constant<Bits<6>>,
+}
+
+impl Admission {
+    /// Admission to 2^`vd_bits` virtual disks.
+    pub fn new(sizes: &Sizes) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            command: Default::default(),
+            slot: Default::default(),
+            owner_valid: Default::default(),
+            owner_slot: Default::default(),
+            owner: Default::default(),
+            plan: Default::default(),
+            lookup: Default::default(),
+            table_valid: Default::default(),
+            table_request: Default::default(),
+            table_ack: Default::default(),
+            table_data: Default::default(),
+            idle: Default::default(),
+            disks: LookupTable::new(table::VD, sizes.vd_bits, 1),
+            judge: Default::default(),
+            plans: Fifo::lut(4, 6),
+            lookups: Fifo::lut(4, 6),
+            held_slot: Default::default(),
+            held: Default::default(),
+            valids: Default::default(),
+            command1: Default::default(),
+            slot1: Default::default(),
+            ready: Default::default(),
+            accept: Default::default(),
+            empty: Constant::new(0u64.to_bits()),
+            entering: Constant::new(1u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for Admission {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, held_slot, held, valids, command1, slot1);
+        self.disks.clock.next = self.clock.val();
+        self.disks.reset.next = self.reset.val();
+        self.judge.clock.next = self.clock.val();
+        self.plans.clock.next = self.clock.val();
+        self.plans.reset.next = self.reset.val();
+        self.lookups.clock.next = self.clock.val();
+        self.lookups.reset.next = self.reset.val();
+        StreamOut::<AdmittedPlan>::link(&mut self.plan, &mut self.plans.out);
+        StreamOut::<AllocationLookup>::link(&mut self.lookup, &mut self.lookups.out);
+        self.disks.table_valid.next = self.table_valid.val();
+        self.disks.table_request.next = self.table_request.val();
+        self.table_ack.next = self.disks.table_ack.val();
+        self.table_data.next = self.disks.table_data.val();
+
+        // A slot is kept ready, so that `command.ready` rests on registers.
+        self.ready.next = self.held.q.val() & self.plans.room.val() & self.lookups.room.val();
+        self.command.ready.next = self.ready.val() & self.disks.request.ready.val();
+        self.disks.request.valid.next = self.command.valid.val() & self.ready.val();
+        self.disks.request.data.next = self.command.data.val().namespace_id;
+        self.accept.next = self.command.valid.val() & self.ready.val() & self.disks.request.ready.val();
+        self.slot.ready.next = !self.held.q.val();
+        if self.accept.val() {
+            self.held.d.next = false;
+        }
+        if self.slot.valid.val() & !self.held.q.val() {
+            self.held.d.next = true;
+            self.held_slot.d.next = self.slot.data.val();
+        }
+        self.valids.d.next = (self.valids.q.val() << 1);
+        if self.accept.val() {
+            self.valids.d.next = (self.valids.q.val() << 1) | self.entering.val();
+        }
+        self.command1.d.next = self.command.data.val();
+        self.slot1.d.next = self.held_slot.q.val();
+        self.owner_valid.next = self.valids.q.val().get_bit(0);
+        self.owner_slot.next = self.slot1.q.val();
+        self.owner.next.queue = self.command1.q.val().queue;
+        self.owner.next.command_id = self.command1.q.val().command_id;
+
+        self.judge.command.next = self.command1.q.val();
+        self.judge.slot.next = self.slot1.q.val();
+        self.judge.disk.next = bit_cast::<256, 128>(self.disks.response.val()).into();
+        self.plans.data.next = self.judge.plan.val();
+        self.plans.push.next = self.valids.q.val().get_bit(5);
+        self.lookups.data.next = self.judge.lookup.val();
+        self.lookups.push.next = self.valids.q.val().get_bit(5) & self.judge.mapped.val();
+
+        self.idle.next = (self.valids.q.val() == self.empty.val())
+            & self.plans.empty.val()
+            & self.lookups.empty.val()
+            & self.disks.idle.val();
+
+        if self.reset.val() {
+            self.held.d.next = false;
+            self.valids.d.next = self.empty.val();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use crate::records::VdEntry;
+    use crate::virt::transfer_check::tests::model as transfer;
+    use rand::RngExt;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::{BTreeMap, VecDeque};
+    use volplane_abi::{opcode, status, vd_status};
+
+    /// A disk in plain numbers.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Disk {
+        size: u64,
+        status: u8,
+        block_shift: u32,
+        allocation_shift: u32,
+        root: u64,
+        flush_devices: u64,
+    }
+
+    impl Disk {
+        fn random(random: &mut ChaCha8Rng) -> Self {
+            let status = [vd_status::ABSENT, vd_status::ENABLED, vd_status::DEACTIVATED, 9];
+            Self {
+                size: random.random::<u64>() >> random.random_range(16..48),
+                status: if random.random_bool(0.7) {
+                    vd_status::ENABLED
+                } else {
+                    status[random.random_range(0..4)]
+                },
+                block_shift: random.random_range(9..=12),
+                allocation_shift: [8, 11, 16, 31, 32, 33][random.random_range(0..6)],
+                root: u64::from(random.random::<u32>()) >> random.random_range(0..32),
+                flush_devices: random.random::<u32>().into(),
+            }
+        }
+
+        fn record(self) -> VdEntry {
+            VdEntry {
+                size_blocks: self.size.to_bits(),
+                status: u64::from(self.status).to_bits(),
+                block_shift: u64::from(self.block_shift).to_bits(),
+                allocation_shift: u64::from(self.allocation_shift).to_bits(),
+                map_root: self.root.to_bits(),
+                flush_devices: self.flush_devices.to_bits(),
+                ..Default::default()
+            }
+        }
+    }
+
+    /// What admission owes a command.
+    fn model(
+        command: &ClientCommand,
+        disk: Option<Disk>,
+        slot: u64,
+    ) -> (AdmittedPlan, Option<AllocationLookup>) {
+        let opcode = command.opcode.to_u64() as u8;
+        let (lba, blocks) = (command.lba.to_u64(), command.blocks.to_u64());
+        let d = disk.unwrap_or(Disk {
+            size: 0,
+            status: 0,
+            block_shift: 0,
+            allocation_shift: 0,
+            root: 0,
+            flush_devices: 0,
+        });
+        let mut plan = AdmittedPlan {
+            slot: slot.to_bits(),
+            opcode: command.opcode,
+            prp1: command.prp1,
+            prp2: command.prp2,
+            blocks: command.blocks,
+            block_shift: u64::from(d.block_shift).to_bits(),
+            deallocate: command.deallocate,
+            force_unit_access: command.force_unit_access,
+            limited_retry: command.limited_retry,
+            cdw13: command.cdw13,
+            allocation_shift: u64::from(d.allocation_shift).to_bits(),
+            unmapped: 1u64.to_bits(),
+            ..Default::default()
+        };
+        let prps = transfer(opcode, blocks, command.prp1.to_u64(), command.prp2.to_u64(), d.block_shift);
+        let refusal = if command.refusal.any() {
+            command.refusal.to_u64() as u16
+        } else if d.status == vd_status::ABSENT {
+            status::INVALID_NAMESPACE
+        } else if d.status != vd_status::ENABLED {
+            status::NAMESPACE_NOT_READY
+        } else if opcode == opcode::FLUSH {
+            plan.flush_devices = d.flush_devices.to_bits();
+            plan.trivial = command.trivial;
+            return (plan, None);
+        } else if command.trivial.any() {
+            plan.trivial = 1u64.to_bits();
+            return (plan, None);
+        } else if prps != status::SUCCESS {
+            prps
+        } else if u128::from(lba) + u128::from(blocks) > d.size.into() {
+            status::LBA_OUT_OF_RANGE
+        } else if d.allocation_shift > 32 {
+            status::INTERNAL_ERROR
+        } else {
+            let size = 1u64 << d.allocation_shift;
+            let first = blocks.min(size - lba % size);
+            plan.unmapped = 0u64.to_bits();
+            plan.first_blocks = first.to_bits();
+            plan.crosses = u64::from(blocks > first).to_bits();
+            let lookup = AllocationLookup {
+                index: (d.root + lba / size).min(u32::MAX.into()).to_bits(),
+                offset: (lba % size).to_bits(),
+                rest: (blocks - first).to_bits(),
+                allocation_shift: u64::from(d.allocation_shift).to_bits(),
+            };
+            return (plan, Some(lookup));
+        };
+        plan.refusal = u64::from(refusal).to_bits();
+        (plan, None)
+    }
+
+    fn random_command(random: &mut ChaCha8Rng, disks: &[Disk]) -> ClientCommand {
+        let handle = random.random_range(0..disks.len());
+        let disk = disks[handle];
+        let opcodes =
+            [opcode::READ, opcode::WRITE, opcode::FLUSH, opcode::WRITE_ZEROES, opcode::DATASET_MANAGEMENT];
+        let opcode = opcodes[random.random_range(0..5)];
+        let blocks = if random.random_bool(0.1) {
+            random.random_range(1..=65_536)
+        } else {
+            random.random_range(1..=(1u64 << 20 >> disk.block_shift))
+        };
+        let space = disk.size.saturating_sub(blocks);
+        let lba = match random.random_range(0..10) {
+            0 => space + 1,
+            1 => space,
+            2 => random.random(),
+            3 => u64::MAX - random.random_range(0..65_536),
+            4 => (space >> disk.allocation_shift << disk.allocation_shift).saturating_sub(blocks / 2),
+            _ => random.random_range(0..=space),
+        };
+        let namespace = match random.random_range(0..20) {
+            0 => 0,
+            1 => disks.len() as u64 + 1,
+            2 => random.random::<u32>().into(),
+            _ => handle as u64 + 1,
+        };
+        let low = [0, 0, 4, 2048, random.random_range(0..4096)][random.random_range(0..5)];
+        ClientCommand {
+            queue: random.random_range(0..256u64).to_bits(),
+            command_id: random.random_range(0..65_536u64).to_bits(),
+            opcode: u64::from(opcode).to_bits(),
+            namespace_id: namespace.to_bits(),
+            prp1: ((random.random::<u64>() << 12) | low).to_bits(),
+            prp2: ((random.random::<u64>() << 12) | [0, 0, 0, 8, 4][random.random_range(0..5)]).to_bits(),
+            lba: lba.to_bits(),
+            blocks: blocks.to_bits(),
+            deallocate: random.random_range(0..2u64).to_bits(),
+            force_unit_access: random.random_range(0..2u64).to_bits(),
+            limited_retry: random.random_range(0..2u64).to_bits(),
+            cdw13: u64::from(random.random::<u32>()).to_bits(),
+            refusal: u64::from(if random.random_bool(0.05) { status::INVALID_OPCODE } else { 0 }).to_bits(),
+            trivial: u64::from(random.random_bool(0.05)).to_bits(),
+            ..Default::default()
+        }
+    }
+
+    /// Accesses an entry of the table and waits for the acknowledge.
+    fn access(bench: &mut Bench, write: bool, index: usize, disk: VdEntry) -> VdEntry {
+        bench.set("table_valid", 1);
+        let request = TableRequest {
+            write: u64::from(write).to_bits(),
+            table: u64::from(table::VD).to_bits(),
+            index: (index as u64).to_bits(),
+            data: disk.into(),
+        };
+        bench.set_record::<305>("table_request", request);
+        for _ in 0..32 {
+            bench.cycle();
+            bench.set("table_valid", 0);
+            if bench.get("table_ack") == 1 {
+                return bench.get_record::<256, _>("table_data");
+            }
+        }
+        panic!("entry {index}: no acknowledge");
+    }
+
+    fn check(vd_bits: usize, stalls: f64) {
+        let sizes = Sizes { vd_bits, ..Sizes::DEFAULT };
+        let mut bench = Bench::new(&format!("admission_{vd_bits}"), Admission::new(&sizes));
+        let mut random = seeded();
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let mut seen = BTreeMap::<u64, u64>::new();
+        let mut mapped = 0;
+        let (mut slots, mut offered_slot) = (VecDeque::new(), None);
+        for _ in 0..20 {
+            let disks: Vec<Disk> = (0..1 << vd_bits).map(|_| Disk::random(&mut random)).collect();
+            for (i, disk) in disks.iter().enumerate() {
+                access(&mut bench, true, i, disk.record());
+            }
+            let chosen = random.random_range(0..disks.len());
+            assert_eq!(access(&mut bench, false, chosen, VdEntry::default()), disks[chosen].record());
+            let (mut plans, mut lookups, mut owners) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+            let mut command = None;
+            let mut given = 0;
+            let mut cycles = 0;
+            while given < 300 || !(plans.is_empty() && lookups.is_empty()) {
+                cycles += 1;
+                assert!(cycles < 20_000, "{} plans owed", plans.len());
+                if command.is_none() && given < 300 && random.random_bool(1.0 - stalls) {
+                    command = Some(random_command(&mut random, &disks));
+                }
+                if offered_slot.is_none() && random.random_bool(1.0 - stalls) {
+                    offered_slot = Some(random.random_range(0..4096u64));
+                }
+                // A reader of the table takes its cycles without harm.
+                bench.set("table_valid", random.random_bool(stalls / 8.0).into());
+                bench.set_record::<305>(
+                    "table_request",
+                    TableRequest { table: u64::from(table::VD).to_bits(), ..Default::default() },
+                );
+                bench.set("command$valid", command.is_some().into());
+                bench.set_record::<329>("command$data", command.unwrap_or_default());
+                bench.set("slot$valid", offered_slot.is_some().into());
+                bench.set("slot$data", offered_slot.unwrap_or(0).into());
+                let (plan_ready, lookup_ready) =
+                    (random.random_bool(1.0 - stalls), random.random_bool(1.0 - stalls));
+                bench.set("plan$ready", plan_ready.into());
+                bench.set("lookup$ready", lookup_ready.into());
+                bench.eval();
+                if plan_ready && bench.get("plan$valid") == 1 {
+                    let plan: AdmittedPlan = bench.get_record::<324, _>("plan$data");
+                    assert_eq!(Some(plan), plans.pop_front());
+                    *seen.entry(plan.refusal.to_u64()).or_insert(0) += 1;
+                }
+                if lookup_ready && bench.get("lookup$valid") == 1 {
+                    assert_eq!(
+                        Some(bench.get_record::<89, AllocationLookup>("lookup$data")),
+                        lookups.pop_front()
+                    );
+                    mapped += 1;
+                }
+                if bench.get("owner_valid") == 1 {
+                    let owner: SlotOwner = bench.get_record::<24, _>("owner");
+                    assert_eq!(Some((bench.get("owner_slot") as u64, owner)), owners.pop_front());
+                }
+                if offered_slot.is_some() && bench.get("slot$ready") == 1 {
+                    slots.extend(offered_slot.take());
+                }
+                if let Some(c) = command.filter(|_| bench.get("command$ready") == 1) {
+                    let slot = slots.pop_front().expect("a command takes a slot that was given");
+                    let namespace = c.namespace_id.to_u64() as usize;
+                    let disk = namespace.checked_sub(1).and_then(|handle| disks.get(handle)).copied();
+                    let (plan, lookup) = model(&c, disk, slot);
+                    plans.push_back(plan);
+                    lookups.extend(lookup);
+                    owners.push_back((slot, SlotOwner { queue: c.queue, command_id: c.command_id }));
+                    command = None;
+                    given += 1;
+                }
+                bench.cycle();
+            }
+            assert!(owners.is_empty());
+            bench.set("table_valid", 0);
+            for _ in 0..8 {
+                bench.cycle();
+            }
+            assert_eq!(bench.get("idle"), 1);
+            if stalls == 0.0 {
+                assert!(cycles <= 2 * 300 + 20, "300 commands took {cycles} cycles");
+            }
+        }
+        assert!(seen.len() == 8 && mapped > 500, "{seen:?}, {mapped} mapped");
+    }
+
+    #[test]
+    fn admits_and_refuses_as_the_rules_say() {
+        check(3, 0.4);
+        check(3, 0.0);
+        check(5, 0.1);
+    }
+}

@@ -1,0 +1,242 @@
+//! Judges a client's command by its virtual disk's entry and makes a plan of it.
+//!
+//! The checks, the first that applies refusing: the refusal given with the command; no such disk; disk
+//! not enabled; (a trivial command or a Flush passes here, unmapped); length and PRP entries
+//! (`TransferCheck`); the range's end beyond the disk; a disk whose allocations are too long to
+//! address. No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
+//! Latency: 5 cycles. Throughput: one a cycle.
+
+use rust_hdl::prelude::*;
+use volplane_abi::{opcode, status, vd_status};
+
+use super::allocation_index::AllocationIndex;
+use super::transfer_check::TransferCheck;
+use crate::records::{AdmittedPlan, ClientCommand, VdEntry};
+
+crate::logic_record! {
+    /// The allocations of a mapped plan.
+    AllocationLookup: 89 {
+        /// Index of the first one's entry; the others follow.
+        index = 32,
+        /// The plan's first block, within the first allocation.
+        offset = 32,
+        /// Blocks that lie beyond the first allocation.
+        rest = 17,
+        /// log2 of the blocks of an allocation.
+        allocation_shift = 8,
+    }
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct CommandJudge {
+    pub clock: Signal<In, Clock>,
+    pub command: Signal<In, ClientCommand>,
+    pub slot: Signal<In, Bits<12>>,
+    pub disk: Signal<In, VdEntry>,
+    pub plan: Signal<Out, AdmittedPlan>,
+    /// The plan's allocations, if it is mapped.
+    pub lookup: Signal<Out, AllocationLookup>,
+    pub mapped: Signal<Out, bool>,
+
+    transfer: TransferCheck,
+    first: AllocationIndex,
+    // Cycle 1: beside the disk's entry.
+    command1: DFF<ClientCommand>,
+    slot1: DFF<Bits<12>>,
+    end1: DFF<Bits<49>>,
+    far1: DFF<bool>,
+    // Cycles 2 to 4: judged by the disk; the other checks go on.
+    plan2: DFF<AdmittedPlan>,
+    beyond2: DFF<bool>,
+    unaddressable2: DFF<bool>,
+    plan3: DFF<AdmittedPlan>,
+    beyond3: DFF<bool>,
+    unaddressable3: DFF<bool>,
+    plan4: DFF<AdmittedPlan>,
+    beyond4: DFF<bool>,
+    unaddressable4: DFF<bool>,
+    // Cycle 5: judged.
+    plan5: DFF<AdmittedPlan>,
+
+    lba: Signal<Local, Bits<64>>,
+    lba_high: Signal<Local, Bits<16>>,
+    status_of_disk: Signal<Local, Bits<11>>,
+    is_flush: Signal<Local, bool>,
+    rest: Signal<Local, Bits<17>>,
+    is_mapped: Signal<Local, bool>,
+    empty_plan: Constant<AdmittedPlan>,
+    absent: Constant<Bits<4>>,
+    enabled: Constant<Bits<4>>,
+    most_shift: Constant<Bits<8>>,
+    flush: Constant<Bits<8>>,
+    no_status: Constant<Bits<11>>,
+    namespace_error: Constant<Bits<11>>,
+    not_ready: Constant<Bits<11>>,
+    range_error: Constant<Bits<11>>,
+    internal_error: Constant<Bits<11>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+}
+
+impl Default for CommandJudge {
+    fn default() -> Self {
+        Self {
+            clock: Default::default(),
+            command: Default::default(),
+            slot: Default::default(),
+            disk: Default::default(),
+            plan: Default::default(),
+            lookup: Default::default(),
+            mapped: Default::default(),
+            transfer: Default::default(),
+            first: Default::default(),
+            command1: Default::default(),
+            slot1: Default::default(),
+            end1: Default::default(),
+            far1: Default::default(),
+            plan2: Default::default(),
+            beyond2: Default::default(),
+            unaddressable2: Default::default(),
+            plan3: Default::default(),
+            beyond3: Default::default(),
+            unaddressable3: Default::default(),
+            plan4: Default::default(),
+            beyond4: Default::default(),
+            unaddressable4: Default::default(),
+            plan5: Default::default(),
+            lba: Default::default(),
+            lba_high: Default::default(),
+            status_of_disk: Default::default(),
+            is_flush: Default::default(),
+            rest: Default::default(),
+            is_mapped: Default::default(),
+            empty_plan: Constant::new(AdmittedPlan::default()),
+            absent: Constant::new(u64::from(vd_status::ABSENT).to_bits()),
+            enabled: Constant::new(u64::from(vd_status::ENABLED).to_bits()),
+            most_shift: Constant::new(32u64.to_bits()),
+            flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
+            no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
+            namespace_error: Constant::new(u64::from(status::INVALID_NAMESPACE).to_bits()),
+            not_ready: Constant::new(u64::from(status::NAMESPACE_NOT_READY).to_bits()),
+            range_error: Constant::new(u64::from(status::LBA_OUT_OF_RANGE).to_bits()),
+            internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for CommandJudge {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self,
+            clock,
+            command1,
+            slot1,
+            end1,
+            far1,
+            plan2,
+            beyond2,
+            unaddressable2,
+            plan3,
+            beyond3,
+            unaddressable3,
+            plan4,
+            beyond4,
+            unaddressable4,
+            plan5
+        );
+        self.transfer.clock.next = self.clock.val();
+        self.first.clock.next = self.clock.val();
+
+        self.command1.d.next = self.command.val();
+        self.slot1.d.next = self.slot.val();
+        self.lba.next = self.command.val().lba;
+        self.lba_high.next = self.lba.val().get_bits::<16>(48);
+        self.far1.d.next = self.lba_high.val().any();
+        self.end1.d.next = bit_cast::<49, 48>(self.lba.val().get_bits::<48>(0))
+            + bit_cast::<49, 17>(self.command.val().blocks);
+
+        self.status_of_disk.next = self.no_status.val();
+        if (self.command1.q.val().refusal != self.no_status.val()) {
+            self.status_of_disk.next = self.command1.q.val().refusal;
+        } else if (self.disk.val().status == self.absent.val()) {
+            self.status_of_disk.next = self.namespace_error.val();
+        } else if (self.disk.val().status != self.enabled.val()) {
+            self.status_of_disk.next = self.not_ready.val();
+        }
+        self.is_flush.next = (self.command1.q.val().opcode == self.flush.val());
+        self.plan2.d.next = self.empty_plan.val();
+        self.plan2.d.next.slot = self.slot1.q.val();
+        self.plan2.d.next.opcode = self.command1.q.val().opcode;
+        self.plan2.d.next.prp1 = self.command1.q.val().prp1;
+        self.plan2.d.next.prp2 = self.command1.q.val().prp2;
+        self.plan2.d.next.blocks = self.command1.q.val().blocks;
+        self.plan2.d.next.block_shift = self.disk.val().block_shift;
+        self.plan2.d.next.deallocate = self.command1.q.val().deallocate;
+        self.plan2.d.next.force_unit_access = self.command1.q.val().force_unit_access;
+        self.plan2.d.next.limited_retry = self.command1.q.val().limited_retry;
+        self.plan2.d.next.cdw13 = self.command1.q.val().cdw13;
+        self.plan2.d.next.allocation_shift = self.disk.val().allocation_shift;
+        self.plan2.d.next.refusal = self.status_of_disk.val();
+        if (self.status_of_disk.val() != self.no_status.val()) {
+            self.plan2.d.next.unmapped = self.flag.val();
+        } else if self.is_flush.val() {
+            self.plan2.d.next.unmapped = self.flag.val();
+            self.plan2.d.next.trivial = self.command1.q.val().trivial;
+            self.plan2.d.next.flush_devices = self.disk.val().flush_devices;
+        } else if (self.command1.q.val().trivial == self.flag.val()) {
+            self.plan2.d.next.unmapped = self.flag.val();
+            self.plan2.d.next.trivial = self.flag.val();
+        }
+        self.beyond2.d.next =
+            self.far1.q.val() | (self.end1.q.val() > bit_cast::<49, 48>(self.disk.val().size_blocks));
+        self.unaddressable2.d.next = (self.disk.val().allocation_shift > self.most_shift.val());
+        self.transfer.opcode.next = self.command1.q.val().opcode;
+        self.transfer.blocks.next = self.command1.q.val().blocks;
+        self.transfer.prp1.next = self.command1.q.val().prp1;
+        self.transfer.prp2.next = self.command1.q.val().prp2;
+        self.transfer.block_shift.next = self.disk.val().block_shift;
+        self.first.lba.next = bit_cast::<48, 64>(self.command1.q.val().lba);
+        self.first.blocks.next = self.command1.q.val().blocks;
+        self.first.allocation_shift.next = self.disk.val().allocation_shift;
+        self.first.map_root.next = self.disk.val().map_root;
+
+        self.plan3.d.next = self.plan2.q.val();
+        self.beyond3.d.next = self.beyond2.q.val();
+        self.unaddressable3.d.next = self.unaddressable2.q.val();
+        self.plan4.d.next = self.plan3.q.val();
+        self.beyond4.d.next = self.beyond3.q.val();
+        self.unaddressable4.d.next = self.unaddressable3.q.val();
+        self.plan5.d.next = self.plan4.q.val();
+        if (self.plan4.q.val().unmapped == self.clear.val()) {
+            self.plan5.d.next.unmapped = self.flag.val();
+            if (self.transfer.refusal.val() != self.no_status.val()) {
+                self.plan5.d.next.refusal = self.transfer.refusal.val();
+            } else if self.beyond4.q.val() {
+                self.plan5.d.next.refusal = self.range_error.val();
+            } else if self.unaddressable4.q.val() {
+                self.plan5.d.next.refusal = self.internal_error.val();
+            } else {
+                self.plan5.d.next.unmapped = self.clear.val();
+            }
+        }
+
+        self.is_mapped.next = (self.plan5.q.val().unmapped == self.clear.val());
+        self.mapped.next = self.is_mapped.val();
+        self.rest.next = self.first.rest.val();
+        self.plan.next = self.plan5.q.val();
+        if self.is_mapped.val() {
+            self.plan.next.first_blocks = self.first.first_blocks.val();
+            if self.rest.val().any() {
+                self.plan.next.crosses = self.flag.val();
+            }
+        }
+        self.lookup.next.index = self.first.index.val();
+        self.lookup.next.offset = self.first.offset.val();
+        self.lookup.next.rest = self.rest.val();
+        self.lookup.next.allocation_shift = self.plan5.q.val().allocation_shift;
+    }
+}

@@ -1,0 +1,203 @@
+//! Finds the extent of each run and looks it up.
+//!
+//! A run lies in one stripe unit, so in one extent: extent `k = row >> row_shift` of its column, where
+//! a row of extents has 2^row_shift stripe units; its entry is `first_extent + k × columns + column`.
+//! An index that does not fit, or a run of an invalid allocation, becomes one that no table has, so
+//! that the answer is the all-zero entry; `extent_offset` says nothing then.
+//!
+//! Handshake: streams; the pipeline stands still while the lookup port does. Latency: 4 cycles to the
+//! lookup's request, 2 from its answer to `run`. Throughput: one a cycle, in order. At most 32 lookups
+//! are outstanding, and answers are always taken. Reset drops what is in work.
+
+use rust_hdl::prelude::*;
+
+use super::splitter::UnitRun;
+use crate::prim::fifo::Fifo;
+use crate::prim::stream::{StreamIn, StreamOut};
+use crate::records::Run;
+
+crate::logic_record! {
+    /// What a run keeps while its extent is looked up.
+    PendingRun: 68 {
+        /// Block of the plan at which it begins.
+        plan_offset = 17,
+        /// Blocks.
+        blocks = 17,
+        /// 1: the plan's last run.
+        last = 1,
+        /// Block of the extent at which it begins.
+        extent_offset = 33,
+    }
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct ExtentAddress {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub unit_run: StreamIn<UnitRun>,
+    pub extent_request: StreamOut<Bits<32>>,
+    pub extent_valid: Signal<In, bool>,
+    pub extent_data: Signal<In, Bits<72>>,
+    pub run: StreamOut<Run>,
+    pub idle: Signal<Out, bool>,
+
+    // Cycle 1: shifted by multiples of 8. `above` has the bits at and above extent_shift set.
+    valid1: DFF<bool>,
+    run1: DFF<UnitRun>,
+    extent1: DFF<Bits<32>>,
+    block1: DFF<Bits<32>>,
+    above1: DFF<Bits<32>>,
+    base1: DFF<Bits<33>>,
+    // Cycle 2: shifted: the extent's number in its column, the column's block.
+    valid2: DFF<bool>,
+    run2: DFF<UnitRun>,
+    extent2: DFF<Bits<32>>,
+    block2: DFF<Bits<32>>,
+    above2: DFF<Bits<32>>,
+    base2: DFF<Bits<33>>,
+    // Cycle 3: the number times the columns.
+    valid3: DFF<bool>,
+    pending3: DFF<PendingRun>,
+    product3: DFF<Bits<33>>,
+    base3: DFF<Bits<33>>,
+    nowhere3: DFF<bool>,
+    // Cycle 4: the index.
+    valid4: DFF<bool>,
+    pending4: DFF<PendingRun>,
+    sum4: DFF<Bits<34>>,
+    nowhere4: DFF<bool>,
+    pending: Fifo<PendingRun>,
+    extents: Fifo<Bits<72>>,
+
+    advance: Signal<Local, bool>,
+    asked: Signal<Local, bool>,
+    row_coarse: Signal<Local, Bits<6>>,
+    row_fine: Signal<Local, Bits<6>>,
+    stripe_coarse: Signal<Local, Bits<6>>,
+    stripe_fine: Signal<Local, Bits<6>>,
+    extent_coarse: Signal<Local, Bits<6>>,
+    extent_fine: Signal<Local, Bits<6>>,
+    number: Signal<Local, Bits<16>>,
+    number_high: Signal<Local, Bits<16>>,
+    columns: Signal<Local, Bits<16>>,
+    product: Signal<Local, Bits<32>>,
+    offset: Signal<Local, Bits<32>>,
+    sum_high: Signal<Local, Bits<2>>,
+    kept: Signal<Local, PendingRun>,
+    coarse_mask: Constant<Bits<6>>,
+    fine_mask: Constant<Bits<6>>,
+    ones: Constant<Bits<32>>,
+    outside: Constant<Bits<32>>,
+    flag: Constant<Bits<1>>,
+}
+
+impl Default for ExtentAddress {
+    fn default() -> Self {
+        @CTOR ExtentAddress
+        pending: Fifo::lut(5, 8),
+        extents: Fifo::lut(5, 1),
+        coarse_mask: Constant::new(0x38u64.to_bits()),
+        fine_mask: Constant::new(7u64.to_bits()),
+        ones: Constant::new(u64::from(u32::MAX).to_bits()),
+        outside: Constant::new(0xFFFF_0000u64.to_bits()),
+        flag: Constant::new(1u64.to_bits()),
+        @END
+    }
+}
+
+impl Logic for ExtentAddress {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, valid1, run1, extent1, block1, above1, base1, valid2, run2, extent2, block2, above2, base2,
+            valid3, pending3, product3, base3, nowhere3, valid4, pending4, sum4, nowhere4
+        );
+        self.pending.clock.next = self.clock.val();
+        self.pending.reset.next = self.reset.val();
+        self.extents.clock.next = self.clock.val();
+        self.extents.reset.next = self.reset.val();
+
+        self.advance.next = !self.valid4.q.val() | self.extent_request.ready.val();
+        self.unit_run.ready.next = self.advance.val() & self.pending.room.val();
+
+        self.row_coarse.next = self.unit_run.data.val().row_shift & self.coarse_mask.val();
+        self.row_fine.next = self.run1.q.val().row_shift & self.fine_mask.val();
+        self.stripe_coarse.next = self.unit_run.data.val().stripe_shift & self.coarse_mask.val();
+        self.stripe_fine.next = self.run1.q.val().stripe_shift & self.fine_mask.val();
+        self.extent_coarse.next = self.unit_run.data.val().extent_shift & self.coarse_mask.val();
+        self.extent_fine.next = self.run1.q.val().extent_shift & self.fine_mask.val();
+        // No table has more than 2^16 entries, so a larger number has none.
+        self.number.next = self.extent2.q.val().get_bits::<16>(0);
+        self.number_high.next = self.extent2.q.val().get_bits::<16>(16);
+        self.columns.next = bit_cast::<16, 5>(self.run2.q.val().columns);
+        self.product.next = self.number.val() * self.columns.val();
+        self.offset.next = self.block2.q.val() & !self.above2.q.val();
+
+        if self.advance.val() {
+            self.valid1.d.next = self.unit_run.valid.val() & self.pending.room.val();
+            self.run1.d.next = self.unit_run.data.val();
+            self.extent1.d.next = (self.unit_run.data.val().row >> self.row_coarse.val());
+            self.block1.d.next = (self.unit_run.data.val().row << self.stripe_coarse.val());
+            self.above1.d.next = (self.ones.val() << self.extent_coarse.val());
+            self.base1.d.next = bit_cast::<33, 32>(self.unit_run.data.val().first_extent)
+                + bit_cast::<33, 5>(self.unit_run.data.val().column);
+
+            self.valid2.d.next = self.valid1.q.val();
+            self.run2.d.next = self.run1.q.val();
+            self.extent2.d.next = (self.extent1.q.val() >> self.row_fine.val());
+            self.block2.d.next = (self.block1.q.val() << self.stripe_fine.val()) | self.run1.q.val().unit_offset;
+            self.above2.d.next = (self.above1.q.val() << self.extent_fine.val());
+            self.base2.d.next = self.base1.q.val();
+
+            self.valid3.d.next = self.valid2.q.val();
+            self.pending3.d.next.plan_offset = self.run2.q.val().plan_offset;
+            self.pending3.d.next.blocks = self.run2.q.val().blocks;
+            self.pending3.d.next.last = self.run2.q.val().last;
+            self.pending3.d.next.extent_offset = bit_cast::<33, 32>(self.offset.val());
+            self.product3.d.next = bit_cast::<33, 32>(self.product.val());
+            self.base3.d.next = self.base2.q.val();
+            self.nowhere3.d.next = self.number_high.val().any() | (self.run2.q.val().invalid == self.flag.val());
+
+            self.valid4.d.next = self.valid3.q.val();
+            self.pending4.d.next = self.pending3.q.val();
+            self.sum4.d.next = bit_cast::<34, 33>(self.base3.q.val()) + bit_cast::<34, 33>(self.product3.q.val());
+            self.nowhere4.d.next = self.nowhere3.q.val();
+        }
+
+        self.extent_request.valid.next = self.valid4.q.val();
+        self.sum_high.next = self.sum4.q.val().get_bits::<2>(32);
+        self.extent_request.data.next = self.sum4.q.val().get_bits::<32>(0);
+        if self.nowhere4.q.val() | self.sum_high.val().any() {
+            self.extent_request.data.next = self.sum4.q.val().get_bits::<32>(0) | self.outside.val();
+        }
+        self.asked.next = self.valid4.q.val() & self.extent_request.ready.val();
+        self.pending.push.next = self.asked.val();
+        self.pending.data.next = self.pending4.q.val();
+        self.extents.push.next = self.extent_valid.val();
+        self.extents.data.next = self.extent_data.val();
+
+        // A pending run is offered no later than its extent.
+        self.kept.next = self.pending.out.data.val();
+        self.run.valid.next = self.extents.out.valid.val();
+        self.extents.out.ready.next = self.run.ready.val();
+        self.pending.out.ready.next = self.run.ready.val() & self.extents.out.valid.val();
+        self.run.data.next.plan_offset = self.kept.val().plan_offset;
+        self.run.data.next.blocks = self.kept.val().blocks;
+        self.run.data.next.extent_offset = self.kept.val().extent_offset;
+        self.run.data.next.last = self.kept.val().last;
+        self.run.data.next.extent = self.extents.out.data.val();
+        self.idle.next = !self.valid1.q.val()
+            & !self.valid2.q.val()
+            & !self.valid3.q.val()
+            & !self.valid4.q.val()
+            & self.pending.empty.val();
+
+        if self.reset.val() {
+            self.valid1.d.next = false;
+            self.valid2.d.next = false;
+            self.valid3.d.next = false;
+            self.valid4.d.next = false;
+        }
+    }
+}
