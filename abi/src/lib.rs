@@ -15,7 +15,8 @@ pub mod status;
 pub mod tables;
 
 pub use descriptors::{
-    control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DatasetAttributes, DeallocateRange, SubmissionEntry,
+    control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DatasetAttributes, DeallocateRange,
+    SubmissionEntry,
 };
 pub use tables::{
     extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,

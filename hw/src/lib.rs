@@ -9,12 +9,15 @@
 #[cfg(test)]
 mod bench;
 pub mod control;
+pub mod emit;
 pub mod exec;
 pub mod host;
 pub mod nvme;
 pub mod prim;
 pub mod records;
 pub mod sizes;
+pub mod top;
 pub mod virt;
 
+pub use emit::{emit, emit_sized};
 pub use sizes::Sizes;

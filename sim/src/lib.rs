@@ -1,1 +1,40 @@
-//! Placeholder.
+//! All that stands in for hardware, behind the driver's traits.
+//!
+//! * `platform`: `SimPlatform` and `SimFunction`, what a driver sees; `SimHandle`, what a test sees.
+//! * `simulator`: time. One logical thread, repeatable from one seed: SSD events in order of time,
+//!   the card cycle by cycle, idle time skipped.
+//! * `bus`, `host_memory`: addresses, the IOMMU, posted writes and when they are seen.
+//! * `ssd`: the SSD model, an NVMe controller with real registers and queues.
+//! * `card`: the Verilated card and the AXI models around its ports.
+//! * `config`, `probe`: what a machine is made of, and what is recorded of it.
+
+mod bus;
+mod card;
+mod config;
+mod events;
+mod host_memory;
+mod mapped_bytes;
+mod platform;
+mod probe;
+mod random;
+mod simulator;
+mod ssd;
+
+pub use bus::{CARD_BAR0, CARD_BAR2, INTERRUPT_WINDOW, SSD_BAR0, SSD_BAR0_STRIDE};
+pub use config::{
+    Backing, CardConfig, CompletionWrites, ConfigError, SimulatorConfig, SsdConfig, TraceConfig,
+};
+pub use host_memory::{Agent, Direction, HostMemory, Refusal};
+pub use platform::{SimFunction, SimHandle, SimPlatform};
+pub use probe::{BusAction, BusRecord, CommandRecord, Segment};
+pub use simulator::Counters;
+pub use ssd::{CommandFilter, Execution};
+
+/// The seed of a random test, printed for replay; `VOLPLANE_SEED` sets it.
+#[cfg(test)]
+#[allow(clippy::print_stderr)]
+fn test_seed() -> u64 {
+    let seed = std::env::var("VOLPLANE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    eprintln!("replay with VOLPLANE_SEED={seed}");
+    seed
+}

@@ -1,4 +1,8 @@
 //! Whole-system tests, and what they share.
 
+pub mod bench;
 pub mod card_model;
 pub mod conformance;
+// pub mod harness;
+pub mod model;
+pub mod register_map;

@@ -11,7 +11,11 @@ use volplane_abi::{
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
     let doc: Vec<&str> = doc.lines().map(str::trim).collect();
-    let _ = writeln!(out, "\n### {name}\n\n{}\n\n| bits | field | meaning |\n|---|---|---|", doc.join(" ").trim());
+    let _ = writeln!(
+        out,
+        "\n### {name}\n\n{}\n\n| bits | field | meaning |\n|---|---|---|",
+        doc.join(" ").trim()
+    );
     for (i, field) in fields.iter().enumerate() {
         let low = offset_of(fields, i);
         let high = low + field.width - 1;
@@ -61,14 +65,27 @@ pub fn page() -> String {
         ($($name:ident),*) => { $( record(&mut out, $name::NAME, $name::DOC, $name::FIELDS); )* };
     }
     records!(
-        SubmissionEntry, CompletionEntry, DeallocateRange, ControlCommand, ControlCompletion, QueueEntry,
-        QueueState, VdEntry, AllocationEntry, ExtentEntry, DeviceEntry, PathEntry, PathState
+        SubmissionEntry,
+        CompletionEntry,
+        DeallocateRange,
+        ControlCommand,
+        ControlCompletion,
+        QueueEntry,
+        QueueState,
+        VdEntry,
+        AllocationEntry,
+        ExtentEntry,
+        DeviceEntry,
+        PathEntry,
+        PathState
     );
     out.push_str("\n## Tables\n\n| number | table |\n|---|---|\n");
     for (number, name) in volplane_abi::table::NAMES {
         let _ = writeln!(out, "| {number} | {name} |");
     }
-    out.push_str("\n## Statuses\n\nType in bits 10:8, code in 7:0.\n\n| value | name | meaning |\n|---|---|---|\n");
+    out.push_str(
+        "\n## Statuses\n\nType in bits 10:8, code in 7:0.\n\n| value | name | meaning |\n|---|---|---|\n",
+    );
     for (value, name, doc) in volplane_abi::status::ALL {
         let _ = writeln!(out, "| {value:#05x} | {name} | {} |", doc.trim());
     }

@@ -5,11 +5,12 @@
 //! Invalid Field. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
 //! the completion ring with the phase tag of this round (the first is 1), `raise` follows once the bus
 //! master has taken it, and `done` tells the queue pairs that the entry they had reserved is used.
-//! `sq_head` is sampled when the completion is built.
+//! Both rings have the same size and one completion answers each command in order, so the submission
+//! head a completion reports is the place after its own.
 //!
 //! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles and the table's
-//! from command to completion. `restart` (a pulse, while no command is in work) begins the ring anew
-//! at entry 0; reset does the same and drops a command in work.
+//! from command to completion. While `enable` is clear, and no command is in work, the ring begins anew at
+//! entry 0; reset does the same and drops a command in work.
 
 use rust_hdl::prelude::*;
 use volplane_abi::{control_opcode, status};
@@ -35,12 +36,11 @@ pub struct ControlExecutor {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub command: StreamIn<Bits<512>>,
-    pub sq_head: Signal<In, Bits<16>>,
     pub control_cq_base: Signal<In, Bits<64>>,
     pub control_entries_z: Signal<In, Bits<16>>,
     pub control_vector: Signal<In, Bits<8>>,
     pub control_interrupt: Signal<In, bool>,
-    pub restart: Signal<In, bool>,
+    pub enable: Signal<In, bool>,
     pub table_valid: Signal<Out, bool>,
     pub table_request: Signal<Out, TableRequest>,
     pub table_ack: Signal<In, bool>,
@@ -63,6 +63,7 @@ pub struct ControlExecutor {
     done_register: DFF<bool>,
     completion: Signal<Local, ControlCompletion>,
     payload: Signal<Local, Bits<256>>,
+    following: Signal<Local, Bits<16>>,
     nop: Constant<Bits<8>>,
     table_write: Constant<Bits<8>>,
     table_read: Constant<Bits<8>>,
@@ -91,12 +92,11 @@ impl Default for ControlExecutor {
             clock: Default::default(),
             reset: Default::default(),
             command: Default::default(),
-            sq_head: Default::default(),
             control_cq_base: Default::default(),
             control_entries_z: Default::default(),
             control_vector: Default::default(),
             control_interrupt: Default::default(),
-            restart: Default::default(),
+            enable: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -118,6 +118,7 @@ impl Default for ControlExecutor {
             done_register: Default::default(),
             completion: Default::default(),
             payload: Default::default(),
+            following: Default::default(),
             nop: Constant::new(u64::from(control_opcode::NOP).to_bits()),
             table_write: Constant::new(u64::from(control_opcode::TABLE_WRITE).to_bits()),
             table_read: Constant::new(u64::from(control_opcode::TABLE_READ).to_bits()),
@@ -178,12 +179,16 @@ impl Logic for ControlExecutor {
             | (bit_cast::<256, 64>(self.current.q.val().payload3) << 192);
         self.table_request.next.data = self.payload.val();
 
+        self.following.next = self.tail.q.val() + self.one16.val();
+        if (self.tail.q.val() == self.control_entries_z.val()) {
+            self.following.next = self.zero16.val();
+        }
         self.completion.next = self.empty.val().into();
         self.completion.next.payload0 = self.result.q.val().get_bits::<64>(0);
         self.completion.next.payload1 = self.result.q.val().get_bits::<64>(64);
         self.completion.next.payload2 = self.result.q.val().get_bits::<64>(128);
         self.completion.next.payload3 = self.result.q.val().get_bits::<64>(192);
-        self.completion.next.sq_head = self.sq_head.val();
+        self.completion.next.sq_head = self.following.val();
         self.completion.next.command_id = self.current.q.val().command_id;
         self.completion.next.phase = self.clear.val();
         if self.phase.q.val() {
@@ -234,9 +239,8 @@ impl Logic for ControlExecutor {
             State::Write => {
                 if self.write.ready.val() {
                     self.done_register.d.next = true;
-                    self.tail.d.next = self.tail.q.val() + self.one16.val();
+                    self.tail.d.next = self.following.val();
                     if (self.tail.q.val() == self.control_entries_z.val()) {
-                        self.tail.d.next = self.zero16.val();
                         self.phase.d.next = !self.phase.q.val();
                     }
                     self.state.d.next = State::Idle;
@@ -252,7 +256,7 @@ impl Logic for ControlExecutor {
             }
             _ => {}
         }
-        if self.restart.val() | self.reset.val() {
+        if !self.enable.val() | self.reset.val() {
             self.tail.d.next = self.zero16.val();
             self.phase.d.next = true;
         }
@@ -293,9 +297,10 @@ mod tests {
         let mut bench = start("executor_directed");
         bench.set("control_cq_base", 0x1_0000_F000);
         bench.set("control_entries_z", 15);
-        bench.set("sq_head", 7);
+        bench.set("enable", 1);
         bench.set("write$ready", 1);
-        for (opcode, status) in [(0x00u32, 0u32), (0x7F, 0x4001), (0x01, 0x4002), (0x02, 0x4002)] {
+        let cases = [(0x00u32, 0u32), (0x7F, 0x4001), (0x01, 0x4002), (0x02, 0x4002)];
+        for (index, (opcode, status)) in cases.into_iter().enumerate() {
             let mut entry = [0u32; 16];
             entry[0] = opcode | 0xBEEF << 16;
             entry[1] = 99;
@@ -311,7 +316,7 @@ mod tests {
             }
             let write = bench.get_wide("write$data");
             // The specification's dwords 2 and 3, at the end of the 64 bytes.
-            assert_eq!(write[16], 7);
+            assert_eq!(write[16], index as u32 + 1);
             assert_eq!(write[17], 0xBEEF | 1 << 16 | status << 17);
             assert!(write[2..16].iter().all(|&word| word == 0));
             bench.cycle();
@@ -338,9 +343,9 @@ mod tests {
         for (entries, interrupt) in [(5u64, false), (64, true)] {
             bench.set("control_entries_z", (entries - 1).into());
             bench.set("control_interrupt", interrupt.into());
-            bench.set("restart", 1);
+            bench.set("enable", 0);
             bench.cycle();
-            bench.set("restart", 0);
+            bench.set("enable", 1);
             let mut tables: BTreeMap<(u16, u32), Vec<u8>> = BTreeMap::new();
             let mut expected: VecDeque<Expected> = VecDeque::new();
             let mut offered: Option<abi::ControlCommand> = None;
@@ -361,8 +366,6 @@ mod tests {
                 }
                 bench.set("write$ready", random.random_bool(0.5).into());
                 bench.set("raise$ready", random.random_bool(0.5).into());
-                let head = random.random::<u16>();
-                bench.set("sq_head", head.into());
                 bench.set("table_ack", 0);
                 bench.set_wide("table_data", &[0; 8]);
                 bench.eval();
@@ -419,6 +422,7 @@ mod tests {
                     };
                     assert_eq!(completion.status(), status);
                     assert_eq!(completion.command_id(), command.command_id());
+                    assert_eq!(u64::from(completion.sq_head()), (completed + 1) % entries);
                     assert_eq!(u64::from(completion.phase()), 1 - completed / entries % 2);
                     let payload = if command.opcode() == 2 { read_back.clone() } else { vec![0; 32] };
                     assert_eq!(completion.0[..32], payload);

@@ -152,7 +152,14 @@ impl Logic for FetchedHeads {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, queue, failed, completing, completing_queue, control_completions,
+            self,
+            clock,
+            state,
+            queue,
+            failed,
+            completing,
+            completing_queue,
+            control_completions,
             look_control
         );
         self.arrivals.clock.next = self.clock.val();

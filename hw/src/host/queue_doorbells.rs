@@ -222,8 +222,8 @@ impl Logic for QueueDoorbells {
         self.sizes.write.next = self.configure.val();
         self.sizes.write_address.next = bit_cast::<16, 8>(self.configure_queue.val());
         self.sizes.write_data.next = self.configure_sizes.val();
-        self.tails.write.next = (self.configure.val() & self.restart.val())
-            | (self.rang.val() & !self.rang_is_head.val());
+        self.tails.write.next =
+            (self.configure.val() & self.restart.val()) | (self.rang.val() & !self.rang_is_head.val());
         self.tails.write_address.next = bit_cast::<16, 8>(self.pointer_queue.val());
         self.tails.write_data.next = self.pointer.val();
         self.heads.write.next =

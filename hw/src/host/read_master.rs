@@ -277,7 +277,7 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
         // Hand out answers.
         self.rready.next = true;
         self.failed.next = (self.rresp.val() != self.okay.val());
-        self.ended.next = self.rvalid.val() & self.rlast.val();
+        self.ended.next = self.rvalid.val() & self.rlast.val() & self.in_flight.out.valid.val();
         self.in_flight.out.ready.next = self.ended.val();
         self.answer_requester.d.next = self.none.val();
         if self.rvalid.val() & self.in_flight.out.valid.val() {

@@ -63,6 +63,7 @@ pub struct WriteMaster<const W: usize, const B: usize> {
     answered_error: DFF<bool>,
     acknowledged_register: DFF<Bits<16>>,
     error_register: DFF<Bits<32>>,
+    settled: Signal<Local, bool>,
     okay: Constant<Bits<2>>,
     flag: Constant<Bits<1>>,
     zero16: Constant<Bits<16>>,
@@ -110,6 +111,7 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
             answered_error: Default::default(),
             acknowledged_register: Default::default(),
             error_register: Default::default(),
+            settled: Default::default(),
             okay: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
@@ -156,16 +158,17 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         self.unanswered.out.ready.next = self.answered.q.val();
         self.answered.d.next = self.bvalid.val();
         self.answered_error.d.next = (self.bresp.val() != self.okay.val());
-        if self.cutter.begun.val() & !self.answered.q.val() {
+        self.settled.next = self.answered.q.val() & self.unanswered.out.valid.val();
+        if self.cutter.begun.val() & !self.settled.val() {
             self.outstanding.d.next = self.outstanding.q.val() + self.one16.val();
         }
-        if !self.cutter.begun.val() & self.answered.q.val() {
+        if !self.cutter.begun.val() & self.settled.val() {
             self.outstanding.d.next = self.outstanding.q.val() - self.one16.val();
         }
-        if self.answered.q.val() & self.unanswered.out.valid.val() & self.unanswered.out.data.val() {
+        if self.settled.val() & self.unanswered.out.data.val() {
             self.acknowledged_register.d.next = self.acknowledged_register.q.val() + self.one16.val();
         }
-        if self.answered.q.val() & self.answered_error.q.val() {
+        if self.settled.val() & self.answered_error.q.val() {
             self.error_register.d.next = self.error_register.q.val() + self.one32.val();
         }
 

@@ -91,7 +91,10 @@ pub struct CompletionFilter {
     accepting: Signal<Local, bool>,
     answer: Signal<Local, Returned>,
     last_index: Constant<Bits<16>>,
-    last_index11: Constant<Bits<11>>,
+    /// Bits of an index that no identifier of this build has.
+    beyond: Constant<Bits<11>>,
+    no_index: Constant<Bits<11>>,
+    index2: Signal<Local, Bits<11>>,
     zero16: Constant<Bits<16>>,
     one16: Constant<Bits<16>>,
     zero32: Constant<Bits<32>>,
@@ -157,7 +160,9 @@ impl CompletionFilter {
             accepting: Default::default(),
             answer: Default::default(),
             last_index: Constant::new(last_index.to_bits()),
-            last_index11: Constant::new(last_index.to_bits()),
+            no_index: Constant::new(0u64.to_bits()),
+            index2: Default::default(),
+            beyond: Constant::new((!last_index & 0x7FF).to_bits()),
             zero16: Constant::new(0u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
@@ -213,9 +218,10 @@ impl Logic for CompletionFilter {
         self.record3.d.next = self.records.read_data.val();
         self.fresh.next = (self.last_returns.read_data.val().generation != self.id2.val().generation)
             | (self.last_returns.read_data.val().returned == self.zero1.val());
+        self.index2.next = self.id2.val().index;
         self.known3.d.next = !self.walking.q.val()
             & self.fresh.val()
-            & (self.id2.val().index <= self.last_index11.val())
+            & ((self.index2.val() & self.beyond.val()) == self.no_index.val())
             & (self.records.read_data.val().generation == self.id2.val().generation)
             & (self.records.read_data.val().path == self.event2.q.val().path)
             & (self.records.read_data.val().reserved == self.one3.val());
@@ -298,10 +304,10 @@ impl Logic for CompletionFilter {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::nvme::record_words::{path_table_write, record, words};
+    use crate::nvme::path_write::write_request;
+    use crate::records::PathEntry;
     use rand::RngExt;
     use std::collections::VecDeque;
-    use volplane_abi::PathEntry;
 
     const PATHS: usize = 4;
 
@@ -319,9 +325,9 @@ mod tests {
         }
     }
 
-    fn write_path(bench: &mut Bench, path: usize, size_z: u16, valid: u8) {
-        let entry = PathEntry::default().with_cq_size_z(size_z).with_valid(valid);
-        bench.set_wide("table_request", &path_table_write(path, &entry));
+    fn write_path(bench: &mut Bench, path: usize, size_z: u64) {
+        let entry = PathEntry { cq_size_z: size_z.into(), valid: 1.into(), ..PathEntry::default() };
+        bench.set_record("table_request", write_request(path, entry));
         bench.set("table_valid", 1);
         bench.cycle();
         bench.set("table_valid", 0);
@@ -337,7 +343,7 @@ mod tests {
             sq_head: sq_head.into(),
             status: status.into(),
         };
-        bench.set_wide("event_data", &words::<67, _>(event));
+        bench.set_record("event_data", event);
         bench.set("event_valid", 1);
     }
 
@@ -351,9 +357,9 @@ mod tests {
         let mut bench = Bench::new(&format!("completion_filter_{id_bits}"), CompletionFilter::new(&sizes));
         let mut random = seeded();
         start(&mut bench, ids as usize);
-        let queue_sizes_z = [15u16, 6, 1023];
+        let queue_sizes_z = [15u64, 6, 1023];
         for (path, &size_z) in queue_sizes_z.iter().enumerate() {
-            write_path(&mut bench, path, size_z, 1);
+            write_path(&mut bench, path, size_z);
         }
         let mut free: VecDeque<(u64, u64)> =
             (0..ids).map(|index| (random.random_range(0..32), index)).collect();
@@ -385,8 +391,8 @@ mod tests {
                 let (sq_head, status) = (random.random_range(0..1 << 16), random.random_range(0..1 << 15));
                 set_event(&mut bench, path, position, id, sq_head, status);
                 if let Some(&size_z) = queue_sizes_z.get(path as usize) {
-                    if position <= u64::from(size_z) {
-                        head = Some((u128::from(path), u128::from((position + 1) % (u64::from(size_z) + 1))));
+                    if position <= size_z {
+                        head = Some((u128::from(path), u128::from((position + 1) % (size_z + 1))));
                     }
                 }
                 let index = (id & 0x7FF) as usize;
@@ -433,10 +439,7 @@ mod tests {
                 };
                 bench.set("record_valid", 1);
                 bench.set("record_index", index.into());
-                bench.set(
-                    "record",
-                    words::<46, _>(record).iter().rev().fold(0, |v, &w| v << 32 | u128::from(w)),
-                );
+                bench.set_record("record", record);
                 issued[index as usize] = Some(it);
             }
             let ready = random.random_bool(if cycle / 1_000 % 2 == 0 { 0.2 } else { 0.9 });
@@ -448,7 +451,7 @@ mod tests {
                 assert_eq!((bench.get("cq_event_path"), bench.get("cq_event_head")), (path, head));
             }
             if ready && bench.get("returned$valid") == 1 {
-                let returned: Returned = record::<85, _>(&bench.get_wide("returned$data"));
+                let returned: Returned = bench.get_record("returned$data");
                 assert_eq!(Some(returned), expected.pop_front(), "cycle {cycle}");
                 let id = returned.command_id.to_u64();
                 free.push_back((((id >> 11) + 1) % 32, id & 0x7FF));

@@ -275,7 +275,6 @@ impl<const W: usize, const B: usize> Logic for CompletionWindow<W, B> {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::nvme::record_words::record;
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
@@ -377,7 +376,7 @@ mod tests {
     }
 
     fn event(bench: &Bench) -> Event {
-        let event: WindowEvent = record::<67, _>(&bench.get_wide("event_data"));
+        let event: WindowEvent = bench.get_record("event_data");
         (
             event.path.to_u64(),
             event.position.to_u64(),

@@ -3,11 +3,13 @@
 pub mod completion_filter;
 pub mod completion_heads;
 pub mod completion_window;
+pub mod entry_writer;
+pub mod fragment_entry;
 pub mod fragment_ids;
 pub mod path_doorbells;
 pub mod path_returns;
 pub mod path_table;
 pub mod path_write;
-#[cfg(test)]
-mod record_words;
+pub mod slot_allocator;
+pub mod submission;
 pub mod write_bursts;

@@ -294,10 +294,10 @@ impl Logic for PathReturns {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::nvme::record_words::{path_table_write, record, words};
+    use crate::nvme::path_write::write_request;
+    use crate::records::PathEntry;
     use rand::RngExt;
     use std::collections::VecDeque;
-    use volplane_abi::PathEntry;
 
     #[derive(Clone, Copy, Default)]
     struct Path {
@@ -307,10 +307,14 @@ mod tests {
         tail: u64,
     }
 
-    fn write_path(bench: &mut Bench, path: usize, size: u64) {
-        let entry = PathEntry::default().with_sq_size_z(size as u16 - 1).with_valid(1);
-        bench.set_wide("table_request", &path_table_write(path, &entry));
+    fn request_path(bench: &mut Bench, path: usize, size: u64) {
+        let entry = PathEntry { sq_size_z: (size - 1).into(), valid: 1.into(), ..PathEntry::default() };
+        bench.set_record("table_request", write_request(path, entry));
         bench.set("table_valid", 1);
+    }
+
+    fn write_path(bench: &mut Bench, path: usize, size: u64) {
+        request_path(bench, path, size);
         bench.cycle();
         bench.set("table_valid", 0);
     }
@@ -362,10 +366,7 @@ mod tests {
             if cycle % 1_000 == 999 {
                 let path = random.random_range(0..paths.len());
                 if !offered.is_some_and(|o: Returned| o.path.to_u64() == path as u64) && underway.is_empty() {
-                    let entry =
-                        PathEntry::default().with_sq_size_z(paths[path].size as u16 - 1).with_valid(1);
-                    bench.set_wide("table_request", &path_table_write(path, &entry));
-                    bench.set("table_valid", 1);
+                    request_path(&mut bench, path, paths[path].size);
                     paths[path] = Path { size: paths[path].size, ..Path::default() };
                     underway.push_back((cycle + 1, path, 0, 0));
                 }
@@ -381,7 +382,7 @@ mod tests {
             let ready = random.random_bool(0.7);
             bench.set("returned$valid", offered.is_some().into());
             if let Some(offer) = offered {
-                bench.set_wide("returned$data", &words::<85, _>(offer));
+                bench.set_record("returned$data", offer);
             }
             bench.set("passed$ready", ready.into());
             bench.set("tail_value", tail_value.into());
@@ -405,7 +406,7 @@ mod tests {
             let passes = bench.get("passed$valid") == 1;
             assert_eq!(bench.get("returned$ready") == 1 && offered.is_some(), passes && ready);
             if passes && ready {
-                let out: Returned = record::<85, _>(&bench.get_wide("passed$data"));
+                let out: Returned = bench.get_record("passed$data");
                 let offer = offered.take().expect("passed");
                 assert_eq!(out, offer);
                 released = Some(u128::from(out.command_id.to_u64()));
@@ -460,7 +461,7 @@ mod tests {
         // Reported head, head after it, bad heads after it.
         for (reported, head, bad) in [(3u64, 3, 0), (3, 3, 0), (6, 3, 1), (2, 3, 2), (5, 5, 2), (9, 5, 3)] {
             let returned = Returned { path: 9.into(), sq_head: reported.into(), ..Returned::default() };
-            bench.set_wide("returned$data", &words::<85, _>(returned));
+            bench.set_record("returned$data", returned);
             bench.set("returned$valid", 1);
             bench.cycle();
             bench.set("returned$valid", 0);

@@ -181,29 +181,28 @@ impl Logic for PathTable {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::nvme::record_words::{record, words};
     use rand::RngExt;
 
     /// Acknowledged, and with what data.
-    fn access(bench: &mut Bench, write: bool, table: u16, index: u64, data: &[u32]) -> Option<Vec<u32>> {
+    fn access(bench: &mut Bench, write: bool, table: u16, index: u64, data: Bits<256>) -> Option<Bits<256>> {
         let request = TableRequest {
             write: u64::from(write).into(),
             table: u64::from(table).into(),
             index: index.into(),
-            data: record::<256, _>(data),
+            data,
         };
-        bench.set_wide("table_request", &words::<305, _>(request));
+        bench.set_record("table_request", request);
         bench.set("table_valid", 1);
         let mut answer = None;
         for cycle in 0..40 {
             bench.eval();
-            let (ack, data) = (bench.get("table_ack") == 1, bench.get_wide("table_data"));
+            let (ack, data) = (bench.get("table_ack") == 1, bench.get_record("table_data"));
             if ack {
                 assert!(answer.is_none() && cycle == 16, "acknowledged in cycle {cycle}");
-                assert!(!write || data.iter().all(|&word| word == 0));
+                assert!(!write || data == Bits::default());
                 answer = Some(data);
             } else {
-                assert!(data.iter().all(|&word| word == 0), "data without acknowledgement");
+                assert!(data == Bits::default(), "data without acknowledgement");
             }
             bench.cycle();
             bench.set("table_valid", 0);
@@ -219,49 +218,49 @@ mod tests {
             bench.set("reset", 1);
             bench.cycle();
             bench.set("reset", 0);
-            let mut entries = vec![None::<Vec<u32>>; 1 << path_bits];
+            let mut entries = vec![None::<Bits<256>>; 1 << path_bits];
             for _ in 0..300 {
                 let index = random.random_range(0..(1u64 << path_bits) + 1);
                 let inside = (index as usize) < entries.len();
-                let data: Vec<u32> = (0..8).map(|_| random.random()).collect();
+                let data =
+                    (0..256).fold(Bits::default(), |bits: Bits<256>, i| bits.replace_bit(i, random.random()));
                 let state: Vec<u16> = (0..6).map(|_| random.random()).collect();
                 for (name, &value) in
                     ["tail", "head", "rung", "cq_head", "issued", "returned"].iter().zip(&state)
                 {
                     bench.set(&format!("state_{name}"), value.into());
                 }
-                let zeros = vec![0; 8];
                 match random.random_range(0..4) {
                     0 => {
-                        let acknowledged = access(&mut bench, true, table::PATH, index, &data).is_some();
+                        let acknowledged = access(&mut bench, true, table::PATH, index, data).is_some();
                         assert_eq!(acknowledged, inside);
                         if inside {
                             entries[index as usize] = Some(data);
                         }
                     }
                     1 => {
-                        let expected = inside.then(|| entries[index as usize].clone().unwrap_or(zeros));
-                        assert_eq!(access(&mut bench, false, table::PATH, index, &data), expected);
+                        let expected = inside.then(|| entries[index as usize].unwrap_or_default());
+                        assert_eq!(access(&mut bench, false, table::PATH, index, data), expected);
                     }
                     2 => {
-                        let mut shown = vec![0u32; 8];
+                        let mut shown = Bits::<256>::default();
                         if inside && entries[index as usize].is_some() {
-                            for (i, &value) in state.iter().enumerate() {
-                                shown[i / 2] |= u32::from(value) << (16 * (i % 2));
+                            for bit in 0..96 {
+                                shown = shown.replace_bit(bit, state[bit / 16] >> (bit % 16) & 1 == 1);
                             }
                         }
-                        let got = access(&mut bench, false, table::PATH_STATE, index, &data);
+                        let got = access(&mut bench, false, table::PATH_STATE, index, data);
                         assert_eq!(got, inside.then_some(shown));
                         assert_eq!(bench.get("state_query"), u128::from(index));
                     }
                     _ => {
-                        assert!(access(&mut bench, true, table::PATH_STATE, index, &data).is_none());
-                        assert!(access(&mut bench, false, table::DEVICE, index, &data).is_none());
+                        assert!(access(&mut bench, true, table::PATH_STATE, index, data).is_none());
+                        assert!(access(&mut bench, false, table::DEVICE, index, data).is_none());
                     }
                 }
                 // Bit 242 is the entry's valid flag.
                 let valid = entries.iter().enumerate().fold(0u128, |all, (i, entry)| {
-                    all | u128::from(entry.as_ref().is_some_and(|e| e[7] >> 18 & 1 == 1)) << i
+                    all | u128::from(entry.is_some_and(|e| e.get_bit(242))) << i
                 });
                 assert_eq!(bench.get("path_valid"), valid);
             }

@@ -64,3 +64,14 @@ impl Logic for PathWrite {
         self.entry.next = self.table_request.val().data.into();
     }
 }
+
+/// The request that writes the table entry of a path.
+#[cfg(test)]
+pub fn write_request(path: usize, entry: PathEntry) -> TableRequest {
+    TableRequest {
+        write: 1.into(),
+        table: u64::from(table::PATH).into(),
+        index: (path as u64).into(),
+        data: entry.into(),
+    }
+}

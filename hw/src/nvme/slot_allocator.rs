@@ -148,10 +148,14 @@ impl Logic for SlotAllocator {
         self.base.next = self.bases.read_data.val();
         self.limit.next = self.limits.read_data.val();
 
-        // A path's accounts are cleared in a cycle that moves none.
+        // A path's accounts are cleared in a cycle that moves none. (The next entry is not taken from
+        // `tail_after`: what is shown must not share a signal with what depends on `take`.)
         self.clear.next = self.clearing.q.val() & !self.take.val() & !self.commit.val();
         self.next_path.next = bit_cast::<16, 8>(self.take_path.val());
-        self.next_slot.next = self.tail_after.val();
+        self.next_slot.next = self.next_slots.read_data.val() + self.one16.val();
+        if (self.next_slots.read_data.val() == self.sizes.read_data.val()) {
+            self.next_slot.next = self.zero16.val();
+        }
         self.next_number.next = self.next_numbers.read_data.val() + self.one16.val();
         self.shown_path.next = bit_cast::<16, 8>(self.commit_path.val());
         self.shown_tail.next = self.commit_tail.val();

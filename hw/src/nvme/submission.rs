@@ -16,8 +16,7 @@
 
 use rust_hdl::prelude::*;
 
-use super::fragment_entry::FragmentEntry;
-use super::fragment_ids::FragmentId;
+use super::entry_writer::EntryWriter;
 use super::path_table::PathTable;
 use super::slot_allocator::SlotAllocator;
 use crate::prim::stream::{StreamIn, StreamOut};
@@ -58,7 +57,7 @@ pub struct Submission {
     pub idle: Signal<Out, bool>,
     path_table: PathTable,
     slots: SlotAllocator,
-    entry: FragmentEntry,
+    writer: EntryWriter,
     /// Every second cycle is odd: fragments move at the end of odd cycles. The memories are asked for
     /// the arriving fragment in even cycles, for the waiting one's credit in odd ones.
     odd: DFF<bool>,
@@ -78,31 +77,9 @@ pub struct Submission {
     credit: DFF<bool>,
     /// Credit was asked for this same fragment in the last cycle.
     asked: DFF<bool>,
-    /// The next identifier, and the address of its range one cycle later.
-    held_valid: DFF<bool>,
-    held: DFF<Bits<16>>,
-    settled: DFF<bool>,
-    range_address: DFF<Bits<64>>,
-    /// The entry on offer, after its range.
-    offered_valid: DFF<bool>,
-    offered: DFF<WideWrite>,
-    range_valid: DFF<bool>,
-    range: DFF<SmallWrite>,
-    offered_path: DFF<Bits<8>>,
-    offered_tail: DFF<Bits<16>>,
-    written: DFF<bool>,
-    written_index: DFF<Bits<11>>,
-    written_record: DFF<IdRecord>,
-    issued: DFF<bool>,
-    issued_on: DFF<Bits<8>>,
-    issued_to: DFF<Bits<16>>,
     issuing: Signal<Local, bool>,
     moving: Signal<Local, bool>,
     taking: Signal<Local, bool>,
-    accepted: Signal<Local, bool>,
-    held_id: Signal<Local, FragmentId>,
-    held_index: Signal<Local, Bits<11>>,
-    zero3: Constant<Bits<3>>,
 }
 
 impl Submission {
@@ -140,7 +117,7 @@ impl Submission {
             idle: Default::default(),
             path_table: PathTable::new(sizes),
             slots: SlotAllocator::new(sizes),
-            entry: Default::default(),
+            writer: Default::default(),
             odd: Default::default(),
             arriving_valid: Default::default(),
             arriving: Default::default(),
@@ -156,29 +133,9 @@ impl Submission {
             slot_address: Default::default(),
             credit: Default::default(),
             asked: Default::default(),
-            held_valid: Default::default(),
-            held: Default::default(),
-            settled: Default::default(),
-            range_address: Default::default(),
-            offered_valid: Default::default(),
-            offered: Default::default(),
-            range_valid: Default::default(),
-            range: Default::default(),
-            offered_path: Default::default(),
-            offered_tail: Default::default(),
-            written: Default::default(),
-            written_index: Default::default(),
-            written_record: Default::default(),
-            issued: Default::default(),
-            issued_on: Default::default(),
-            issued_to: Default::default(),
             issuing: Default::default(),
             moving: Default::default(),
             taking: Default::default(),
-            accepted: Default::default(),
-            held_id: Default::default(),
-            held_index: Default::default(),
-            zero3: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -187,10 +144,7 @@ impl Logic for Submission {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, odd, arriving_valid, arriving, waiting_valid, waiting, slot, tail, number);
-        dff_setup!(self, clock, limit, in_flight, head, base, slot_address, credit, asked, held_valid, held);
-        dff_setup!(self, clock, settled, range_address, offered_valid, offered, range_valid, range);
-        dff_setup!(self, clock, offered_path, offered_tail, written, written_index, written_record);
-        dff_setup!(self, clock, issued, issued_on, issued_to);
+        dff_setup!(self, clock, limit, in_flight, head, base, slot_address, credit, asked);
         self.path_table.clock.next = self.clock.val();
         self.path_table.reset.next = self.reset.val();
         self.path_table.table_valid.next = self.table_valid.val();
@@ -215,14 +169,11 @@ impl Logic for Submission {
 
         // Who moves.
         self.odd.d.next = !self.odd.q.val();
-        self.issuing.next = self.odd.q.val()
-            & self.waiting_valid.q.val()
-            & self.credit.q.val()
-            & self.held_valid.q.val()
-            & (self.settled.q.val() | !self.entry.ranged.val())
-            & !self.offered_valid.q.val();
-        self.moving.next =
-            self.odd.q.val() & self.arriving_valid.q.val() & (!self.waiting_valid.q.val() | self.issuing.val());
+        self.issuing.next =
+            self.odd.q.val() & self.waiting_valid.q.val() & self.credit.q.val() & self.writer.able.val();
+        self.moving.next = self.odd.q.val()
+            & self.arriving_valid.q.val()
+            & (!self.waiting_valid.q.val() | self.issuing.val());
         self.taking.next = self.odd.q.val() & (!self.arriving_valid.q.val() | self.moving.val());
         self.fragment.ready.next = self.taking.val();
 
@@ -262,82 +213,430 @@ impl Logic for Submission {
         self.credit.d.next =
             (self.in_flight.q.val() < self.limit.q.val()) & (self.tail.q.val() != self.head.q.val());
         self.slot_address.d.next = self.base.q.val() + (bit_cast::<64, 16>(self.slot.q.val()) << 6);
-        self.id.ready.next = !self.held_valid.q.val();
-        if self.issuing.val() {
-            self.held_valid.d.next = false;
-        } else if !self.held_valid.q.val() {
-            self.held_valid.d.next = self.id.valid.val();
-            self.held.d.next = self.id.data.val();
-        }
-        self.held_id.next = self.held.q.val().into();
-        self.held_index.next = self.held_id.val().index;
-        self.settled.d.next = self.held_valid.q.val() & !self.issuing.val();
-        self.range_address.d.next = self.range_base.val() + (bit_cast::<64, 11>(self.held_index.val()) << 4);
-        self.entry.fragment.next = self.waiting.q.val();
-        self.entry.id.next = self.held.q.val();
-        self.entry.range_address.next = self.range_address.q.val();
         self.slots.commit.next = self.issuing.val();
         self.slots.commit_path.next = self.waiting.q.val().path;
         self.slots.commit_tail.next = self.tail.q.val();
         self.slots.commit_number.next = self.number.q.val();
-        self.written.d.next = self.issuing.val();
-        self.written_index.d.next = self.held_index.val();
-        self.written_record.d.next.generation = self.held_id.val().generation;
-        self.written_record.d.next.path = self.waiting.q.val().path;
-        self.written_record.d.next.slot = self.waiting.q.val().slot;
-        self.written_record.d.next.ordinal = self.waiting.q.val().ordinal;
-        self.written_record.d.next.last = self.waiting.q.val().last;
-        self.written_record.d.next.reserved = self.zero3.val();
-        self.record_valid.next = self.written.q.val();
-        self.record_index.next = self.written_index.q.val();
-        self.record.next = self.written_record.q.val();
 
-        // On offer.
-        self.range_write.valid.next = self.range_valid.q.val();
-        self.range_write.data.next = self.range.q.val();
-        self.write.valid.next = self.offered_valid.q.val() & !self.range_valid.q.val();
-        self.write.data.next = self.offered.q.val();
-        self.accepted.next = self.offered_valid.q.val() & !self.range_valid.q.val() & self.write.ready.val();
-        if self.range_write.ready.val() {
-            self.range_valid.d.next = false;
-        }
-        if self.accepted.val() {
-            self.offered_valid.d.next = false;
-        }
-        if self.issuing.val() {
-            self.offered_valid.d.next = true;
-            self.offered.d.next.address = self.slot_address.q.val();
-            self.offered.d.next.data = self.entry.entry.val().into();
-            self.range_valid.d.next = self.entry.ranged.val();
-            self.range.d.next = self.entry.range.val();
-            self.offered_path.d.next = self.waiting.q.val().path;
-            self.offered_tail.d.next = self.tail.q.val();
-        }
-        self.issued.d.next = self.accepted.val();
-        self.issued_on.d.next = self.offered_path.q.val();
-        self.issued_to.d.next = self.offered_tail.q.val();
-        self.issued_valid.next = self.issued.q.val();
-        self.issued_path.next = self.issued_on.q.val();
-        self.issued_tail.next = self.issued_to.q.val();
+        // Issued: with an identifier, to the bus.
+        self.writer.clock.next = self.clock.val();
+        self.writer.reset.next = self.reset.val();
+        self.writer.start.next = self.issuing.val();
+        self.writer.fragment.next = self.waiting.q.val();
+        self.writer.address.next = self.slot_address.q.val();
+        self.writer.tail.next = self.tail.q.val();
+        self.writer.range_base.next = self.range_base.val();
+        StreamIn::<Bits<16>>::link(&mut self.id, &mut self.writer.id);
+        StreamOut::<WideWrite>::link(&mut self.write, &mut self.writer.write);
+        StreamOut::<SmallWrite>::link(&mut self.range_write, &mut self.writer.range_write);
+        self.record_valid.next = self.writer.record_valid.val();
+        self.record_index.next = self.writer.record_index.val();
+        self.record.next = self.writer.record.val();
+        self.issued_valid.next = self.writer.issued_valid.val();
+        self.issued_path.next = self.writer.issued_path.val();
+        self.issued_tail.next = self.writer.issued_tail.val();
         self.idle.next = self.path_table.idle.val()
             & self.slots.idle.val()
             & !self.arriving_valid.q.val()
             & !self.waiting_valid.q.val()
-            & !self.offered_valid.q.val()
-            & !self.written.q.val()
-            & !self.issued.q.val();
+            & self.writer.idle.val();
 
         if self.reset.val() {
             self.odd.d.next = false;
             self.arriving_valid.d.next = false;
             self.waiting_valid.d.next = false;
             self.asked.d.next = false;
-            self.held_valid.d.next = false;
-            self.settled.d.next = false;
-            self.offered_valid.d.next = false;
-            self.range_valid.d.next = false;
-            self.written.d.next = false;
-            self.issued.d.next = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use crate::nvme::path_write::write_request;
+    use crate::records::PathEntry;
+    use rand::RngExt;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::VecDeque;
+    use volplane_abi::{opcode, table, DeallocateRange, PathState, SubmissionEntry};
+
+    const RANGE_BASE: u64 = 0x7_FFFF_F000;
+
+    #[derive(Clone, Copy)]
+    struct Path {
+        base: u64,
+        size: u64,
+        limit: u64,
+        head: u64,
+        tail: u64,
+        issued: u64,
+        returned: u64,
+    }
+
+    impl Path {
+        fn new(base: u64, size: u64, limit: u64) -> Self {
+            Self { base, size, limit, head: 0, tail: 0, issued: 0, returned: 0 }
+        }
+
+        fn entry(&self) -> PathEntry {
+            PathEntry {
+                sq_base: self.base.into(),
+                sq_size_z: (self.size - 1).into(),
+                cq_size_z: (self.size - 1).into(),
+                limit: self.limit.into(),
+                valid: 1.into(),
+                ..PathEntry::default()
+            }
+        }
+    }
+
+    fn bytes(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn start(bench: &mut Bench) {
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        bench.set("range_base", RANGE_BASE.into());
+    }
+
+    fn write_path(bench: &mut Bench, number: usize, path: &Path) {
+        bench.set_record("table_request", write_request(number, path.entry()));
+        bench.set("table_valid", 1);
+        for cycle in 0..=16 {
+            bench.eval();
+            assert_eq!(bench.get("table_ack") == 1, cycle == 16);
+            bench.cycle();
+            bench.set("table_valid", 0);
+        }
+    }
+
+    fn random_fragment(random: &mut ChaCha8Rng, paths: usize) -> Fragment {
+        let opcodes = [
+            opcode::READ,
+            opcode::WRITE,
+            opcode::READ,
+            opcode::WRITE_ZEROES,
+            opcode::FLUSH,
+            opcode::DATASET_MANAGEMENT,
+        ];
+        let opcode = opcodes[random.random_range(0..opcodes.len())];
+        let blocks = [1, 65_536, random.random_range(1..=65_536u64)][random.random_range(0..3)];
+        Fragment {
+            slot: random.random_range(0..1u64 << 12).into(),
+            ordinal: random.random_range(0..1u64 << 17).into(),
+            last: random.random_range(0..2u64).into(),
+            opcode: u64::from(opcode).into(),
+            path: random.random_range(0..paths as u64).into(),
+            namespace_id: u64::from(random.random::<u32>()).into(),
+            lba: random.random_range(0..1u64 << 48).into(),
+            blocks: (if opcode == opcode::FLUSH { 0 } else { blocks }).into(),
+            prp1: random.random::<u64>().into(),
+            prp2: random.random::<u64>().into(),
+            deallocate: random.random_range(0..2u64).into(),
+            force_unit_access: random.random_range(0..2u64).into(),
+            limited_retry: random.random_range(0..2u64).into(),
+            cdw13: u64::from(random.random::<u32>()).into(),
+            reserved: 0.into(),
+        }
+    }
+
+    /// The entry a fragment becomes, and its range.
+    fn expected(fragment: &Fragment, id: u16) -> (SubmissionEntry, Option<DeallocateRange>) {
+        let opcode = fragment.opcode.to_u8();
+        let (lba, blocks) = (fragment.lba.to_u64(), fragment.blocks.to_u64());
+        let entry = SubmissionEntry::default()
+            .with_opcode(opcode)
+            .with_command_id(id)
+            .with_namespace_id(fragment.namespace_id.to_u32());
+        match opcode {
+            opcode::FLUSH => (entry, None),
+            opcode::DATASET_MANAGEMENT => {
+                let address = RANGE_BASE + 16 * u64::from(id & 0x7FF);
+                let range = DeallocateRange::default().with_block_count(blocks as u32).with_starting_lba(lba);
+                (entry.with_prp1(address).with_starting_lba(4 << 32), Some(range))
+            }
+            _ => {
+                let entry = entry
+                    .with_prp1(fragment.prp1.to_u64())
+                    .with_prp2(fragment.prp2.to_u64())
+                    .with_starting_lba(lba)
+                    .with_block_count_z((blocks - 1) as u16)
+                    .with_deallocate(fragment.deallocate.to_u8())
+                    .with_force_unit_access(fragment.force_unit_access.to_u8())
+                    .with_limited_retry(fragment.limited_retry.to_u8())
+                    .with_cdw13(fragment.cdw13.to_u32());
+                (entry, None)
+            }
+        }
+    }
+
+    /// Fragments to paths that complete at random, with stalls of every port and paths written anew.
+    struct Run {
+        bench: Bench,
+        random: ChaCha8Rng,
+        paths: Vec<Path>,
+        /// Given to the block, not yet issued; identifiers likewise.
+        fragments: VecDeque<Fragment>,
+        ids: VecDeque<u16>,
+        offered: Option<Fragment>,
+        offered_id: Option<u16>,
+        /// What PathReturns is asked in this cycle it answers in the next; the tail likewise.
+        asked: usize,
+        asked_tail: (usize, Option<u64>),
+        record: Option<(u128, u128)>,
+        range: Option<(u64, Vec<u8>)>,
+        issued: Option<(u64, u64)>,
+        issues: u64,
+    }
+
+    impl Run {
+        fn new(path_bits: usize, paths: Vec<Path>) -> Self {
+            let sizes = Sizes { path_bits, ..Sizes::DEFAULT };
+            let mut bench = Bench::new(&format!("submission_{path_bits}"), Submission::new(&sizes));
+            start(&mut bench);
+            for (number, path) in paths.iter().enumerate() {
+                write_path(&mut bench, number, path);
+            }
+            Self {
+                bench,
+                random: seeded(),
+                paths,
+                fragments: VecDeque::new(),
+                ids: VecDeque::new(),
+                offered: None,
+                offered_id: None,
+                asked: 0,
+                asked_tail: (0, None),
+                record: None,
+                range: None,
+                issued: None,
+                issues: 0,
+            }
+        }
+
+        fn drive(&mut self, feeding: bool) {
+            let Self { bench, random, paths, .. } = self;
+            let eager = self.issues % 200 < 100;
+            if self.offered.is_none() && feeding && (eager || random.random_bool(0.4)) {
+                let fragment = random_fragment(random, paths.len());
+                self.offered = Some(fragment);
+            }
+            bench.set("fragment$valid", self.offered.is_some().into());
+            if let Some(fragment) = self.offered {
+                bench.set_record("fragment$data", fragment);
+            }
+            if self.offered_id.is_none() && (eager || random.random_bool(0.4)) {
+                self.offered_id = Some(random.random());
+            }
+            bench.set("id$valid", self.offered_id.is_some().into());
+            bench.set("id$data", self.offered_id.unwrap_or(0).into());
+            bench.set("write$ready", (eager || random.random_bool(0.3)).into());
+            bench.set("range_write$ready", (eager || random.random_bool(0.3)).into());
+            // An SSD completes: a fragment comes back, and its head moves up to the tail.
+            let path = random.random_range(0..paths.len());
+            let path = &mut paths[path];
+            if path.returned != path.issued && random.random_bool(0.3) {
+                path.returned += 1;
+                let ahead = (path.tail + path.size - path.head) % path.size;
+                path.head = (path.head + random.random_range(0..=ahead)) % path.size;
+                if path.returned == path.issued {
+                    path.head = path.tail;
+                }
+            }
+            bench.set("tail_path", self.asked_tail.0 as u128);
+            bench.eval();
+        }
+
+        fn check(&mut self) {
+            let Self { bench, paths, .. } = self;
+            if bench.get("fragment$valid") == 1 && bench.get("fragment$ready") == 1 {
+                self.fragments.extend(self.offered.take());
+            }
+            if bench.get("id$valid") == 1 && bench.get("id$ready") == 1 {
+                self.ids.extend(self.offered_id.take());
+            }
+            if let Some(tail) = self.asked_tail.1 {
+                assert_eq!(bench.get("tail_value") as u64, tail);
+            }
+            assert_eq!(bench.get("issued_valid") == 1, self.issued.is_some());
+            if let Some((path, tail)) = self.issued.take() {
+                assert_eq!((bench.get("issued_path") as u64, bench.get("issued_tail") as u64), (path, tail));
+            }
+            if bench.get("record_valid") == 1 {
+                assert!(self.record.is_none(), "a record before the last entry was taken");
+                self.record = Some((bench.get("record_index"), bench.get("record")));
+            }
+            if bench.get("range_write$valid") == 1 && bench.get("range_write$ready") == 1 {
+                let write = bytes(&bench.get_wide("range_write$data"));
+                assert_eq!(write[24], 1, "16 bytes");
+                let address = u64::from_le_bytes(write[..8].try_into().expect("address"));
+                assert!(self.range.replace((address, write[8..24].to_vec())).is_none());
+            }
+            if bench.get("write$valid") == 1 && bench.get("write$ready") == 1 {
+                let fragment = self.fragments.pop_front().expect("a fragment for each entry");
+                let id = self.ids.pop_front().expect("an identifier for each entry");
+                let path = &mut paths[fragment.path.to_u64() as usize];
+                assert!(path.issued - path.returned < path.limit, "beyond the limit");
+                let next = (path.tail + 1) % path.size;
+                assert_ne!(next, path.head, "queue overrun");
+                let write = bytes(&bench.get_wide("write$data"));
+                let (entry, range) = expected(&fragment, id);
+                assert_eq!(write[..8], (path.base + 64 * path.tail).to_le_bytes());
+                assert_eq!(write[8..], entry.0, "{entry:?}");
+                let range = range.map(|range| (RANGE_BASE + 16 * u64::from(id & 0x7FF), range.0.to_vec()));
+                assert_eq!(self.range.take(), range);
+                let (index, record) = self.record.take().expect("the record is written before");
+                let parts = [
+                    (u128::from(id >> 11), 5),
+                    (u128::from(fragment.path.to_u64()), 8),
+                    (u128::from(fragment.slot.to_u64()), 12),
+                    (u128::from(fragment.ordinal.to_u64()), 17),
+                    (u128::from(fragment.last.to_u64()), 1),
+                ];
+                let packed = parts.iter().rev().fold(0, |all, (value, width)| all << width | value);
+                assert_eq!((index, record), (u128::from(id & 0x7FF), packed));
+                (path.tail, path.issued) = (next, path.issued + 1);
+                self.issued = Some((fragment.path.to_u64(), next));
+                self.issues += 1;
+            }
+        }
+
+        fn step(&mut self, feeding: bool) {
+            self.drive(feeding);
+            self.check();
+            let next_asked = self.bench.get("query_path") as usize;
+            // The tail in the memory is ahead of the bus while an entry is on offer.
+            let path = &self.paths[self.asked_tail.0];
+            self.asked_tail.1 = (self.fragments.is_empty()).then_some(path.tail);
+            self.bench.cycle();
+            self.asked = next_asked.min(self.paths.len() - 1);
+            let path = &self.paths[self.asked];
+            self.bench.set("query_head", path.head.into());
+            self.bench.set("query_returned", u128::from(path.returned as u16));
+            if self.asked_tail.1.is_none() {
+                self.asked_tail.0 = self.random.random_range(0..self.paths.len());
+            }
+        }
+
+        /// Reads a path's state back over the table bus.
+        fn state(&mut self, number: usize) -> PathState {
+            let path = self.paths[number];
+            let request = TableRequest {
+                write: 0.into(),
+                table: u64::from(table::PATH_STATE).into(),
+                index: (number as u64).into(),
+                data: 0.into(),
+            };
+            self.bench.set_record("table_request", request);
+            self.bench.set("table_valid", 1);
+            self.bench.set("state_head", path.head.into());
+            self.bench.set("state_returned", u128::from(path.returned as u16));
+            self.bench.set("state_rung", 0x1234);
+            self.bench.set("state_cq_head", 0x5678);
+            while self.bench.get("table_ack") == 0 {
+                self.bench.cycle();
+                self.bench.set("table_valid", 0);
+                self.bench.eval();
+            }
+            let data = bytes(&self.bench.get_wide("table_data"));
+            self.bench.cycle();
+            PathState(data[..16].try_into().expect("a path's state"))
+        }
+    }
+
+    fn check(path_bits: usize, paths: Vec<Path>) {
+        let mut run = Run::new(path_bits, paths);
+        for round in 0..8 {
+            for _ in 0..3_000 {
+                run.step(true);
+            }
+            let mut left = 5_000;
+            while run.bench.get("idle") == 0 || !run.fragments.is_empty() || run.offered.is_some() {
+                run.step(false);
+                left -= 1;
+                assert!(left > 0, "{} fragments are stuck", run.fragments.len());
+            }
+            while run.paths.iter().any(|path| path.returned != path.issued) {
+                run.step(false);
+            }
+            for number in 0..run.paths.len() {
+                let state = run.state(number);
+                let path = run.paths[number];
+                let shown = (u64::from(state.sq_tail()), u64::from(state.sq_head()), state.issued());
+                assert_eq!(shown, (path.tail, path.head, path.issued as u16));
+                assert_eq!(state.returned(), path.returned as u16);
+                assert_eq!((state.sq_rung(), state.cq_head()), (0x1234, 0x5678));
+            }
+            let number = round % run.paths.len();
+            let Path { base, size, limit, .. } = run.paths[number];
+            run.paths[number] = Path::new(base + 0x1000, size, limit);
+            write_path(&mut run.bench, number, &run.paths[number]);
+            run.asked_tail.1 = None;
+            let state = run.state(number);
+            assert_eq!((state.sq_tail(), state.issued()), (0, 0), "a path written anew");
+            assert_eq!(run.bench.get("path_valid"), (1 << run.paths.len()) - 1);
+        }
+        assert!(run.issues > 2_000, "{} issued", run.issues);
+    }
+
+    #[test]
+    fn fragments_become_entries_within_credit() {
+        let far = 0xFFFF_FFFF_FFF0_0000;
+        check(2, vec![Path::new(0x1000, 8, 7), Path::new(far, 64, 5), Path::new(0x2_0000_0000, 3, 2)]);
+        check(5, vec![Path::new(0x8000_0000, 1024, 1), Path::new(0xABCD_E000, 4096, 64)]);
+    }
+
+    /// A write of 8 blocks of namespace 7 at LBA 0x1_2345_6789 with FUA, typed as the bytes of the
+    /// NVMe specification; then pace and latency of reads.
+    #[test]
+    fn a_write_as_bytes_and_the_pace_of_reads() {
+        let mut bench = Bench::new("submission_bytes", Submission::new(&Sizes::DEFAULT));
+        start(&mut bench);
+        write_path(&mut bench, 3, &Path::new(0x5000, 256, 255));
+        let fragment = Fragment {
+            opcode: 1.into(),
+            path: 3.into(),
+            namespace_id: 7.into(),
+            lba: 0x1_2345_6789u64.into(),
+            blocks: 8.into(),
+            prp1: 0xAAAA_0010u64.into(),
+            prp2: 0xBBBB_0000u64.into(),
+            force_unit_access: 1.into(),
+            ..Fragment::default()
+        };
+        bench.set_record("fragment$data", fragment);
+        bench.set("id$valid", 1);
+        bench.set("id$data", 0x1234);
+        bench.set("query_head", 0);
+        bench.cycle();
+        bench.cycle();
+        bench.set("write$ready", 1);
+        bench.set("fragment$valid", 1);
+        let (mut taken, mut written) = (Vec::new(), Vec::new());
+        let mut first = None;
+        for cycle in 0..100 {
+            bench.eval();
+            if bench.get("fragment$ready") == 1 {
+                taken.push(cycle);
+            }
+            if bench.get("write$valid") == 1 {
+                written.push(cycle);
+                first.get_or_insert_with(|| bytes(&bench.get_wide("write$data")));
+            }
+            bench.cycle();
+        }
+        let mut entry = vec![0u8; 72];
+        entry[..8].copy_from_slice(&0x5000u64.to_le_bytes());
+        entry[8..16].copy_from_slice(&[0x01, 0x00, 0x34, 0x12, 0x07, 0x00, 0x00, 0x00]);
+        entry[32..40].copy_from_slice(&[0x10, 0x00, 0xAA, 0xAA, 0, 0, 0, 0]);
+        entry[40..48].copy_from_slice(&[0x00, 0x00, 0xBB, 0xBB, 0, 0, 0, 0]);
+        entry[48..56].copy_from_slice(&[0x89, 0x67, 0x45, 0x23, 0x01, 0, 0, 0]);
+        entry[56..60].copy_from_slice(&[0x07, 0x00, 0x00, 0x40]);
+        assert_eq!(first.expect("an entry"), entry);
+        assert_eq!(written[0] - taken[0], 5, "latency");
+        assert!(written.len() >= 46, "{} entries in 100 cycles", written.len());
     }
 }

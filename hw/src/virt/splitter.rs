@@ -1,30 +1,62 @@
-//! Splits plans into runs at stripe-unit and allocation borders.
+//! Splits plans at the borders of stripe units and allocations.
 //!
-//! Takes, in order: plans; one allocation entry for each mapped plan, two where it crosses into the next
-//! allocation; one location for each mapped plan. Gives one header for each plan, before or with its first
-//! run, and its runs. The next unit of an allocation is one column on, or in column 0 of the next row; a
-//! second allocation begins at row 0, column 0. Extents are whole units and aligned, so no extent border
-//! lies inside a run. An entry that is not valid, or contradicts itself (no or more than 16 columns, extents
-//! smaller than units), gives one run for all that lies in it, with an all-zero allocation.
+//! A plan gives one header, and, if it is mapped, a run for each stripe unit that it touches: the
+//! rest of the first unit, then unit after unit, column by column and row by row, until its
+//! allocation's part is used up; further allocations begin at row 0, column 0. Extents are whole
+//! numbers of units, so no run leaves its extent. The part in an invalid allocation is one run, marked
+//! so. `located` brings an item for each allocation.
 //!
-//! Handshake: streams. Latency: 3 cycles. Throughput: a plan of one run every 3 cycles, further runs every 2.
-//! Reset drops the plan in work.
+//! Handshake: streams. Latency: 1 cycle from `plan` and `located` to `unit_run`, 2 to `header`.
+//! Throughput: a plan of one run every 2 cycles, further runs one every 2, a further allocation 2
+//! more. Reset drops what is in work.
 
 use rust_hdl::prelude::*;
 
+use super::header_queue::HeaderQueue;
+use super::locator::{CheckedAllocation, Located};
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{AdmittedPlan, AllocationEntry, Located, PlanHeader, RunRequest};
+use crate::records::{AdmittedPlan, PlanHeader};
+
+crate::logic_record! {
+    /// A run before its extent is known.
+    UnitRun: 160 {
+        /// Block of the plan at which it begins.
+        plan_offset = 17,
+        /// Blocks.
+        blocks = 17,
+        /// 1: the plan's last run.
+        last = 1,
+        /// Row.
+        row = 32,
+        /// Column.
+        column = 5,
+        /// Block within the stripe unit.
+        unit_offset = 32,
+        /// Index of the allocation's first extent.
+        first_extent = 32,
+        /// Columns.
+        columns = 5,
+        /// log2 of the blocks of a stripe unit.
+        stripe_shift = 6,
+        /// log2 of the blocks of an extent.
+        extent_shift = 6,
+        /// log2 of the stripe units of an extent.
+        row_shift = 6,
+        /// 1: the allocation is invalid; where the run lies says nothing.
+        invalid = 1,
+    }
+}
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
-    /// Takes a plan and what belongs to it.
+    /// Takes a plan, with its first allocation if it is mapped.
     Idle,
-    /// Finds the length of the next run.
-    Measure,
-    /// Gives it.
+    /// Gives a run.
     Give,
-    /// Takes the second allocation's entry.
-    Second,
+    /// Compares what is left with the next unit.
+    Compare,
+    /// Takes the next allocation.
+    NextAllocation,
 }
 
 /// See the module's header.
@@ -33,56 +65,47 @@ pub struct Splitter {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub plan: StreamIn<AdmittedPlan>,
-    pub allocation: StreamIn<Bits<72>>,
-    pub location: StreamIn<Located>,
+    pub located: StreamIn<Located>,
     pub header: StreamOut<PlanHeader>,
-    pub run: StreamOut<RunRequest>,
+    pub unit_run: StreamOut<UnitRun>,
     pub idle: Signal<Out, bool>,
 
+    headers: HeaderQueue,
     state: DFF<State>,
-    header_out: DFF<PlanHeader>,
-    header_valid: DFF<bool>,
-    run_out: DFF<RunRequest>,
-    run_valid: DFF<bool>,
-    entry: DFF<AllocationEntry>,
-    good: DFF<bool>,
+    place: DFF<Located>,
     plan_offset: DFF<Bits<17>>,
-    /// Blocks left of the plan, and of it in this allocation.
-    left: DFF<Bits<17>>,
-    left_here: DFF<Bits<17>>,
-    row: DFF<Bits<32>>,
-    column: DFF<Bits<5>>,
-    last_column: DFF<Bits<5>>,
-    unit_offset: DFF<Bits<32>>,
-    /// Blocks to the end of the unit, and blocks of a unit.
-    space: DFF<Bits<17>>,
-    unit: DFF<Bits<17>>,
-    length: DFF<Bits<17>>,
-    ends_here: DFF<bool>,
+    /// Blocks left in this allocation.
+    rest: DFF<Bits<17>>,
+    /// Blocks left after this allocation.
+    later: DFF<Bits<17>>,
+    /// There are any.
+    more: DFF<bool>,
+    /// There are more than the next allocation holds.
+    even_more: DFF<bool>,
+    /// Blocks of an allocation, at most 65,536.
+    size: DFF<Bits<17>>,
+    /// The run ends at its unit's end and its allocation's part goes on.
+    cut: DFF<bool>,
 
-    offered: Signal<Local, AllocationEntry>,
-    offered_good: Signal<Local, bool>,
-    offered_unit: Signal<Local, Bits<17>>,
-    header_free: Signal<Local, bool>,
-    run_free: Signal<Local, bool>,
-    entry_bits: Signal<Local, Bits<72>>,
-    columns: Signal<Local, Bits<8>>,
-    columns_less: Signal<Local, Bits<8>>,
-    none8: Constant<Bits<8>>,
-    one8: Constant<Bits<8>>,
-    most_columns: Constant<Bits<8>>,
-    most_shift: Constant<Bits<8>>,
-    wide_shift: Constant<Bits<8>>,
-    wide_unit: Constant<Bits<17>>,
-    one17: Constant<Bits<17>>,
-    zero17: Constant<Bits<17>>,
-    zero32: Constant<Bits<32>>,
-    one32: Constant<Bits<32>>,
-    zero5: Constant<Bits<5>>,
-    one5: Constant<Bits<5>>,
-    zero72: Constant<Bits<72>>,
+    first: Signal<Local, Located>,
+    arriving: Signal<Local, CheckedAllocation>,
+    allocation: Signal<Local, CheckedAllocation>,
+    unmapped: Signal<Local, bool>,
+    free: Signal<Local, bool>,
+    taken: Signal<Local, bool>,
+    shift: Signal<Local, Bits<8>>,
+    blocks: Signal<Local, Bits<17>>,
+    column_next: Signal<Local, Bits<5>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
+    one: Constant<Bits<17>>,
+    zero: Constant<Bits<17>>,
+    most_size: Constant<Bits<17>>,
+    most_size_shift: Constant<Bits<8>>,
+    one_column: Constant<Bits<5>>,
+    first_column: Constant<Bits<5>>,
+    one_row: Constant<Bits<32>>,
+    unit_start: Constant<Bits<32>>,
 }
 
 impl Default for Splitter {
@@ -91,52 +114,39 @@ impl Default for Splitter {
             clock: Default::default(),
             reset: Default::default(),
             plan: Default::default(),
-            allocation: Default::default(),
-            location: Default::default(),
+            located: Default::default(),
             header: Default::default(),
-            run: Default::default(),
+            unit_run: Default::default(),
             idle: Default::default(),
+            headers: Default::default(),
             state: Default::default(),
-            header_out: Default::default(),
-            header_valid: Default::default(),
-            run_out: Default::default(),
-            run_valid: Default::default(),
-            entry: Default::default(),
-            good: Default::default(),
+            place: Default::default(),
             plan_offset: Default::default(),
-            left: Default::default(),
-            left_here: Default::default(),
-            row: Default::default(),
-            column: Default::default(),
-            last_column: Default::default(),
-            unit_offset: Default::default(),
-            space: Default::default(),
-            unit: Default::default(),
-            length: Default::default(),
-            ends_here: Default::default(),
-            offered: Default::default(),
-            offered_good: Default::default(),
-            offered_unit: Default::default(),
-            header_free: Default::default(),
-            run_free: Default::default(),
-            entry_bits: Default::default(),
-            columns: Default::default(),
-            columns_less: Default::default(),
-            none8: Constant::new(0u64.to_bits()),
-            one8: Constant::new(1u64.to_bits()),
-            most_columns: Constant::new(16u64.to_bits()),
-            most_shift: Constant::new(32u64.to_bits()),
-            wide_shift: Constant::new(16u64.to_bits()),
-            wide_unit: Constant::new(65_536u64.to_bits()),
-            one17: Constant::new(1u64.to_bits()),
-            zero17: Constant::new(0u64.to_bits()),
-            zero32: Constant::new(0u64.to_bits()),
-            one32: Constant::new(1u64.to_bits()),
-            zero5: Constant::new(0u64.to_bits()),
-            one5: Constant::new(1u64.to_bits()),
-            zero72: Constant::new(0u64.to_bits()),
+            rest: Default::default(),
+            later: Default::default(),
+            more: Default::default(),
+            even_more: Default::default(),
+            size: Default::default(),
+            cut: Default::default(),
+            first: Default::default(),
+            arriving: Default::default(),
+            allocation: Default::default(),
+            unmapped: Default::default(),
+            free: Default::default(),
+            taken: Default::default(),
+            shift: Default::default(),
+            blocks: Default::default(),
+            column_next: Default::default(),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
+            one: Constant::new(1u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
+            most_size: Constant::new(65_536u64.to_bits()),
+            most_size_shift: Constant::new(16u64.to_bits()),
+            one_column: Constant::new(1u64.to_bits()),
+            first_column: Constant::new(0u64.to_bits()),
+            one_row: Constant::new(1u64.to_bits()),
+            unit_start: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -144,167 +154,108 @@ impl Default for Splitter {
 impl Logic for Splitter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(
-            self,
-            clock,
-            state,
-            header_out,
-            header_valid,
-            run_out,
-            run_valid,
-            entry,
-            good,
-            plan_offset,
-            left,
-            left_here,
-            row,
-            column,
-            last_column,
-            unit_offset,
-            space,
-            unit,
-            length,
-            ends_here
-        );
-        self.plan.ready.next = false;
-        self.allocation.ready.next = false;
-        self.location.ready.next = false;
-        self.header.valid.next = self.header_valid.q.val();
-        self.header.data.next = self.header_out.q.val();
-        self.run.valid.next = self.run_valid.q.val();
-        self.run.data.next = self.run_out.q.val();
-        self.header_free.next = !self.header_valid.q.val() | self.header.ready.val();
-        self.run_free.next = !self.run_valid.q.val() | self.run.ready.val();
-        if self.header.ready.val() {
-            self.header_valid.d.next = false;
-        }
-        if self.run.ready.val() {
-            self.run_valid.d.next = false;
-        }
-        self.idle.next =
-            (self.state.q.val() == State::Idle) & !self.header_valid.q.val() & !self.run_valid.q.val();
+        dff_setup!(self, clock, state, place, plan_offset, rest, later, more, even_more, size, cut);
+        self.headers.clock.next = self.clock.val();
+        self.headers.reset.next = self.reset.val();
+        StreamOut::<PlanHeader>::link(&mut self.header, &mut self.headers.header);
+        self.headers.plan.next = self.plan.data.val();
 
-        // The entry on offer: whether it makes sense, and the blocks of its unit.
-        self.offered.next = self.allocation.data.val().into();
-        self.columns.next = self.offered.val().columns;
-        self.columns_less.next = self.columns.val() - self.one8.val();
-        self.offered_good.next = (self.offered.val().valid == self.flag.val())
-            & (self.columns.val() != self.none8.val())
-            & (self.columns.val() <= self.most_columns.val())
-            & (self.offered.val().extent_shift >= self.offered.val().stripe_shift)
-            & (self.offered.val().extent_shift <= self.most_shift.val());
-        self.offered_unit.next = (self.one17.val() << bit_cast::<17, 8>(self.offered.val().stripe_shift));
-        if (self.offered.val().stripe_shift >= self.wide_shift.val()) {
-            self.offered_unit.next = self.wide_unit.val();
+        self.first.next = self.located.data.val();
+        self.arriving.next = self.first.val().allocation.into();
+        self.allocation.next = self.place.q.val().allocation.into();
+        self.unmapped.next = (self.plan.data.val().unmapped == self.flag.val());
+        // A plan and its first allocation are taken together.
+        self.free.next = (self.state.q.val() == State::Idle) & self.headers.room.val();
+        self.plan.ready.next = self.free.val() & (self.unmapped.val() | self.located.valid.val());
+        self.taken.next =
+            self.free.val() & self.plan.valid.val() & (self.unmapped.val() | self.located.valid.val());
+        self.headers.push.next = self.taken.val();
+        self.located.ready.next = (self.free.val() & self.plan.valid.val() & !self.unmapped.val())
+            | (self.state.q.val() == State::NextAllocation);
+        self.shift.next = self.plan.data.val().allocation_shift;
+
+        self.blocks.next = self.rest.q.val();
+        if self.cut.q.val() {
+            self.blocks.next = self.place.q.val().space;
         }
-        self.entry_bits.next = self.entry.q.val().into();
-        if !self.good.q.val() {
-            self.entry_bits.next = self.zero72.val();
+        self.column_next.next = self.place.q.val().column + self.one_column.val();
+        self.unit_run.valid.next = (self.state.q.val() == State::Give);
+        self.unit_run.data.next.plan_offset = self.plan_offset.q.val();
+        self.unit_run.data.next.blocks = self.blocks.val();
+        self.unit_run.data.next.last = self.clear.val();
+        if !self.cut.q.val() & !self.more.q.val() {
+            self.unit_run.data.next.last = self.flag.val();
         }
+        self.unit_run.data.next.row = self.place.q.val().row;
+        self.unit_run.data.next.column = self.place.q.val().column;
+        self.unit_run.data.next.unit_offset = self.place.q.val().unit_offset;
+        self.unit_run.data.next.first_extent = self.allocation.val().first_extent;
+        self.unit_run.data.next.columns = self.allocation.val().columns;
+        self.unit_run.data.next.stripe_shift = self.allocation.val().stripe_shift;
+        self.unit_run.data.next.extent_shift = self.allocation.val().extent_shift;
+        self.unit_run.data.next.row_shift = self.allocation.val().row_shift;
+        self.unit_run.data.next.invalid = self.allocation.val().invalid;
+        self.idle.next = (self.state.q.val() == State::Idle) & self.headers.empty.val();
 
         match self.state.q.val() {
             State::Idle => {
-                self.header_out.d.next.slot = self.plan.data.val().slot;
-                self.header_out.d.next.opcode = self.plan.data.val().opcode;
-                self.header_out.d.next.prp1 = self.plan.data.val().prp1;
-                self.header_out.d.next.prp2 = self.plan.data.val().prp2;
-                self.header_out.d.next.blocks = self.plan.data.val().blocks;
-                self.header_out.d.next.block_shift = self.plan.data.val().block_shift;
-                self.header_out.d.next.deallocate = self.plan.data.val().deallocate;
-                self.header_out.d.next.force_unit_access = self.plan.data.val().force_unit_access;
-                self.header_out.d.next.limited_retry = self.plan.data.val().limited_retry;
-                self.header_out.d.next.cdw13 = self.plan.data.val().cdw13;
-                self.header_out.d.next.refusal = self.plan.data.val().refusal;
-                self.header_out.d.next.trivial = self.plan.data.val().trivial;
-                self.header_out.d.next.flush_devices = self.plan.data.val().flush_devices;
-                self.plan_offset.d.next = self.zero17.val();
-                self.left.d.next = self.plan.data.val().blocks;
-                self.left_here.d.next = self.plan.data.val().first_blocks;
-                self.row.d.next = self.location.data.val().row;
-                self.column.d.next = self.location.data.val().column;
-                self.unit_offset.d.next = self.location.data.val().unit_offset;
-                self.space.d.next = self.location.data.val().space;
-                self.unit.d.next = self.location.data.val().unit;
-                self.entry.d.next = self.offered.val();
-                self.good.d.next = self.offered_good.val();
-                self.last_column.d.next = bit_cast::<5, 8>(self.columns_less.val());
-                if !self.header_free.val() {
-                    // What was offered stays as it is.
-                    self.header_out.d.next = self.header_out.q.val();
-                } else if self.plan.valid.val() {
-                    if (self.plan.data.val().unmapped == self.flag.val()) {
-                        self.plan.ready.next = true;
-                        self.header_valid.d.next = true;
-                    } else if self.allocation.valid.val() & self.location.valid.val() {
-                        self.plan.ready.next = true;
-                        self.allocation.ready.next = true;
-                        self.location.ready.next = true;
-                        self.header_valid.d.next = true;
-                        self.state.d.next = State::Measure;
-                    }
+                self.place.d.next = self.first.val();
+                self.plan_offset.d.next = self.zero.val();
+                self.rest.d.next = self.plan.data.val().first_blocks;
+                self.later.d.next = self.plan.data.val().blocks - self.plan.data.val().first_blocks;
+                self.more.d.next = (self.plan.data.val().crosses == self.flag.val());
+                self.size.d.next = (self.one.val() << self.shift.val());
+                if (self.shift.val() > self.most_size_shift.val()) {
+                    self.size.d.next = self.most_size.val();
                 }
-            }
-            State::Measure => {
-                self.length.d.next = self.left_here.q.val();
-                self.ends_here.d.next = true;
-                if self.good.q.val() & (self.space.q.val() < self.left_here.q.val()) {
-                    self.length.d.next = self.space.q.val();
-                    self.ends_here.d.next = false;
+                self.cut.d.next = (self.plan.data.val().first_blocks > self.first.val().space)
+                    & (self.arriving.val().invalid == self.clear.val());
+                if self.taken.val() & !self.unmapped.val() {
+                    self.state.d.next = State::Give;
                 }
-                self.state.d.next = State::Give;
             }
             State::Give => {
-                if self.run_free.val() {
-                    self.run_valid.d.next = true;
-                    self.run_out.d.next.plan_offset = self.plan_offset.q.val();
-                    self.run_out.d.next.blocks = self.length.q.val();
-                    self.run_out.d.next.row = self.row.q.val();
-                    self.run_out.d.next.column = self.column.q.val();
-                    self.run_out.d.next.unit_offset = self.unit_offset.q.val();
-                    self.run_out.d.next.allocation = self.entry_bits.val();
-                    self.run_out.d.next.last = self.clear.val();
-                    self.plan_offset.d.next = self.plan_offset.q.val() + self.length.q.val();
-                    self.left.d.next = self.left.q.val() - self.length.q.val();
-                    self.left_here.d.next = self.left_here.q.val() - self.length.q.val();
-                    self.unit_offset.d.next = self.zero32.val();
-                    self.space.d.next = self.unit.q.val();
-                    self.column.d.next = self.column.q.val() + self.one5.val();
-                    if (self.column.q.val() == self.last_column.q.val()) {
-                        self.column.d.next = self.zero5.val();
-                        self.row.d.next = self.row.q.val() + self.one32.val();
+                if self.unit_run.ready.val() {
+                    self.plan_offset.d.next = self.plan_offset.q.val() + self.blocks.val();
+                    self.rest.d.next = self.rest.q.val() - self.place.q.val().space;
+                    self.place.d.next.space = self.place.q.val().unit;
+                    self.place.d.next.unit_offset = self.unit_start.val();
+                    self.place.d.next.column = self.column_next.val();
+                    if (self.column_next.val() == self.allocation.val().columns) {
+                        self.place.d.next.column = self.first_column.val();
+                        self.place.d.next.row = self.place.q.val().row + self.one_row.val();
                     }
-                    self.state.d.next = State::Measure;
-                    if self.ends_here.q.val() {
-                        self.state.d.next = State::Second;
-                        if (self.left.q.val() == self.length.q.val()) {
-                            self.run_out.d.next.last = self.flag.val();
-                            self.state.d.next = State::Idle;
-                        }
+                    self.state.d.next = State::Idle;
+                    if self.cut.q.val() {
+                        self.state.d.next = State::Compare;
+                    } else if self.more.q.val() {
+                        self.state.d.next = State::NextAllocation;
+                        self.even_more.d.next = (self.later.q.val() > self.size.q.val());
                     }
                 }
             }
-            State::Second => {
-                self.left_here.d.next = self.left.q.val();
-                self.row.d.next = self.zero32.val();
-                self.column.d.next = self.zero5.val();
-                self.unit_offset.d.next = self.zero32.val();
-                self.space.d.next = self.offered_unit.val();
-                self.unit.d.next = self.offered_unit.val();
-                self.entry.d.next = self.offered.val();
-                self.good.d.next = self.offered_good.val();
-                self.last_column.d.next = bit_cast::<5, 8>(self.columns_less.val());
-                if self.allocation.valid.val() {
-                    self.allocation.ready.next = true;
-                    self.state.d.next = State::Measure;
+            State::NextAllocation => {
+                self.place.d.next = self.first.val();
+                if self.located.valid.val() {
+                    self.more.d.next = self.even_more.q.val();
+                    self.rest.d.next = self.later.q.val();
+                    if self.even_more.q.val() {
+                        self.rest.d.next = self.size.q.val();
+                    }
+                    self.later.d.next = self.later.q.val() - self.size.q.val();
+                    self.state.d.next = State::Compare;
                 }
+            }
+            State::Compare => {
+                self.cut.d.next = (self.rest.q.val() > self.place.q.val().space)
+                    & (self.allocation.val().invalid == self.clear.val());
+                self.state.d.next = State::Give;
             }
             _ => {}
         }
 
         if self.reset.val() {
             self.state.d.next = State::Idle;
-            self.header_valid.d.next = false;
-            self.run_valid.d.next = false;
         }
     }
 }
@@ -314,179 +265,157 @@ mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
     use rand::RngExt;
+    use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
 
-    fn number<const N: usize>(value: u64) -> Bits<N> {
-        value.to_bits()
+    /// A plan, the parts of its range, and the runs owed; unit numbers stand for rows and columns.
+    struct Case {
+        plan: AdmittedPlan,
+        located: Vec<Located>,
+        runs: Vec<UnitRun>,
     }
 
-    /// A run in plain numbers: plan offset, blocks, last, row, column, offset in the unit, valid.
-    type Plain = (u64, u64, bool, u64, u64, u64, bool);
-
-    #[derive(Clone, Copy)]
-    struct Layout {
-        columns: u64,
-        shift: u64,
-        valid: bool,
-    }
-
-    /// The runs of `blocks` blocks that begin at `offset` of an allocation, block by block.
-    fn runs(layout: Layout, offset: u64, plan_offset: u64, blocks: u64) -> Vec<Plain> {
-        if !layout.valid {
-            return vec![(plan_offset, blocks, false, 0, 0, 0, false)];
-        }
-        let mut runs: Vec<Plain> = vec![];
-        for block in offset..offset + blocks {
-            let unit = block >> layout.shift;
-            let within = block & ((1 << layout.shift) - 1);
-            if block == offset || within == 0 {
-                let at = plan_offset + block - offset;
-                runs.push((at, 0, false, unit / layout.columns, unit % layout.columns, within, true));
-            }
-            runs.last_mut().expect("begun above").1 += 1;
-        }
-        runs
-    }
-
-    fn layout(random: &mut rand_chacha::ChaCha8Rng) -> (Layout, AllocationEntry) {
-        let mut layout = Layout {
-            columns: random.random_range(1..=16),
-            shift: random.random_range(0..=20),
-            valid: random.random_bool(0.9),
+    fn random_case(random: &mut ChaCha8Rng) -> Case {
+        let shift = random.random_range(2..=20u32);
+        let blocks = random.random_range(1..=65_536u64) >> random.random_range(6..16);
+        let blocks = blocks.clamp(1, 30 << shift);
+        let size = 1u64 << shift;
+        let offset = if random.random_bool(0.5) { size - random.random_range(1..=size.min(40)) } else { 0 };
+        let first_blocks = blocks.min(size - offset);
+        let mut case = Case {
+            plan: AdmittedPlan {
+                slot: random.random_range(0..4096u64).to_bits(),
+                opcode: random.random_range(0..10u64).to_bits(),
+                prp1: random.random::<u64>().to_bits(),
+                blocks: blocks.to_bits(),
+                first_blocks: first_blocks.to_bits(),
+                crosses: u64::from(first_blocks < blocks).to_bits(),
+                allocation_shift: u64::from(shift).to_bits(),
+                unmapped: u64::from(random.random_bool(0.2)).to_bits(),
+                ..Default::default()
+            },
+            located: Vec::new(),
+            runs: Vec::new(),
         };
-        let mut entry = AllocationEntry {
-            first_extent: number(random.random_range(0..1u64 << 32)),
-            columns: number(layout.columns),
-            stripe_shift: number(layout.shift),
-            extent_shift: number(random.random_range(layout.shift..=32)),
-            valid: number(u64::from(layout.valid)),
-            ..Default::default()
-        };
-        // The other ways to be invalid.
-        match random.random_range(0..40u32) {
-            0 => (entry.columns, layout.valid) = (number(0), false),
-            1 => (entry.columns, layout.valid) = (number(17), false),
-            2 if layout.shift > 0 => (entry.extent_shift, layout.valid) = (number(layout.shift - 1), false),
-            3 => (entry.extent_shift, layout.valid) = (number(33), false),
-            _ => {}
+        let (mut done, mut offset) = (0, offset);
+        while done < blocks && !case.plan.unmapped.any() {
+            let part = (blocks - done).min(size - offset);
+            add_part(random, &mut case, done, part, offset);
+            (done, offset) = (done + part, 0);
         }
-        (layout, entry)
+        if let Some(run) = case.runs.last_mut() {
+            run.last = 1u64.to_bits();
+        }
+        case
     }
 
-    fn random_plans(stall: f64, plans: usize) {
+    /// Adds an allocation in which `part` blocks lie from `offset` on.
+    fn add_part(random: &mut ChaCha8Rng, case: &mut Case, done: u64, part: u64, offset: u64) {
+        let stripe_shift = random.random_range(0..=18u32);
+        let extent_shift = random.random_range(stripe_shift..=32);
+        let columns = random.random_range(1..=16u64);
+        let invalid = random.random_bool(0.1);
+        let allocation = CheckedAllocation {
+            first_extent: u64::from(random.random::<u32>()).to_bits(),
+            columns: columns.to_bits(),
+            stripe_shift: u64::from(stripe_shift).to_bits(),
+            extent_shift: u64::from(extent_shift).to_bits(),
+            row_shift: u64::from(extent_shift - stripe_shift).to_bits(),
+            invalid: u64::from(invalid).to_bits(),
+        };
+        let unit = 1u64 << stripe_shift;
+        case.located.push(Located {
+            row: (offset / unit / columns).to_bits(),
+            column: (offset / unit % columns).to_bits(),
+            unit_offset: (offset % unit).to_bits(),
+            space: (unit - offset % unit).min(65_536).to_bits(),
+            unit: unit.min(65_536).to_bits(),
+            allocation: allocation.into(),
+        });
+        let mut block = offset;
+        while block < offset + part {
+            let rest = offset + part - block;
+            let blocks = if invalid { rest } else { rest.min(unit - block % unit) };
+            case.runs.push(UnitRun {
+                plan_offset: (done + block - offset).to_bits(),
+                blocks: blocks.to_bits(),
+                last: 0u64.to_bits(),
+                row: (block / unit / columns).to_bits(),
+                column: (block / unit % columns).to_bits(),
+                unit_offset: (block % unit).to_bits(),
+                first_extent: allocation.first_extent,
+                columns: allocation.columns,
+                stripe_shift: allocation.stripe_shift,
+                extent_shift: allocation.extent_shift,
+                row_shift: allocation.row_shift,
+                invalid: allocation.invalid,
+            });
+            block += blocks;
+        }
+    }
+
+    fn check(stalls: f64) {
         let mut bench = Bench::new("splitter", Splitter::default());
         let mut random = seeded();
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
-        let (mut queue, mut allocations, mut locations) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        let mut want: VecDeque<(u64, VecDeque<Plain>)> = VecDeque::new();
-        for slot in 0..plans as u64 {
-            let unmapped = random.random_bool(0.1);
-            let blocks = if random.random_bool(0.9) {
-                random.random_range(1..=64)
-            } else {
-                random.random_range(1..=4096)
-            };
-            let first = if random.random_bool(0.2) { random.random_range(1..=blocks) } else { blocks };
-            queue.push_back(AdmittedPlan {
-                slot: number(slot % 4096),
-                blocks: number(blocks),
-                first_blocks: number(first),
-                unmapped: number(u64::from(unmapped)),
-                crosses: number(u64::from(first < blocks)),
-                ..Default::default()
-            });
-            let mut expected = vec![];
-            if !unmapped {
-                let (here, entry) = layout(&mut random);
-                let offset = random.random_range(0..1u64 << 22);
-                let unit = 1u64 << here.shift;
-                allocations.push_back(Bits::<72>::from(entry));
-                locations.push_back(Located {
-                    row: number((offset >> here.shift) / here.columns),
-                    column: number((offset >> here.shift) % here.columns),
-                    unit_offset: number(offset % unit),
-                    space: number((unit - offset % unit).min(65_536)),
-                    unit: number(unit.min(65_536)),
-                });
-                expected = runs(here, offset, 0, first);
-                if first < blocks {
-                    let (next, entry) = layout(&mut random);
-                    allocations.push_back(entry.into());
-                    expected.extend(runs(next, 0, first, blocks - first));
-                }
-                expected.last_mut().expect("a run").2 = true;
+        let cases: Vec<_> = (0..600).map(|_| random_case(&mut random)).collect();
+        let mut plans: VecDeque<_> = cases.iter().map(|case| case.plan).collect();
+        let mut headers = plans.clone();
+        let mut located: VecDeque<_> = cases.iter().flat_map(|case| case.located.clone()).collect();
+        let mut runs: VecDeque<_> = cases.iter().flat_map(|case| case.runs.clone()).collect();
+        let (total, parts) = (runs.len() as u64, located.len() as u64);
+        assert!(total > 4000 && parts > 700, "{total} runs in {parts} parts");
+        let (mut offered, mut moved) = ([false; 2], true);
+        while !(headers.is_empty() && runs.is_empty()) {
+            assert!(bench.cycles < 40 * total, "{} runs owed", runs.len());
+            offered[0] |= !plans.is_empty() && random.random_bool(1.0 - stalls);
+            offered[1] |= !located.is_empty() && random.random_bool(1.0 - stalls);
+            bench.set("plan$valid", offered[0].into());
+            bench.set("located$valid", offered[1].into());
+            if moved {
+                bench.set_record::<324>("plan$data", plans.front().copied().unwrap_or_default());
+                bench.set_record::<159>("located$data", located.front().copied().unwrap_or_default());
             }
-            want.push_back((slot % 4096, expected.into()));
-        }
-        let (mut headers, mut given) = (VecDeque::new(), VecDeque::new());
-        for (slot, runs) in &want {
-            headers.push_back(*slot);
-            given.extend(runs.iter().copied());
-        }
-        let mut cycles = 0;
-        while !headers.is_empty() || !given.is_empty() {
-            cycles += 1;
-            assert!(
-                cycles < 4_000_000,
-                "stuck with {} headers and {} runs to come",
-                headers.len(),
-                given.len()
-            );
-            let mut offer = |left: bool| left && !random.random_bool(stall);
-            bench.set("plan$valid", offer(!queue.is_empty()).into());
-            bench.set("allocation$valid", offer(!allocations.is_empty()).into());
-            bench.set("location$valid", offer(!locations.is_empty()).into());
-            bench.set("header$ready", offer(true).into());
-            bench.set("run$ready", offer(true).into());
-            bench.set_record("plan$data", queue.front().copied().unwrap_or_default());
-            bench.set_record("allocation$data", allocations.front().copied().unwrap_or_default());
-            bench.set_record("location$data", locations.front().copied().unwrap_or_default());
+            moved = false;
+            let ready = [0, 1].map(|_| random.random_bool(1.0 - stalls));
+            bench.set("header$ready", ready[0].into());
+            bench.set("unit_run$ready", ready[1].into());
             bench.eval();
-            let moves = |bench: &Bench, name: &str| {
-                bench.get(&format!("{name}$valid")) == 1 && bench.get(&format!("{name}$ready")) == 1
-            };
-            if moves(&bench, "plan") {
-                queue.pop_front();
+            if ready[0] && bench.get("header$valid") == 1 {
+                let header: PlanHeader = bench.get_record::<263, _>("header$data");
+                let plan = headers.pop_front().expect("no header is owed");
+                assert_eq!((header.slot, header.prp1, header.blocks), (plan.slot, plan.prp1, plan.blocks));
             }
-            if moves(&bench, "allocation") {
-                allocations.pop_front();
+            if ready[1] && bench.get("unit_run$valid") == 1 {
+                assert_eq!(Some(bench.get_record::<160, UnitRun>("unit_run$data")), runs.pop_front());
             }
-            if moves(&bench, "location") {
-                locations.pop_front();
+            if offered[0] && bench.get("plan$ready") == 1 {
+                plans.pop_front();
+                moved = true;
+                offered[0] = false;
             }
-            if moves(&bench, "header") {
-                let header: PlanHeader = bench.get_record("header$data");
-                assert_eq!(Some(header.slot.to_u64()), headers.pop_front());
-            }
-            if moves(&bench, "run") {
-                let run: RunRequest = bench.get_record("run$data");
-                let entry: AllocationEntry = run.allocation.into();
-                let valid = entry.valid.to_u64() == 1;
-                let mut got = (
-                    run.plan_offset.to_u64(),
-                    run.blocks.to_u64(),
-                    run.last.to_u64() == 1,
-                    run.row.to_u64(),
-                    run.column.to_u64(),
-                    run.unit_offset.to_u64(),
-                    valid,
-                );
-                if !valid {
-                    (got.3, got.4, got.5) = (0, 0, 0);
-                }
-                assert_eq!(Some(got), given.pop_front());
+            if offered[1] && bench.get("located$ready") == 1 {
+                located.pop_front();
+                moved = true;
+                offered[1] = false;
             }
             bench.cycle();
         }
+        assert!(located.is_empty() && plans.is_empty());
+        for _ in 0..4 {
+            bench.cycle();
+        }
         assert_eq!(bench.get("idle"), 1);
-        assert!(queue.is_empty() && allocations.is_empty() && locations.is_empty());
+        if stalls == 0.0 {
+            assert!(bench.cycles < 2 * total + 2 * parts + 1000, "{} cycles for {total} runs", bench.cycles);
+        }
     }
 
     #[test]
-    fn runs_follow_the_columns() {
-        random_plans(0.0, 300);
-        random_plans(0.4, 300);
+    fn runs_end_at_units_and_allocations() {
+        check(0.4);
+        check(0.0);
     }
 }

@@ -1,0 +1,134 @@
+//! What executes the virtual disks: here the simulated card with its simulated SSDs.
+
+use std::path::PathBuf;
+
+use volplane::configuration::{Backing, Device};
+use volplane::engine::{Addresses, Engine, EngineOptions, StartError};
+use volplane::{Configuration, ConfigurationError};
+use volplane_driver::{Card, CardError};
+use volplane_sim::{
+    CardConfig, ConfigError, SimFunction, SimPlatform, SimulatorConfig, SsdConfig, TraceConfig,
+};
+
+const CARD_ADDRESS: &str = "sim:card";
+/// Bits of the data path of a card that is only looked at.
+const DEFAULT_WIDTH: usize = 128;
+
+/// How the simulation runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Simulation {
+    /// Its one seed.
+    pub seed: u64,
+    /// Waveform of the card.
+    pub trace: Option<Trace>,
+}
+
+/// A waveform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// File to write, as VCD.
+    pub path: PathBuf,
+    /// First cycle.
+    pub from_cycle: u64,
+    /// First cycle after it.
+    pub to_cycle: u64,
+}
+
+/// Why a backend did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The configuration asks for what a simulation does not have.
+    #[error("{}: device {device:?} is at a PCI address, and --card sim has simulated SSDs only; give it `file` or `memory`", .file.display())]
+    RealDevice {
+        /// Configuration.
+        file: PathBuf,
+        /// Device.
+        device: String,
+    },
+    /// The configuration's files could not be made.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The simulated machine could not be built.
+    #[error(transparent)]
+    Machine(#[from] ConfigError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The card did not open.
+    #[error(transparent)]
+    Card(#[from] CardError),
+}
+
+impl BackendError {
+    /// Whether what the user gave is at fault.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            BackendError::RealDevice { .. }
+                | BackendError::Configuration(_)
+                | BackendError::Start(StartError::Configuration(_))
+        )
+    }
+}
+
+/// The machine that a configuration describes, and where its devices are.
+pub fn machine(
+    configuration: &Configuration,
+    simulation: &Simulation,
+) -> Result<(SimulatorConfig, Addresses), BackendError> {
+    let mut card = CardConfig::new(configuration.card.width as usize);
+    if let Some(Trace { path, from_cycle, to_cycle }) = simulation.trace.clone() {
+        card = card.with_trace(TraceConfig { path, from_cycle, to_cycle });
+    }
+    let mut machine = SimulatorConfig::new(simulation.seed).with_card(card);
+    let mut addresses = Addresses { card: CARD_ADDRESS.to_owned(), devices: Vec::new() };
+    for (number, device) in configuration.devices.iter().enumerate() {
+        // By number: names of the configuration may be anything, and a device may be called "card".
+        let name = format!("ssd-{number}");
+        addresses.devices.push(format!("sim:{name}"));
+        machine = machine.with_ssd(ssd(configuration, device, &name)?);
+    }
+    Ok((machine, addresses))
+}
+
+fn ssd(configuration: &Configuration, device: &Device, name: &str) -> Result<SsdConfig, BackendError> {
+    let mut ssd = SsdConfig::new(name, device.block_size, device.blocks);
+    match &device.backing {
+        Backing::File { path, .. } => ssd = ssd.with_file(path),
+        Backing::Memory => {}
+        Backing::Function => {
+            return Err(BackendError::RealDevice {
+                file: configuration.file().to_owned(),
+                device: device.name.clone(),
+            })
+        }
+    }
+    if let Some(latency) = device.latency {
+        ssd.latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+    }
+    if let Some(entries) = device.queue_depth {
+        ssd.queue_entries_max = entries;
+    }
+    if let Some(mdts) = device.mdts {
+        ssd.mdts = mdts;
+    }
+    Ok(ssd)
+}
+
+/// Starts the virtual disks of a configuration on the simulated card; makes the backing files that
+/// the configuration wants made.
+pub fn open_simulated(
+    configuration: &Configuration,
+    simulation: &Simulation,
+) -> Result<Engine<SimPlatform>, BackendError> {
+    let (machine, addresses) = machine(configuration, simulation)?;
+    configuration.create_files()?;
+    let platform = SimPlatform::new(machine)?;
+    Ok(Engine::start(platform, configuration, &addresses, &EngineOptions::default())?)
+}
+
+/// Opens the simulated card with nothing behind it.
+pub fn open_simulated_card() -> Result<Card<SimFunction>, BackendError> {
+    let machine = SimulatorConfig::new(0).with_card(CardConfig::new(DEFAULT_WIDTH));
+    Ok(Card::open(&mut SimPlatform::new(machine)?, CARD_ADDRESS)?)
+}

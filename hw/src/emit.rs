@@ -1,0 +1,45 @@
+//! Emits the core's Verilog, with the hash of its own text in the identity registers.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use rust_hdl::prelude::*;
+
+use crate::sizes::Sizes;
+use crate::top::Top;
+
+fn text<const W: usize, const B: usize>(sizes: &Sizes, build_hash: u64) -> String {
+    let mut top = Top::<W, B>::new(sizes, build_hash);
+    top.connect_all();
+    generate_verilog(&top)
+}
+
+fn hashed<const W: usize, const B: usize>(sizes: &Sizes) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text::<W, B>(sizes, 0).as_bytes());
+    text::<W, B>(sizes, hasher.finish())
+}
+
+/// The core's Verilog at a data width of 128, 256 or 512 bits; its top module is `top`.
+///
+/// # Panics
+/// On any other width, and when RustHDL's checks find an open signal.
+pub fn emit_sized(width: usize, sizes: &Sizes) -> String {
+    let sizes = *sizes;
+    // The core is a large value that RustHDL builds on the stack.
+    let emitter = std::thread::Builder::new().stack_size(64 << 20).spawn(move || match width {
+        128 => hashed::<128, 16>(&sizes),
+        256 => hashed::<256, 32>(&sizes),
+        512 => hashed::<512, 64>(&sizes),
+        _ => panic!("no core of {width} bits"),
+    });
+    match emitter.map(std::thread::JoinHandle::join) {
+        Ok(Ok(verilog)) => verilog,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => panic!("no thread to emit in: {error}"),
+    }
+}
+
+/// The core at the default sizes.
+pub fn emit(width: usize) -> String {
+    emit_sized(width, &Sizes::DEFAULT)
+}

@@ -1,0 +1,576 @@
+//! The card's core: wires, no logic of its own beyond gathering acknowledgements and idleness.
+//!
+//! Bridges stand beside it, never inside. Interfaces: AXI4-Lite slave `bar0_*`, AXI4 master `m_*`,
+//! AXI4 slave `bar2_*`, `irq`, `tick`, `idle` (see `docs/architecture.md`).
+
+use rust_hdl::prelude::*;
+
+use crate::control::executor::ControlExecutor;
+use crate::exec::collector::Collector;
+use crate::exec::plan_slots::PlanSlots;
+use crate::host::bar0::Bar0;
+use crate::host::completion_writer::CompletionWriter;
+use crate::host::entry_assembler::EntryAssembler;
+use crate::host::msix::MsiX;
+use crate::host::queue_pairs::QueuePairs;
+use crate::host::range_fetch::RangeFetch;
+use crate::host::read_master::ReadMaster;
+use crate::host::registers::Registers;
+use crate::host::reset_sequence::ResetSequence;
+use crate::host::write_master::WriteMaster;
+use crate::nvme::completion_filter::CompletionFilter;
+use crate::nvme::completion_window::CompletionWindow;
+use crate::nvme::fragment_ids::FragmentIds;
+use crate::nvme::path_doorbells::PathDoorbells;
+use crate::nvme::path_returns::PathReturns;
+use crate::nvme::submission::Submission;
+use crate::prim::stream::StreamOut;
+use crate::records::*;
+use crate::sizes::Sizes;
+use crate::virt::admission::Admission;
+use crate::virt::command_judge::AllocationLookup;
+use crate::virt::fragment_builder::FragmentBuilder;
+use crate::virt::mapper::Mapper;
+
+/// The core. `W` is the data width in bits, `B` in bytes.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct Top<const W: usize, const B: usize> {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub tick: Signal<In, bool>,
+    pub idle: Signal<Out, bool>,
+    pub irq: Signal<Out, Bits<32>>,
+
+    pub bar0_awaddr: Signal<In, Bits<18>>,
+    pub bar0_awvalid: Signal<In, bool>,
+    pub bar0_awready: Signal<Out, bool>,
+    pub bar0_wdata: Signal<In, Bits<32>>,
+    pub bar0_wstrb: Signal<In, Bits<4>>,
+    pub bar0_wvalid: Signal<In, bool>,
+    pub bar0_wready: Signal<Out, bool>,
+    pub bar0_bresp: Signal<Out, Bits<2>>,
+    pub bar0_bvalid: Signal<Out, bool>,
+    pub bar0_bready: Signal<In, bool>,
+    pub bar0_araddr: Signal<In, Bits<18>>,
+    pub bar0_arvalid: Signal<In, bool>,
+    pub bar0_arready: Signal<Out, bool>,
+    pub bar0_rdata: Signal<Out, Bits<32>>,
+    pub bar0_rresp: Signal<Out, Bits<2>>,
+    pub bar0_rvalid: Signal<Out, bool>,
+    pub bar0_rready: Signal<In, bool>,
+
+    pub m_awaddr: Signal<Out, Bits<64>>,
+    pub m_awlen: Signal<Out, Bits<8>>,
+    pub m_awsize: Signal<Out, Bits<3>>,
+    pub m_awburst: Signal<Out, Bits<2>>,
+    pub m_awvalid: Signal<Out, bool>,
+    pub m_awready: Signal<In, bool>,
+    pub m_wdata: Signal<Out, Bits<W>>,
+    pub m_wstrb: Signal<Out, Bits<B>>,
+    pub m_wlast: Signal<Out, bool>,
+    pub m_wvalid: Signal<Out, bool>,
+    pub m_wready: Signal<In, bool>,
+    pub m_bresp: Signal<In, Bits<2>>,
+    pub m_bvalid: Signal<In, bool>,
+    pub m_bready: Signal<Out, bool>,
+    pub m_araddr: Signal<Out, Bits<64>>,
+    pub m_arlen: Signal<Out, Bits<8>>,
+    pub m_arsize: Signal<Out, Bits<3>>,
+    pub m_arburst: Signal<Out, Bits<2>>,
+    pub m_arvalid: Signal<Out, bool>,
+    pub m_arready: Signal<In, bool>,
+    pub m_rdata: Signal<In, Bits<W>>,
+    pub m_rresp: Signal<In, Bits<2>>,
+    pub m_rlast: Signal<In, bool>,
+    pub m_rvalid: Signal<In, bool>,
+    pub m_rready: Signal<Out, bool>,
+
+    pub bar2_awaddr: Signal<In, Bits<19>>,
+    pub bar2_awlen: Signal<In, Bits<8>>,
+    pub bar2_awsize: Signal<In, Bits<3>>,
+    pub bar2_awburst: Signal<In, Bits<2>>,
+    pub bar2_awvalid: Signal<In, bool>,
+    pub bar2_awready: Signal<Out, bool>,
+    pub bar2_wdata: Signal<In, Bits<W>>,
+    pub bar2_wstrb: Signal<In, Bits<B>>,
+    pub bar2_wlast: Signal<In, bool>,
+    pub bar2_wvalid: Signal<In, bool>,
+    pub bar2_wready: Signal<Out, bool>,
+    pub bar2_bresp: Signal<Out, Bits<2>>,
+    pub bar2_bvalid: Signal<Out, bool>,
+    pub bar2_bready: Signal<In, bool>,
+    pub bar2_araddr: Signal<In, Bits<19>>,
+    pub bar2_arlen: Signal<In, Bits<8>>,
+    pub bar2_arsize: Signal<In, Bits<3>>,
+    pub bar2_arburst: Signal<In, Bits<2>>,
+    pub bar2_arvalid: Signal<In, bool>,
+    pub bar2_arready: Signal<Out, bool>,
+    pub bar2_rdata: Signal<Out, Bits<W>>,
+    pub bar2_rresp: Signal<Out, Bits<2>>,
+    pub bar2_rlast: Signal<Out, bool>,
+    pub bar2_rvalid: Signal<Out, bool>,
+    pub bar2_rready: Signal<In, bool>,
+
+    work_idle: Signal<Local, bool>,
+    reset_sequence: ResetSequence,
+    bar0: Bar0,
+    registers: Registers,
+    msix: MsiX,
+    executor: ControlExecutor,
+    queue_pairs: QueuePairs,
+    assembler: EntryAssembler<W, B>,
+    range_fetch: RangeFetch<W, B>,
+    admission: Admission,
+    mapper: Mapper,
+    fragment_builder: FragmentBuilder<W>,
+    submission: Submission,
+    fragment_ids: FragmentIds,
+    path_doorbells: PathDoorbells,
+    window: CompletionWindow<W, B>,
+    filter: CompletionFilter,
+    path_returns: PathReturns,
+    plan_slots: PlanSlots,
+    collector: Collector,
+    completion_writer: CompletionWriter,
+    read_master: ReadMaster<W, B>,
+    write_master: WriteMaster<W, B>,
+}
+
+impl<const W: usize, const B: usize> Top<W, B> {
+    /// A core of these sizes; `build_hash` is what the identity registers show.
+    pub fn new(sizes: &Sizes, build_hash: u64) -> Self {
+        assert!([128, 256, 512].contains(&W) && B * 8 == W, "data path of {W} bits, {B} bytes");
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            tick: Default::default(),
+            idle: Default::default(),
+            irq: Default::default(),
+            bar0_awaddr: Default::default(),
+            bar0_awvalid: Default::default(),
+            bar0_awready: Default::default(),
+            bar0_wdata: Default::default(),
+            bar0_wstrb: Default::default(),
+            bar0_wvalid: Default::default(),
+            bar0_wready: Default::default(),
+            bar0_bresp: Default::default(),
+            bar0_bvalid: Default::default(),
+            bar0_bready: Default::default(),
+            bar0_araddr: Default::default(),
+            bar0_arvalid: Default::default(),
+            bar0_arready: Default::default(),
+            bar0_rdata: Default::default(),
+            bar0_rresp: Default::default(),
+            bar0_rvalid: Default::default(),
+            bar0_rready: Default::default(),
+            m_awaddr: Default::default(),
+            m_awlen: Default::default(),
+            m_awsize: Default::default(),
+            m_awburst: Default::default(),
+            m_awvalid: Default::default(),
+            m_awready: Default::default(),
+            m_wdata: Default::default(),
+            m_wstrb: Default::default(),
+            m_wlast: Default::default(),
+            m_wvalid: Default::default(),
+            m_wready: Default::default(),
+            m_bresp: Default::default(),
+            m_bvalid: Default::default(),
+            m_bready: Default::default(),
+            m_araddr: Default::default(),
+            m_arlen: Default::default(),
+            m_arsize: Default::default(),
+            m_arburst: Default::default(),
+            m_arvalid: Default::default(),
+            m_arready: Default::default(),
+            m_rdata: Default::default(),
+            m_rresp: Default::default(),
+            m_rlast: Default::default(),
+            m_rvalid: Default::default(),
+            m_rready: Default::default(),
+            bar2_awaddr: Default::default(),
+            bar2_awlen: Default::default(),
+            bar2_awsize: Default::default(),
+            bar2_awburst: Default::default(),
+            bar2_awvalid: Default::default(),
+            bar2_awready: Default::default(),
+            bar2_wdata: Default::default(),
+            bar2_wstrb: Default::default(),
+            bar2_wlast: Default::default(),
+            bar2_wvalid: Default::default(),
+            bar2_wready: Default::default(),
+            bar2_bresp: Default::default(),
+            bar2_bvalid: Default::default(),
+            bar2_bready: Default::default(),
+            bar2_araddr: Default::default(),
+            bar2_arlen: Default::default(),
+            bar2_arsize: Default::default(),
+            bar2_arburst: Default::default(),
+            bar2_arvalid: Default::default(),
+            bar2_arready: Default::default(),
+            bar2_rdata: Default::default(),
+            bar2_rresp: Default::default(),
+            bar2_rlast: Default::default(),
+            bar2_rvalid: Default::default(),
+            bar2_rready: Default::default(),
+            work_idle: Default::default(),
+            reset_sequence: Default::default(),
+            bar0: Default::default(),
+            registers: Registers::new(sizes, B as u32, build_hash),
+            msix: MsiX::new(sizes),
+            executor: Default::default(),
+            queue_pairs: QueuePairs::new(sizes),
+            assembler: Default::default(),
+            range_fetch: Default::default(),
+            admission: Admission::new(sizes),
+            mapper: Mapper::new(sizes),
+            fragment_builder: FragmentBuilder::new(sizes),
+            submission: Submission::new(sizes),
+            fragment_ids: FragmentIds::new(sizes),
+            path_doorbells: PathDoorbells::new(sizes),
+            window: Default::default(),
+            filter: CompletionFilter::new(sizes),
+            path_returns: PathReturns::new(sizes),
+            plan_slots: PlanSlots::new(sizes),
+            collector: Collector::new(sizes),
+            completion_writer: CompletionWriter::new(sizes),
+            read_master: Default::default(),
+            write_master: Default::default(),
+        }
+    }
+}
+
+impl<const W: usize, const B: usize> Logic for Top<W, B> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        // The bus side and the sequence itself know only the card's reset; the rest also the soft one.
+        self.bar0.clock.next = self.clock.val();
+        self.window.clock.next = self.clock.val();
+        self.reset_sequence.clock.next = self.clock.val();
+        self.registers.clock.next = self.clock.val();
+        self.msix.clock.next = self.clock.val();
+        self.executor.clock.next = self.clock.val();
+        self.queue_pairs.clock.next = self.clock.val();
+        self.assembler.clock.next = self.clock.val();
+        self.range_fetch.clock.next = self.clock.val();
+        self.admission.clock.next = self.clock.val();
+        self.mapper.clock.next = self.clock.val();
+        self.fragment_builder.clock.next = self.clock.val();
+        self.submission.clock.next = self.clock.val();
+        self.fragment_ids.clock.next = self.clock.val();
+        self.path_doorbells.clock.next = self.clock.val();
+        self.filter.clock.next = self.clock.val();
+        self.path_returns.clock.next = self.clock.val();
+        self.plan_slots.clock.next = self.clock.val();
+        self.collector.clock.next = self.clock.val();
+        self.completion_writer.clock.next = self.clock.val();
+        self.read_master.clock.next = self.clock.val();
+        self.write_master.clock.next = self.clock.val();
+        self.bar0.reset.next = self.reset.val();
+        self.window.reset.next = self.reset.val();
+        self.reset_sequence.reset.next = self.reset.val();
+        self.registers.reset.next = self.reset_sequence.core_reset.val();
+        self.msix.reset.next = self.reset_sequence.core_reset.val();
+        self.executor.reset.next = self.reset_sequence.core_reset.val();
+        self.queue_pairs.reset.next = self.reset_sequence.core_reset.val();
+        self.assembler.reset.next = self.reset_sequence.core_reset.val();
+        self.range_fetch.reset.next = self.reset_sequence.core_reset.val();
+        self.admission.reset.next = self.reset_sequence.core_reset.val();
+        self.mapper.reset.next = self.reset_sequence.core_reset.val();
+        self.fragment_builder.reset.next = self.reset_sequence.core_reset.val();
+        self.submission.reset.next = self.reset_sequence.core_reset.val();
+        self.fragment_ids.reset.next = self.reset_sequence.core_reset.val();
+        self.path_doorbells.reset.next = self.reset_sequence.core_reset.val();
+        self.filter.reset.next = self.reset_sequence.core_reset.val();
+        self.path_returns.reset.next = self.reset_sequence.core_reset.val();
+        self.plan_slots.reset.next = self.reset_sequence.core_reset.val();
+        self.collector.reset.next = self.reset_sequence.core_reset.val();
+        self.completion_writer.reset.next = self.reset_sequence.core_reset.val();
+        self.read_master.reset.next = self.reset_sequence.core_reset.val();
+        self.write_master.reset.next = self.reset_sequence.core_reset.val();
+
+        // BAR0.
+        self.bar0.awaddr.next = self.bar0_awaddr.val();
+        self.bar0.awvalid.next = self.bar0_awvalid.val();
+        self.bar0_awready.next = self.bar0.awready.val();
+        self.bar0.wdata.next = self.bar0_wdata.val();
+        self.bar0.wstrb.next = self.bar0_wstrb.val();
+        self.bar0.wvalid.next = self.bar0_wvalid.val();
+        self.bar0_wready.next = self.bar0.wready.val();
+        self.bar0_bresp.next = self.bar0.bresp.val();
+        self.bar0_bvalid.next = self.bar0.bvalid.val();
+        self.bar0.bready.next = self.bar0_bready.val();
+        self.bar0.araddr.next = self.bar0_araddr.val();
+        self.bar0.arvalid.next = self.bar0_arvalid.val();
+        self.bar0_arready.next = self.bar0.arready.val();
+        self.bar0_rdata.next = self.bar0.rdata.val();
+        self.bar0_rresp.next = self.bar0.rresp.val();
+        self.bar0_rvalid.next = self.bar0.rvalid.val();
+        self.bar0.rready.next = self.bar0_rready.val();
+        self.m_awaddr.next = self.write_master.awaddr.val();
+        self.m_awlen.next = self.write_master.awlen.val();
+        self.m_awsize.next = self.write_master.awsize.val();
+        self.m_awburst.next = self.write_master.awburst.val();
+
+        // The master.
+        self.m_awvalid.next = self.write_master.awvalid.val();
+        self.write_master.awready.next = self.m_awready.val();
+        self.m_wdata.next = self.write_master.wdata.val();
+        self.m_wstrb.next = self.write_master.wstrb.val();
+        self.m_wlast.next = self.write_master.wlast.val();
+        self.m_wvalid.next = self.write_master.wvalid.val();
+        self.write_master.wready.next = self.m_wready.val();
+        self.write_master.bresp.next = self.m_bresp.val();
+        self.write_master.bvalid.next = self.m_bvalid.val();
+        self.m_bready.next = self.write_master.bready.val();
+        self.m_araddr.next = self.read_master.araddr.val();
+        self.m_arlen.next = self.read_master.arlen.val();
+        self.m_arsize.next = self.read_master.arsize.val();
+        self.m_arburst.next = self.read_master.arburst.val();
+        self.m_arvalid.next = self.read_master.arvalid.val();
+        self.read_master.arready.next = self.m_arready.val();
+        self.read_master.rdata.next = self.m_rdata.val();
+        self.read_master.rresp.next = self.m_rresp.val();
+        self.read_master.rlast.next = self.m_rlast.val();
+        self.read_master.rvalid.next = self.m_rvalid.val();
+        self.m_rready.next = self.read_master.rready.val();
+
+        // BAR2.
+        self.window.awaddr.next = self.bar2_awaddr.val();
+        self.window.awlen.next = self.bar2_awlen.val();
+        self.window.awsize.next = self.bar2_awsize.val();
+        self.window.awburst.next = self.bar2_awburst.val();
+        self.window.awvalid.next = self.bar2_awvalid.val();
+        self.bar2_awready.next = self.window.awready.val();
+        self.window.wdata.next = self.bar2_wdata.val();
+        self.window.wstrb.next = self.bar2_wstrb.val();
+        self.window.wlast.next = self.bar2_wlast.val();
+        self.window.wvalid.next = self.bar2_wvalid.val();
+        self.bar2_wready.next = self.window.wready.val();
+        self.bar2_bresp.next = self.window.bresp.val();
+        self.bar2_bvalid.next = self.window.bvalid.val();
+        self.window.bready.next = self.bar2_bready.val();
+        self.window.araddr.next = self.bar2_araddr.val();
+        self.window.arlen.next = self.bar2_arlen.val();
+        self.window.arsize.next = self.bar2_arsize.val();
+        self.window.arburst.next = self.bar2_arburst.val();
+        self.window.arvalid.next = self.bar2_arvalid.val();
+        self.bar2_arready.next = self.window.arready.val();
+        self.bar2_rdata.next = self.window.rdata.val();
+        self.bar2_rresp.next = self.window.rresp.val();
+        self.bar2_rlast.next = self.window.rlast.val();
+        self.bar2_rvalid.next = self.window.rvalid.val();
+        self.window.rready.next = self.bar2_rready.val();
+
+        // Register bus.
+        self.registers.write_valid.next = self.bar0.write_valid.val();
+        self.registers.write_address.next = self.bar0.write_address.val();
+        self.registers.write_data.next = self.bar0.write_data.val();
+        self.registers.read_valid.next = self.bar0.read_valid.val();
+        self.registers.read_address.next = self.bar0.read_address.val();
+        self.msix.write_valid.next = self.bar0.write_valid.val();
+        self.msix.write_address.next = self.bar0.write_address.val();
+        self.msix.write_data.next = self.bar0.write_data.val();
+        self.msix.read_valid.next = self.bar0.read_valid.val();
+        self.msix.read_address.next = self.bar0.read_address.val();
+        self.queue_pairs.write_valid.next = self.bar0.write_valid.val();
+        self.queue_pairs.write_address.next = self.bar0.write_address.val();
+        self.queue_pairs.write_data.next = self.bar0.write_data.val();
+        self.bar0.read_data.next = self.registers.read_data.val() | self.msix.read_data.val();
+        self.bar0.read_done.next = self.registers.read_done.val() | self.msix.read_done.val();
+
+        // What software reads leaves out the access that reads it.
+        self.work_idle.next = self.reset_sequence.idle.val()
+            & self.msix.idle.val()
+            & self.executor.idle.val()
+            & self.queue_pairs.idle.val()
+            & self.assembler.idle.val()
+            & self.range_fetch.idle.val()
+            & self.admission.idle.val()
+            & self.mapper.idle.val()
+            & self.fragment_builder.idle.val()
+            & self.submission.idle.val()
+            & self.fragment_ids.idle.val()
+            & self.path_doorbells.idle.val()
+            & self.window.idle.val()
+            & self.filter.idle.val()
+            & self.path_returns.idle.val()
+            & self.plan_slots.idle.val()
+            & self.collector.idle.val()
+            & self.completion_writer.idle.val()
+            & self.read_master.idle.val()
+            & self.write_master.idle.val();
+
+        // Reset.
+        self.reset_sequence.request.next = self.registers.soft_reset.val();
+        self.reset_sequence.read_quiet.next = self.read_master.quiet.val();
+        self.reset_sequence.write_quiet.next = self.write_master.quiet.val();
+        self.reset_sequence.initialised.next = self.plan_slots.initialised.val()
+            & self.collector.initialised.val()
+            & self.fragment_ids.initialised.val()
+            & self.filter.initialised.val();
+        self.read_master.stop.next = self.reset_sequence.stop.val();
+        self.write_master.stop.next = self.reset_sequence.stop.val();
+        self.registers.ready.next = self.reset_sequence.ready.val();
+        self.registers.control_stopped.next = self.queue_pairs.control_stopped.val();
+        self.registers.card_idle.next = self.work_idle.val();
+        self.registers.unknown_completions.next = self.filter.unknown.val();
+        self.registers.bad_heads.next = self.path_returns.bad_heads.val();
+        self.registers.read_errors.next = self.read_master.errors.val();
+        self.registers.write_errors.next = self.write_master.errors.val();
+        self.registers.tick.next = self.tick.val();
+        self.registers.command_fetched.next = self.queue_pairs.command_fetched.val();
+        self.registers.completion_written.next = self.completion_writer.client_completed.val();
+        self.registers.fragment_issued.next = self.submission.issued_valid.val();
+
+        // Interrupts.
+        self.msix.tick.next = self.tick.val();
+        self.msix.hard_reset.next = self.reset.val();
+        self.msix.msix_enable.next = true;
+        self.msix.coalesce_count.next = self.registers.coalesce_count.val();
+        self.msix.coalesce_ticks.next = self.registers.coalesce_ticks.val();
+        StreamOut::<Bits<8>>::join(&mut self.completion_writer.raise, &mut self.msix.raise_client);
+        StreamOut::<Bits<8>>::join(&mut self.executor.raise, &mut self.msix.raise_control);
+        StreamOut::<SmallWrite>::join(&mut self.msix.write, &mut self.write_master.interrupt);
+        self.irq.next = self.msix.irq.val();
+
+        // Table bus.
+        self.executor.table_ack.next = self.queue_pairs.table_ack.val()
+            | self.admission.table_ack.val()
+            | self.mapper.table_ack.val()
+            | self.fragment_builder.table_ack.val()
+            | self.submission.table_ack.val();
+        self.executor.table_data.next = self.queue_pairs.table_data.val()
+            | self.admission.table_data.val()
+            | self.mapper.table_data.val()
+            | self.fragment_builder.table_data.val()
+            | self.submission.table_data.val();
+        self.queue_pairs.table_valid.next = self.executor.table_valid.val();
+        self.queue_pairs.table_request.next = self.executor.table_request.val();
+        self.completion_writer.table_valid.next = self.executor.table_valid.val();
+        self.completion_writer.table_request.next = self.executor.table_request.val();
+        self.admission.table_valid.next = self.executor.table_valid.val();
+        self.admission.table_request.next = self.executor.table_request.val();
+        self.mapper.table_valid.next = self.executor.table_valid.val();
+        self.mapper.table_request.next = self.executor.table_request.val();
+        self.fragment_builder.table_valid.next = self.executor.table_valid.val();
+        self.fragment_builder.table_request.next = self.executor.table_request.val();
+        self.submission.table_valid.next = self.executor.table_valid.val();
+        self.submission.table_request.next = self.executor.table_request.val();
+        self.path_doorbells.table_valid.next = self.executor.table_valid.val();
+        self.path_doorbells.table_request.next = self.executor.table_request.val();
+        self.filter.table_valid.next = self.executor.table_valid.val();
+        self.filter.table_request.next = self.executor.table_request.val();
+        self.path_returns.table_valid.next = self.executor.table_valid.val();
+        self.path_returns.table_request.next = self.executor.table_request.val();
+
+        // Control ring.
+        self.queue_pairs.enable.next = self.registers.enable.val();
+        self.queue_pairs.control_sq_base.next = self.registers.control_sq_base.val();
+        self.queue_pairs.control_entries_z.next = self.registers.control_entries_z.val();
+        self.queue_pairs.control_done.next = self.executor.done.val();
+        self.executor.enable.next = self.registers.enable.val();
+        self.executor.control_cq_base.next = self.registers.control_cq_base.val();
+        self.executor.control_entries_z.next = self.registers.control_entries_z.val();
+        self.executor.control_vector.next = self.registers.control_vector.val();
+        self.executor.control_interrupt.next = self.registers.control_interrupt.val();
+        StreamOut::<Bits<512>>::join(&mut self.assembler.control, &mut self.executor.command);
+        StreamOut::<WideWrite>::join(&mut self.executor.write, &mut self.write_master.control);
+
+        // Fetch.
+        StreamOut::<ReadRequest>::join(&mut self.queue_pairs.request, &mut self.read_master.fetch);
+        self.assembler.answer_valid_fetch.next = self.read_master.answer_valid_fetch.val();
+        self.assembler.answer_tag.next = self.read_master.answer_tag.val();
+        self.assembler.answer_data.next = self.read_master.answer_data.val();
+        self.assembler.answer_last.next = self.read_master.answer_last.val();
+        self.assembler.answer_error.next = self.read_master.answer_error.val();
+        self.queue_pairs.control_returned.next = self.assembler.control_returned.val();
+        self.queue_pairs.client_returned.next = self.assembler.client_returned.val();
+        self.queue_pairs.arrived.next = self.assembler.arrived.val();
+        self.queue_pairs.arrived_queue.next = self.assembler.arrived_queue.val();
+        self.queue_pairs.arrived_failed.next = self.assembler.arrived_failed.val();
+        StreamOut::<FetchedEntry>::join(&mut self.assembler.client, &mut self.range_fetch.entry);
+        StreamOut::<ReadRequest>::join(&mut self.range_fetch.range, &mut self.read_master.range);
+        self.range_fetch.answer_valid_range.next = self.read_master.answer_valid_range.val();
+        self.range_fetch.answer_data.next = self.read_master.answer_data.val();
+        self.range_fetch.answer_last.next = self.read_master.answer_last.val();
+        self.range_fetch.answer_error.next = self.read_master.answer_error.val();
+
+        // Admission and map.
+        StreamOut::<ClientCommand>::join(&mut self.range_fetch.command, &mut self.admission.command);
+        StreamOut::<Bits<12>>::join(&mut self.plan_slots.allocate, &mut self.admission.slot);
+        self.plan_slots.owner_valid.next = self.admission.owner_valid.val();
+        self.plan_slots.owner_slot.next = self.admission.owner_slot.val();
+        self.plan_slots.owner.next = self.admission.owner.val();
+        StreamOut::<AllocationLookup>::join(&mut self.admission.lookup, &mut self.mapper.lookup);
+        StreamOut::<AdmittedPlan>::join(&mut self.admission.plan, &mut self.mapper.plan);
+        StreamOut::<PlanHeader>::join(&mut self.mapper.header, &mut self.fragment_builder.header);
+        StreamOut::<Run>::join(&mut self.mapper.run, &mut self.fragment_builder.run);
+        self.fragment_builder.path_valid.next = self.submission.path_valid.val();
+        StreamOut::<ReadRequest>::join(&mut self.fragment_builder.list, &mut self.read_master.list);
+        self.fragment_builder.answer_valid_list.next = self.read_master.answer_valid_list.val();
+        self.fragment_builder.answer_data.next = self.read_master.answer_data.val();
+        self.fragment_builder.answer_last.next = self.read_master.answer_last.val();
+        self.fragment_builder.answer_error.next = self.read_master.answer_error.val();
+
+        // Submission.
+        StreamOut::<Fragment>::join(&mut self.fragment_builder.fragment, &mut self.submission.fragment);
+        StreamOut::<Bits<16>>::join(&mut self.fragment_ids.id, &mut self.submission.id);
+        self.submission.range_base.next = self.registers.range_base.val();
+        StreamOut::<WideWrite>::join(&mut self.submission.write, &mut self.write_master.submission);
+        StreamOut::<SmallWrite>::join(&mut self.submission.range_write, &mut self.write_master.range);
+        self.filter.record_valid.next = self.submission.record_valid.val();
+        self.filter.record_index.next = self.submission.record_index.val();
+        self.filter.record.next = self.submission.record.val();
+        self.path_doorbells.issued_valid.next = self.submission.issued_valid.val();
+        self.path_doorbells.issued_path.next = self.submission.issued_path.val();
+        self.path_doorbells.issued_tail.next = self.submission.issued_tail.val();
+        self.path_doorbells.accepted.next = self.write_master.accepted.val();
+        self.path_doorbells.acknowledged.next = self.write_master.acknowledged.val();
+        StreamOut::<SmallWrite>::join(&mut self.path_doorbells.write, &mut self.write_master.doorbell);
+        StreamOut::<ReadRequest>::join(&mut self.path_doorbells.fence, &mut self.read_master.fence);
+        self.path_doorbells.answer_valid_fence.next = self.read_master.answer_valid_fence.val();
+        self.path_doorbells.answer_tag.next = self.read_master.answer_tag.val();
+        self.path_doorbells.answer_last.next = self.read_master.answer_last.val();
+
+        // Completion.
+        self.filter.event_valid.next = self.window.event_valid.val();
+        self.filter.event_data.next = self.window.event_data.val();
+        self.path_doorbells.cq_event_valid.next = self.filter.cq_event_valid.val();
+        self.path_doorbells.cq_event_path.next = self.filter.cq_event_path.val();
+        self.path_doorbells.cq_event_head.next = self.filter.cq_event_head.val();
+        StreamOut::<Returned>::join(&mut self.filter.returned, &mut self.path_returns.returned);
+        StreamOut::<Returned>::join(&mut self.path_returns.passed, &mut self.collector.returned);
+        self.fragment_ids.release_valid.next = self.path_returns.release_valid.val();
+        self.fragment_ids.release_id.next = self.path_returns.release_id.val();
+        StreamOut::<PlanClosed>::join(&mut self.fragment_builder.closed, &mut self.collector.closed);
+        StreamOut::<PlanDone>::join(&mut self.collector.done, &mut self.completion_writer.done);
+        self.plan_slots.query.next = self.completion_writer.query.val();
+        self.completion_writer.query_owner.next = self.plan_slots.query_owner.val();
+        self.plan_slots.release_valid.next = self.completion_writer.release_valid.val();
+        self.plan_slots.release_slot.next = self.completion_writer.release_slot.val();
+        self.queue_pairs.head_query.next = self.completion_writer.head_query.val();
+        self.completion_writer.head_value.next = self.queue_pairs.head_value.val();
+        self.queue_pairs.client_completed.next = self.completion_writer.client_completed.val();
+        self.queue_pairs.client_completed_queue.next = self.completion_writer.client_completed_queue.val();
+        StreamOut::<SmallWrite>::join(&mut self.completion_writer.write, &mut self.write_master.completion);
+
+        // Live state of queues and paths, for credit and for reading back.
+        self.path_returns.query_path.next = self.submission.query_path.val();
+        self.submission.query_head.next = self.path_returns.query_head.val();
+        self.submission.query_returned.next = self.path_returns.query_returned.val();
+        self.submission.tail_path.next = self.path_returns.tail_path.val();
+        self.path_returns.tail_value.next = self.submission.tail_value.val();
+        self.path_returns.state_query.next = self.submission.state_query.val();
+        self.path_doorbells.state_query.next = self.submission.state_query.val();
+        self.submission.state_head.next = self.path_returns.state_head.val();
+        self.submission.state_returned.next = self.path_returns.state_returned.val();
+        self.submission.state_rung.next = self.path_doorbells.state_rung.val();
+        self.submission.state_cq_head.next = self.path_doorbells.state_cq_head.val();
+        self.completion_writer.state_query.next = self.queue_pairs.state_query.val();
+        self.queue_pairs.state_tail.next = self.completion_writer.state_tail.val();
+        self.queue_pairs.state_phase.next = self.completion_writer.state_phase.val();
+
+        self.idle.next = self.work_idle.val() & self.bar0.idle.val() & self.registers.idle.val();
+    }
+}

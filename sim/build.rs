@@ -1,0 +1,146 @@
+//! Verilates the card at every width and compiles it with its shim.
+//!
+//! A width is built again only when its Verilog, the shim or Verilator changed: what it was built
+//! from stands beside the archive in a stamp.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "src/card/port_list.rs"]
+mod port_list;
+use port_list::{Width, PORTS};
+
+/// Data widths of the card.
+const WIDTHS: [usize; 3] = [128, 256, 512];
+
+fn main() {
+    for file in ["build.rs", "shim.cpp", "src/card/port_list.rs"] {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let root = verilator::find_verilator_root().unwrap_or_else(|| {
+        fail(
+            "Verilator was not found: the simulator runs the card's Verilog through it.\n\
+             Install it (Debian: apt-get install verilator), or set VERILATOR_ROOT.",
+        )
+    });
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for width in WIDTHS {
+        build(width, &root, &out.join(format!("card{width}")));
+    }
+    build_threads(&root, &out.join("threads"));
+    println!("cargo:rustc-link-lib=dylib=stdc++");
+}
+
+fn fail(message: &str) -> ! {
+    eprintln!("\n{message}\n");
+    std::process::exit(1)
+}
+
+fn build(width: usize, root: &Path, out: &Path) {
+    let verilog = volplane_hw::emit(width);
+    let shim = fs::read_to_string("shim.cpp").expect("shim.cpp is in the crate");
+    let ports = port_table(width);
+    let version = verilator::verilator_version();
+    let recipe = include_str!("build.rs");
+    let stamp = format!("{root:?} {version:?}\n{recipe}\n{shim}\n{ports}\n{verilog}");
+    let library = format!("Vcard{width}");
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static={library}");
+    if fs::read_to_string(out.join("stamp")).is_ok_and(|before| before == stamp) {
+        return;
+    }
+    let _ = fs::remove_dir_all(out);
+    fs::create_dir_all(out).expect("OUT_DIR is writable");
+    fs::write(out.join("top.v"), verilog).expect("OUT_DIR is writable");
+    fs::write(out.join("ports.inc"), ports).expect("OUT_DIR is writable");
+    verilate(width, out);
+    let mut sources: Vec<PathBuf> = fs::read_dir(out)
+        .expect("OUT_DIR is readable")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cpp"))
+        .collect();
+    sources.sort();
+    compiler(root)
+        .include(out)
+        .define("CARD", library.as_str())
+        .define("CARD_HEADER", format!("\"{library}.h\"").as_str())
+        .define("FUNCTION(name)", format!("card{width}_##name").as_str())
+        .files(sources)
+        .file("shim.cpp")
+        .out_dir(out)
+        .cargo_metadata(false)
+        .compile(&library);
+    fs::write(out.join("stamp"), stamp).expect("OUT_DIR is writable");
+}
+
+fn verilate(width: usize, out: &Path) {
+    let result = Command::new("verilator_bin")
+        .args(["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--trace"])
+        // Lint is the matter of the RTL's own tests.
+        .args(["--output-split", "20000", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT"])
+        .args(["--top-module", "top", "--prefix", &format!("Vcard{width}"), "--Mdir"])
+        .arg(out)
+        .arg(out.join("top.v"))
+        .output();
+    match result {
+        Ok(done) if done.status.success() => {}
+        Ok(done) => fail(&format!(
+            "Verilator refused the card at {width} bits:\n{}",
+            String::from_utf8_lossy(&done.stderr)
+        )),
+        Err(error) => fail(&format!("verilator_bin cannot be run: {error}")),
+    }
+}
+
+/// Verilator's thread support, which its run time refers to and the crate `verilated` leaves out.
+fn build_threads(root: &Path, out: &Path) {
+    fs::create_dir_all(out).expect("OUT_DIR is writable");
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static=verilated_threads_only");
+    if out.join("libverilated_threads_only.a").exists() {
+        return;
+    }
+    compiler(root)
+        .file(root.join("include/verilated_threads.cpp"))
+        .out_dir(out)
+        .cargo_metadata(false)
+        .compile("verilated_threads_only");
+}
+
+/// The card is optimised in every profile: it is what takes the time of a simulation.
+fn compiler(root: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("gnu++17")
+        .opt_level(3)
+        .debug(false)
+        .warnings(false)
+        .flag("-faligned-new")
+        .define("VM_TRACE", "1")
+        .include(root.join("include"))
+        .include(root.join("include/vltstd"));
+    build
+}
+
+/// One line `PORT(index, name, bytes)` for each port; Verilator's types are of 1, 2, 4 and 8 bytes,
+/// then of whole words.
+fn port_table(width: usize) -> String {
+    let bytes = |bits: usize| match bits {
+        0..=8 => 1,
+        9..=16 => 2,
+        17..=32 => 4,
+        33..=64 => 8,
+        wide => wide.div_ceil(32) * 4,
+    };
+    let line = |(index, (name, of)): (usize, &(&str, Width))| {
+        let bits = match *of {
+            Width::Bits(bits) => bits,
+            Width::Data => width,
+            Width::Strobe => width / 8,
+        };
+        format!("PORT({index}, {name}, {})\n", bytes(bits))
+    };
+    PORTS.iter().enumerate().map(line).collect()
+}

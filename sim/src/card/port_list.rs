@@ -1,0 +1,103 @@
+// The ports of the card's top, in one list: `build.rs` makes the C++ side of it, the macro the Rust
+// side, and the C++ compiler checks their sizes.
+
+/// Width of a port.
+#[derive(Clone, Copy)]
+pub enum Width {
+    /// A number of bits.
+    Bits(usize),
+    /// The data width.
+    Data,
+    /// A bit for each byte of data.
+    Strobe,
+}
+
+macro_rules! ports {
+    ($($port:ident $name:literal $width:expr;)*) => {
+        /// A port of the top.
+        #[derive(Clone, Copy)]
+        #[allow(dead_code, missing_docs)]
+        pub enum Port { $($port),* }
+
+        /// Name and width of every port, in the order of `Port`.
+        #[allow(dead_code)]
+        pub const PORTS: &[(&str, Width)] = &[$(($name, $width)),*];
+    };
+}
+
+use Width::{Bits, Data, Strobe};
+
+ports! {
+    Clock "clock" Bits(1);
+    Reset "reset" Bits(1);
+    Tick "tick" Bits(1);
+    Idle "idle" Bits(1);
+    Irq "irq" Bits(32);
+    Bar0Awaddr "bar0_awaddr" Bits(18);
+    Bar0Awvalid "bar0_awvalid" Bits(1);
+    Bar0Awready "bar0_awready" Bits(1);
+    Bar0Wdata "bar0_wdata" Bits(32);
+    Bar0Wstrb "bar0_wstrb" Bits(4);
+    Bar0Wvalid "bar0_wvalid" Bits(1);
+    Bar0Wready "bar0_wready" Bits(1);
+    Bar0Bresp "bar0_bresp" Bits(2);
+    Bar0Bvalid "bar0_bvalid" Bits(1);
+    Bar0Bready "bar0_bready" Bits(1);
+    Bar0Araddr "bar0_araddr" Bits(18);
+    Bar0Arvalid "bar0_arvalid" Bits(1);
+    Bar0Arready "bar0_arready" Bits(1);
+    Bar0Rdata "bar0_rdata" Bits(32);
+    Bar0Rresp "bar0_rresp" Bits(2);
+    Bar0Rvalid "bar0_rvalid" Bits(1);
+    Bar0Rready "bar0_rready" Bits(1);
+    MAwaddr "m_awaddr" Bits(64);
+    MAwlen "m_awlen" Bits(8);
+    MAwsize "m_awsize" Bits(3);
+    MAwburst "m_awburst" Bits(2);
+    MAwvalid "m_awvalid" Bits(1);
+    MAwready "m_awready" Bits(1);
+    MWdata "m_wdata" Data;
+    MWstrb "m_wstrb" Strobe;
+    MWlast "m_wlast" Bits(1);
+    MWvalid "m_wvalid" Bits(1);
+    MWready "m_wready" Bits(1);
+    MBresp "m_bresp" Bits(2);
+    MBvalid "m_bvalid" Bits(1);
+    MBready "m_bready" Bits(1);
+    MAraddr "m_araddr" Bits(64);
+    MArlen "m_arlen" Bits(8);
+    MArsize "m_arsize" Bits(3);
+    MArburst "m_arburst" Bits(2);
+    MArvalid "m_arvalid" Bits(1);
+    MArready "m_arready" Bits(1);
+    MRdata "m_rdata" Data;
+    MRresp "m_rresp" Bits(2);
+    MRlast "m_rlast" Bits(1);
+    MRvalid "m_rvalid" Bits(1);
+    MRready "m_rready" Bits(1);
+    Bar2Awaddr "bar2_awaddr" Bits(19);
+    Bar2Awlen "bar2_awlen" Bits(8);
+    Bar2Awsize "bar2_awsize" Bits(3);
+    Bar2Awburst "bar2_awburst" Bits(2);
+    Bar2Awvalid "bar2_awvalid" Bits(1);
+    Bar2Awready "bar2_awready" Bits(1);
+    Bar2Wdata "bar2_wdata" Data;
+    Bar2Wstrb "bar2_wstrb" Strobe;
+    Bar2Wlast "bar2_wlast" Bits(1);
+    Bar2Wvalid "bar2_wvalid" Bits(1);
+    Bar2Wready "bar2_wready" Bits(1);
+    Bar2Bresp "bar2_bresp" Bits(2);
+    Bar2Bvalid "bar2_bvalid" Bits(1);
+    Bar2Bready "bar2_bready" Bits(1);
+    Bar2Araddr "bar2_araddr" Bits(19);
+    Bar2Arlen "bar2_arlen" Bits(8);
+    Bar2Arsize "bar2_arsize" Bits(3);
+    Bar2Arburst "bar2_arburst" Bits(2);
+    Bar2Arvalid "bar2_arvalid" Bits(1);
+    Bar2Arready "bar2_arready" Bits(1);
+    Bar2Rdata "bar2_rdata" Data;
+    Bar2Rresp "bar2_rresp" Bits(2);
+    Bar2Rlast "bar2_rlast" Bits(1);
+    Bar2Rvalid "bar2_rvalid" Bits(1);
+    Bar2Rready "bar2_rready" Bits(1);
+}

@@ -1,0 +1,102 @@
+//! What tests see of the machine: the commands SSDs received, and what went over the bus.
+
+use std::collections::VecDeque;
+
+use volplane_abi::SubmissionEntry;
+
+use crate::host_memory::Agent;
+
+/// A run of host memory that a PRP names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Bus address.
+    pub iova: u64,
+    /// Bytes, at most a page.
+    pub len: u32,
+}
+
+/// A command that an SSD fetched from an I/O queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// Number among the SSD's recorded commands, from 0.
+    pub order: u64,
+    /// When it was fetched, in simulated ns.
+    pub at_ns: u64,
+    /// Submission queue.
+    pub queue: u16,
+    /// The entry as fetched: opcode, NSID, SLBA, NLB, flags, CDW13.
+    pub entry: SubmissionEntry,
+    /// Its data, PRPs resolved; empty when it has none or its PRPs are wrong.
+    pub segments: Vec<Segment>,
+    /// Dataset Management: first block and count of each range.
+    pub ranges: Vec<(u64, u32)>,
+    /// Status that the checks of the entry gave; 0: it will be executed.
+    pub status: u16,
+}
+
+/// What went over the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusAction {
+    /// The card asked for host memory: the address was accepted.
+    Read,
+    /// The last beat of what the card asked for was accepted.
+    ReadDone,
+    /// A write to host memory.
+    Write,
+    /// A write to an SSD's doorbell.
+    Doorbell,
+    /// A message to the interrupt window.
+    Interrupt,
+    /// A write to the card's completion windows: by the SSD when it was posted.
+    Posted,
+    /// A write to the card's completion windows was accepted by the card.
+    Window,
+}
+
+/// A transaction on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusRecord {
+    /// When, in simulated ns; 4 ns are a cycle of the card.
+    pub at_ns: u64,
+    /// By whom.
+    pub agent: Agent,
+    /// What.
+    pub action: BusAction,
+    /// Bus address; for `Window` the offset in BAR2.
+    pub iova: u64,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// Keeps the first records until they are taken.
+pub(crate) struct Recorder<T> {
+    kept: VecDeque<T>,
+    capacity: usize,
+    missed: u64,
+}
+
+impl<T> Recorder<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { kept: VecDeque::with_capacity(capacity.min(4096)), capacity, missed: 0 }
+    }
+
+    /// Whether records are wanted at all.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.capacity > 0
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, record: T) {
+        if self.kept.len() < self.capacity {
+            self.kept.push_back(record);
+        } else if self.is_on() {
+            self.missed += 1;
+        }
+    }
+
+    /// The records since they were last taken, and how many found no room.
+    pub(crate) fn take(&mut self) -> (Vec<T>, u64) {
+        (self.kept.drain(..).collect(), std::mem::take(&mut self.missed))
+    }
+}

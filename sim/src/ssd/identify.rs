@@ -1,0 +1,71 @@
+//! Identify data (NVMe Base 2.0, section 5.17; NVM Command Set 1.0, section 4.1.5).
+
+use volplane_abi::nvme::{
+    cns, IdentifyController, IdentifyNamespace, IdentifyNvmController, ONCS_DATASET_MANAGEMENT,
+    ONCS_WRITE_ZEROES,
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::config::SsdConfig;
+
+use super::{status, VENDOR, VERSION};
+
+/// ONCS: Compare is served.
+const ONCS_COMPARE: u16 = 1;
+
+/// The page that Identify returns, or a status.
+pub(crate) fn page(config: &SsdConfig, which: u8, namespace: u32, index: usize) -> Result<[u8; 4096], u16> {
+    let mut page = [0; 4096];
+    match which {
+        cns::CONTROLLER => page.copy_from_slice(controller(config, index).as_bytes()),
+        cns::NAMESPACE if namespace == 1 || namespace == u32::MAX => {
+            page.copy_from_slice(namespace_data(config).as_bytes());
+        }
+        cns::NAMESPACE => return Err(status::INVALID_NAMESPACE),
+        cns::ACTIVE_NAMESPACES if namespace < 1 => page[0] = 1,
+        cns::ACTIVE_NAMESPACES => {}
+        cns::COMMAND_SET_CONTROLLER => {
+            let mut data = IdentifyNvmController::new_zeroed();
+            data.wzsl = config.wzsl;
+            page.copy_from_slice(data.as_bytes());
+        }
+        _ => return Err(status::INVALID_FIELD),
+    }
+    Ok(page)
+}
+
+fn controller(config: &SsdConfig, index: usize) -> IdentifyController {
+    let mut data = IdentifyController::new_zeroed();
+    data.vid = VENDOR;
+    data.ssvid = VENDOR;
+    ascii(&mut data.sn, &config.name);
+    ascii(&mut data.mn, "Volplane simulated SSD");
+    ascii(&mut data.fr, "1");
+    data.mdts = config.mdts;
+    data.cntlid = index as u16;
+    data.ver = VERSION;
+    // Required and largest entry sizes: 2^6 and 2^4 bytes.
+    data.sqes = 0x66;
+    data.cqes = 0x44;
+    data.nn = 1;
+    data.oncs = ONCS_COMPARE | ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES;
+    data.vwc = 1;
+    data
+}
+
+fn namespace_data(config: &SsdConfig) -> IdentifyNamespace {
+    let mut data = IdentifyNamespace::new_zeroed();
+    data.nsze = config.blocks;
+    data.ncap = config.blocks;
+    data.nuse = config.blocks;
+    data.lbaf[0] = config.block_shift() << 16;
+    data
+}
+
+/// Fills a text field: ASCII, padded with spaces.
+fn ascii(field: &mut [u8], text: &str) {
+    field.fill(b' ');
+    for (to, from) in field.iter_mut().zip(text.bytes().filter(u8::is_ascii_graphic)) {
+        *to = from;
+    }
+}

@@ -1,0 +1,156 @@
+//! Cycles of the card, from the Verilated RTL: exact, and the same at every run.
+
+use std::time::Duration;
+
+use volplane_sim::{Agent, BusAction, BusRecord};
+
+use super::figure::{Direction, Figure};
+use super::machine::{Addresses, Machine};
+
+/// Widths of the data path with the goal and the bus-beat limit of a read of one fragment: 512 / W
+/// beats in and out, one completion, and two doorbells of which each serves eight commands.
+const WIDTHS: [(usize, f64, f64); 3] = [(128, 8.0, 5.25), (256, 3.6, 3.25), (512, 2.8, 2.25)];
+/// Width at which latency is measured: the default.
+const LATENCY_WIDTH: usize = 128;
+/// Client queues that keep the card busy. Their rings hold more commands than the card has plan
+/// slots, and more than it completes while the host looks away.
+const CLIENTS: u16 = 4;
+/// Reads before the measurement begins: the card is full and every ring has wrapped.
+const WARM_UP: u64 = 6_000;
+/// Reads measured.
+const MEASURED: u64 = 20_000;
+/// Reads whose latency is measured.
+const LATENCIES: usize = 64;
+/// Longest time of the host between two looks; shorter than the rings last.
+const LOOK: Duration = Duration::from_micros(10);
+/// Looks without a completion after which the card counts as stuck.
+const LOOKS_MAX: u32 = 1_000;
+/// Nanoseconds of a card cycle in the simulator's records.
+const CYCLE_NS: u64 = 4;
+
+/// The cycle figures, in the order of the report.
+pub fn figures() -> Vec<Figure> {
+    let mut figures: Vec<Figure> = WIDTHS
+        .into_iter()
+        .map(|(width, goal, limit)| {
+            let name = format!("cycles_per_read_4k_w{width}");
+            let cycles = cycles_per_read(width);
+            Figure::new(name, cycles, "cycles", Direction::Lower).with_goal(goal).with_limit(limit)
+        })
+        .collect();
+    let (submit, complete) = latency();
+    let latency = |name, cycles: u64, goal| {
+        Figure::new(name, cycles as f64, "cycles", Direction::Lower).with_goal(goal)
+    };
+    figures.push(latency("latency_submit_cycles", submit, 80.0));
+    figures.push(latency("latency_complete_cycles", complete, 24.0));
+    figures
+}
+
+/// Cycles for each read of 4 KiB that lies in one extent, sustained, with more commands in the rings
+/// than the card takes.
+///
+/// # Panics
+/// When a read fails, or the card was idle for a moment: then the host was what bound.
+pub fn cycles_per_read(width: usize) -> f64 {
+    let mut machine = Machine::new(width, CLIENTS, false);
+    let mut completed = 0;
+    let mut run = |machine: &mut Machine, until: u64| {
+        let mut looks = 0;
+        while completed < until {
+            machine.submit(usize::MAX);
+            machine.wait(LOOK);
+            let count = machine.collect();
+            completed += count;
+            looks = if count == 0 { looks + 1 } else { 0 };
+            assert!(looks < LOOKS_MAX, "{width} bits: no completion in {looks} looks after {completed}");
+        }
+        (machine.counters(), completed)
+    };
+    let (before, first) = run(&mut machine, WARM_UP);
+    let (after, last) = run(&mut machine, first + MEASURED);
+    assert_eq!(after.cycles_skipped, before.cycles_skipped, "{width} bits: the card waited for the host");
+    (after.cycles_evaluated - before.cycles_evaluated) as f64 / (last - first) as f64
+}
+
+/// The longest latencies of reads one at a time, in cycles: from the last beat of the fetched command
+/// to the SSD's doorbell, and from the SSD's completion in BAR2 to the client's completion.
+///
+/// # Panics
+/// When a read fails, or a transaction of it is missing on the bus.
+pub fn latency() -> (u64, u64) {
+    let mut machine = Machine::new(LATENCY_WIDTH, 1, true);
+    let addresses = machine.addresses();
+    let (mut submit, mut complete) = (0, 0);
+    for read in 0..LATENCIES {
+        machine.take_bus_record();
+        machine.submit(1);
+        let mut looks = 0;
+        while machine.collect() == 0 {
+            looks += 1;
+            assert!(looks < LOOKS_MAX, "read {read} is not completed");
+            machine.wait(LOOK);
+        }
+        let records = machine.take_bus_record();
+        let (one, other) = latencies_of(&records, &addresses)
+            .unwrap_or_else(|missing| panic!("read {read}: no {missing} in {records:#?}"));
+        (submit, complete) = (submit.max(one), complete.max(other));
+    }
+    (submit, complete)
+}
+
+/// Both latencies of the one read that `records` are of, or what is missing.
+fn latencies_of(records: &[BusRecord], addresses: &Addresses) -> Result<(u64, u64), &'static str> {
+    let mut rest = records.iter();
+    let mut next = |what: &'static str, is: &dyn Fn(&BusRecord) -> bool| {
+        rest.find(|record| is(record)).map(|record| record.at_ns).ok_or(what)
+    };
+    let by_card = |record: &BusRecord, action| record.agent == Agent::Card && record.action == action;
+    let fetched = next("fetch of the command", &|record| {
+        by_card(record, BusAction::ReadDone) && addresses.submission_ring.contains(&record.iova)
+    })?;
+    let rung = next("doorbell", &|record| {
+        by_card(record, BusAction::Doorbell) && addresses.doorbells.contains(&record.iova)
+    })?;
+    let returned = next("completion of the SSD", &|record| record.action == BusAction::Window)?;
+    let completed = next("completion of the client", &|record| {
+        by_card(record, BusAction::Write) && addresses.completion_ring.contains(&record.iova)
+    })?;
+    Ok(((rung - fetched) / CYCLE_NS, (completed - returned) / CYCLE_NS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(cycle: u64, agent: Agent, action: BusAction, iova: u64) -> BusRecord {
+        BusRecord { at_ns: cycle * CYCLE_NS, agent, action, iova, len: 16 }
+    }
+
+    #[test]
+    fn latencies_are_between_the_right_beats() {
+        let addresses = Addresses {
+            submission_ring: 0x1000..0x2000,
+            completion_ring: 0x3000..0x4000,
+            doorbells: vec![0x9008, 0xA008],
+        };
+        let card = |cycle, action, iova| record(cycle, Agent::Card, action, iova);
+        let records = [
+            card(5, BusAction::Read, 0x1040),
+            card(6, BusAction::ReadDone, 0x8000), // a list
+            card(10, BusAction::ReadDone, 0x1040),
+            card(30, BusAction::Write, 0x5000),    // the SSD's entry
+            card(33, BusAction::ReadDone, 0x5000), // the fence
+            card(34, BusAction::Doorbell, 0x900C), // a completion head of an earlier read
+            card(40, BusAction::Doorbell, 0xA008),
+            record(41, Agent::Ssd(1), BusAction::Write, 0x3000),
+            record(42, Agent::Ssd(1), BusAction::Posted, 0xB000),
+            record(45, Agent::Host, BusAction::Window, 0x4000),
+            card(50, BusAction::Doorbell, 0xA00C),
+            card(61, BusAction::Write, 0x3FF0),
+        ];
+        assert_eq!(latencies_of(&records, &addresses), Ok((30, 16)));
+        assert_eq!(latencies_of(&records[..11], &addresses), Err("completion of the client"));
+        assert_eq!(latencies_of(&records[..6], &addresses), Err("doorbell"));
+    }
+}

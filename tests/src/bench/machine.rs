@@ -1,0 +1,193 @@
+//! A card with four SSDs that take no time behind it, one disk striped over them, and client queues
+//! that are driven by hand: the engine's own queue stays empty.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use volplane::{BlockService, Configuration, Engine, EngineOptions};
+use volplane_abi::tables::table;
+use volplane_abi::{opcode, status, PathEntry, QueueEntry, SubmissionEntry};
+use volplane_cli::backend::{self, Simulation};
+use volplane_driver::{ClientQueue, DmaMemory, Platform, PAGE};
+use volplane_sim::{BusRecord, Counters, SimFunction, SimHandle, SimPlatform};
+
+use super::SEED;
+
+/// SSDs.
+const DEVICES: usize = 4;
+/// Bytes of every read.
+const READ_BYTES: u64 = 4096;
+/// Entries of a client ring.
+const RING_ENTRIES: u16 = 1024;
+/// Transactions recorded between two looks.
+const RECORDS: usize = 4096;
+
+/// A client queue pair and what its commands use.
+struct Client {
+    queue: ClientQueue<SimFunction>,
+    /// Command identifiers not in use.
+    free: Vec<u16>,
+    /// Where every read goes: what is read is not looked at.
+    buffer: DmaMemory,
+}
+
+/// The machine.
+pub(super) struct Machine {
+    clients: Vec<Client>,
+    engine: Engine<SimPlatform>,
+    handle: SimHandle,
+    /// Reads of one stripe unit or less that the disk has room for.
+    places: u64,
+    random: ChaCha8Rng,
+}
+
+/// Bus addresses that tell transactions apart.
+pub(super) struct Addresses {
+    /// Submission ring of the first client queue.
+    pub(super) submission_ring: std::ops::Range<u64>,
+    /// Its completion ring.
+    pub(super) completion_ring: std::ops::Range<u64>,
+    /// Submission tail doorbells of the SSDs.
+    pub(super) doorbells: Vec<u64>,
+}
+
+fn configuration(width: usize) -> Configuration {
+    let mut text = format!("[card]\nwidth = {width}\n");
+    for device in 0..DEVICES {
+        text += &format!(
+            "[[device]]\nname = \"ssd{device}\"\nmemory = true\nsize = \"64MiB\"\nblock_size = 512\n"
+        );
+    }
+    let columns: Vec<String> =
+        (0..DEVICES).map(|device| format!("{{ device = \"ssd{device}\", offset = 0 }}")).collect();
+    text += &format!(
+        "[[disk]]\nname = \"striped\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\
+         [[disk.segment]]\nsize = \"256MiB\"\ncolumns = [{}]\nstripe_unit = \"64KiB\"\n",
+        columns.join(", ")
+    );
+    Configuration::parse(&text, Path::new("bench.toml")).expect("the bench's own configuration is right")
+}
+
+impl Machine {
+    /// A card of `width` bits with `clients` queues. With `record`, transactions are recorded.
+    pub(super) fn new(width: usize, clients: u16, record: bool) -> Self {
+        let configuration = configuration(width);
+        let simulation = Simulation { seed: SEED, trace: None };
+        let (mut machine, addresses) =
+            backend::machine(&configuration, &simulation).expect("simulated devices only");
+        machine.record_bus = if record { RECORDS } else { 0 };
+        let platform = SimPlatform::new(machine).expect("a machine");
+        let handle = platform.handle();
+        let mut engine = Engine::start(platform, &configuration, &addresses, &EngineOptions::default())
+            .expect("the engine starts");
+        let disk = &engine.virtual_disks()[0];
+        let places = disk.bytes() / READ_BYTES;
+        let clients = (0..clients)
+            .map(|client| {
+                let buffer = engine.allocate(PAGE).expect("memory");
+                let (_, tables) = engine.vaapi();
+                // Number 0 is the control ring, 1 the engine's own queue. Polled: interrupts would
+                // only end waits early.
+                let queue = tables
+                    .card
+                    .create_queue(tables.platform, 2 + client, RING_ENTRIES, None, 0)
+                    .expect("a client queue");
+                Client { free: (0..queue.capacity() as u16).rev().collect(), queue, buffer }
+            })
+            .collect();
+        Self { clients, engine, handle, places, random: ChaCha8Rng::seed_from_u64(SEED) }
+    }
+
+    /// Where rings and doorbells are.
+    pub(super) fn addresses(&mut self) -> Addresses {
+        let number = self.clients[0].queue.number();
+        let (_, tables) = self.engine.vaapi();
+        let (card, platform) = (tables.card, tables.platform);
+        let queue: QueueEntry =
+            card.table_record(platform, table::QUEUE, number.into()).expect("a queue's entry");
+        let ring = |base: u64, entry: u64| base..base + u64::from(RING_ENTRIES) * entry;
+        let doorbells = (0..DEVICES as u32)
+            .map(|path| {
+                let path: PathEntry = card.table_record(platform, table::PATH, path).expect("a path's entry");
+                path.sq_doorbell()
+            })
+            .collect();
+        Addresses {
+            submission_ring: ring(queue.sq_base(), 64),
+            completion_ring: ring(queue.cq_base(), 16),
+            doorbells,
+        }
+    }
+
+    /// Submits up to `most` reads in all, the queues taking turns, and rings.
+    pub(super) fn submit(&mut self, most: usize) {
+        let mut left = most;
+        let mut full = 0;
+        for client in (0..self.clients.len()).cycle() {
+            if left == 0 || full == self.clients.len() {
+                break;
+            }
+            let client = &mut self.clients[client];
+            let (Some(&id), true) = (client.free.last(), client.queue.free() > 0) else {
+                full += 1;
+                continue;
+            };
+            full = 0;
+            let place = self.random.random_range(0..self.places);
+            let blocks = READ_BYTES / 512;
+            let entry = SubmissionEntry::default()
+                .with_opcode(opcode::READ)
+                .with_command_id(id)
+                .with_namespace_id(1)
+                .with_prp1(client.buffer.iova().0)
+                .with_starting_lba(place * blocks)
+                .with_block_count_z((blocks - 1) as u16);
+            client.queue.submit(entry).expect("there is room");
+            client.free.pop();
+            left -= 1;
+        }
+        for client in &mut self.clients {
+            client.queue.ring().expect("a doorbell");
+        }
+    }
+
+    /// Takes the completions that are there and counts them.
+    ///
+    /// # Panics
+    /// When a read failed.
+    pub(super) fn collect(&mut self) -> u64 {
+        let mut count = 0;
+        for client in &mut self.clients {
+            while let Some(completion) = client.queue.poll().expect("a sound queue") {
+                assert_eq!(completion.status(), status::SUCCESS, "a read failed");
+                client.free.push(completion.command_id());
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Lets at most `time` pass.
+    pub(super) fn wait(&mut self, time: Duration) {
+        let platform = self.engine.platform();
+        let deadline = platform.now() + time;
+        platform.wait(deadline).expect("the simulator runs");
+    }
+
+    /// What the simulator counted.
+    pub(super) fn counters(&self) -> Counters {
+        self.handle.counters()
+    }
+
+    /// Transactions since the last look.
+    ///
+    /// # Panics
+    /// When there were too many to record.
+    pub(super) fn take_bus_record(&self) -> Vec<BusRecord> {
+        let (records, missed) = self.handle.take_bus_record();
+        assert_eq!(missed, 0, "the record of the bus is too short");
+        records
+    }
+}

@@ -1,0 +1,237 @@
+//! A random machine: SSDs, devices and paths, virtual disks, client queues, the card and its bus.
+
+use rand::seq::SliceRandom;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use volplane_abi::{submission_mode, DeviceEntry, PathEntry};
+use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig};
+
+use super::disks::{DiskMaker, Shelf, Space};
+use super::fork;
+use crate::model::Tables;
+
+/// Devices of a random machine; number 15 stays free to be the one that is not there.
+const DEVICES: u16 = 15;
+/// Paths of the default build.
+const PATHS: u8 = 32;
+/// Client queues of the default build: 1 to 31.
+const QUEUES: u16 = 31;
+/// Interrupt vectors of the default build.
+const VECTORS: u16 = 32;
+/// Commands of an SSD recorded between two checks.
+const RECORDS: usize = 1 << 20;
+
+/// A queue pair of an SSD, and the path it is.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Path number.
+    pub path: u8,
+    /// SSD, in order of configuration.
+    pub ssd: usize,
+    /// Queue pair on the SSD.
+    pub queue: u16,
+    /// Entries of its submission queue.
+    pub sq_entries: u16,
+    /// Entries of its completion queue.
+    pub cq_entries: u16,
+    /// Identifiers the card may have in use.
+    pub limit: u16,
+    /// Submission mode.
+    pub mode: u8,
+}
+
+/// A client's queue pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Queue number.
+    pub queue: u16,
+    /// Entries of each ring.
+    pub entries: u16,
+    /// Interrupt vector.
+    pub vector: Option<u16>,
+}
+
+/// A machine.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// What made it.
+    pub seed: u64,
+    /// The simulated hardware.
+    pub simulator: SimulatorConfig,
+    /// Paths.
+    pub routes: Vec<Route>,
+    /// Client queues.
+    pub clients: Vec<Client>,
+    /// The card's tables; `Machine` adds the addresses of the paths.
+    pub tables: Tables,
+    /// Of 4,096 fragments, how many end with an error of their SSD.
+    pub errors_of_4096: u64,
+}
+
+impl Configuration {
+    /// A random machine around a card of `width` bits.
+    pub fn random(seed: u64, width: usize) -> Self {
+        let random = &mut fork(seed, "configuration");
+        let ssds = random.random_range(3..=8);
+        let shifts: Vec<u8> = match random.random_range(0..4) {
+            0 => vec![12],
+            1 => vec![9, 12],
+            2 => vec![10, 11],
+            _ => vec![9],
+        };
+        let mut ssds: Vec<SsdConfig> =
+            (0..ssds).map(|number| ssd(random, number, shifts[number % shifts.len()])).collect();
+        let mut tables = Tables::default();
+        let (routes, shelves) = paths(random, &ssds, &mut tables);
+
+        let next = ssds.iter().map(|_| first_block(random)).collect();
+        let bad_of_1000 = [0, 5, 50][random.random_range(0..3)];
+        let disks = random.random_range(2..=6);
+        let mut maker = DiskMaker::new(random, &shelves, Space { next }, bad_of_1000);
+        maker.make(&mut tables, disks);
+        let space = maker.space;
+        for (ssd, &next) in ssds.iter_mut().zip(&space.next) {
+            ssd.blocks = next + random.random_range(1..1000);
+        }
+
+        let stalls = [0, 0, 16, 64, 128][random.random_range(0..5)];
+        let read = [0, 0, 20, 100][random.random_range(0..4)];
+        let write = [0, 0, 10, 60][random.random_range(0..4)];
+        let card = CardConfig {
+            window_merge_of_256: [0, 64, 200][random.random_range(0..3)],
+            ..CardConfig::new(width).with_stalls(stalls).with_latency_cycles(read, write)
+        };
+        let simulator = ssds.into_iter().fold(SimulatorConfig::new(seed), SimulatorConfig::with_ssd);
+        Self {
+            seed,
+            simulator: simulator.with_card(card).with_command_record(RECORDS),
+            routes,
+            clients: clients(random),
+            tables,
+            errors_of_4096: [0, 0, 16, 200][random.random_range(0..4)],
+        }
+    }
+
+    /// Name of an SSD.
+    pub fn ssd(&self, number: usize) -> &str {
+        &self.simulator.ssds[number].name
+    }
+
+    /// The route of a path.
+    pub fn route(&self, path: u8) -> Option<&Route> {
+        self.routes.iter().find(|route| route.path == path)
+    }
+
+    /// One line that says what the machine is like.
+    pub fn summary(&self) -> String {
+        let card = self.simulator.card.as_ref();
+        let modes: String =
+            self.routes.iter().map(|route| if route.mode == submission_mode::DIRECT { 'd' } else { 'f' }).collect();
+        format!(
+            "width {}, stalls {}, latency {}/{}, {} SSDs, paths {modes}, {} disks, {} extents, queues {:?}",
+            card.map_or(0, |card| card.width),
+            card.map_or(0, |card| card.stalls_of_256),
+            card.map_or(0, |card| card.read_latency_cycles),
+            card.map_or(0, |card| card.write_latency_cycles),
+            self.simulator.ssds.len(),
+            self.tables.vds.len(),
+            self.tables.extents.len(),
+            self.clients.iter().map(|client| client.entries).collect::<Vec<_>>(),
+        )
+    }
+}
+
+fn ssd(random: &mut ChaCha8Rng, number: usize, block_shift: u8) -> SsdConfig {
+    let (latency, jitter) = match random.random_range(0..4) {
+        0 => (0, 0),
+        1 => (0, 3_000),
+        2 => (2_000, 10_000),
+        _ => (80_000, 40_000),
+    };
+    let mdts = [0, 1, 3, 5, 5, 8][random.random_range(0..6)];
+    let wzsl = [0, 1, 5, 7, 9][random.random_range(0..5)];
+    let writes = [CompletionWrites::Whole, CompletionWrites::Halves, CompletionWrites::Mixed];
+    let mut config = SsdConfig::new(&format!("nvme{number}"), 1 << block_shift, 1)
+        .with_latency_ns(latency, jitter)
+        .with_limits(mdts, wzsl)
+        .with_completion_writes(writes[random.random_range(0..3)]);
+    config.parallelism = [1, 8, 256][random.random_range(0..3)];
+    config
+}
+
+/// Where an SSD's used blocks begin: near 0, or where high address bits matter.
+fn first_block(random: &mut ChaCha8Rng) -> u64 {
+    match random.random_range(0..3) {
+        0 => 0,
+        1 => random.random_range(0..1 << 20),
+        _ => random.random_range(0..1 << 46),
+    }
+}
+
+/// One device with its path for every SSD, and a second one for some.
+fn paths(random: &mut ChaCha8Rng, ssds: &[SsdConfig], tables: &mut Tables) -> (Vec<Route>, Vec<Shelf>) {
+    let mut devices: Vec<u16> = (0..DEVICES).collect();
+    let mut paths: Vec<u8> = (0..PATHS).collect();
+    devices.shuffle(random);
+    paths.shuffle(random);
+    let second = (0..ssds.len()).filter(|_| random.random_bool(0.15)).collect::<Vec<_>>();
+    let (mut routes, mut shelves) = (Vec::new(), Vec::new());
+    for (ssd, queue) in (0..ssds.len()).map(|ssd| (ssd, 1)).chain(second.into_iter().map(|ssd| (ssd, 2))) {
+        let (device, path) = (devices.pop().expect("15 devices"), paths.pop().expect("32 paths"));
+        let block_shift = ssds[ssd].block_size.trailing_zeros() as u8;
+        let entries = |random: &mut ChaCha8Rng| match random.random_range(0..4) {
+            0 => random.random_range(2..=8),
+            1 => random.random_range(9..=64),
+            _ => random.random_range(65..=1024),
+        };
+        let (sq_entries, cq_entries) = (entries(random), entries(random));
+        let most = sq_entries.min(cq_entries) - 1;
+        let limit = if random.random_bool(0.7) { most } else { random.random_range(1..=most) };
+        let mode = [submission_mode::DIRECT, submission_mode::FENCED][random.random_range(0..2)];
+        let queue = queue + 2 * random.random_range(0..3);
+        routes.push(Route { path, ssd, queue, sq_entries, cq_entries, limit, mode });
+        shelves.push(Shelf { device, ssd, block_shift });
+        tables.paths.insert(path, PathEntry::default().with_valid(1));
+        let entry = DeviceEntry::default()
+            .with_namespace_id(1)
+            .with_transfer_limit(limit_blocks(random, ssds[ssd].mdts, block_shift))
+            .with_write_zeroes_limit(limit_blocks(
+                random,
+                if ssds[ssd].wzsl == 0 { ssds[ssd].mdts } else { ssds[ssd].wzsl },
+                block_shift,
+            ))
+            .with_path(path)
+            .with_valid(1);
+        tables.devices.insert(device, entry);
+    }
+    (routes, shelves)
+}
+
+/// A limit in blocks that respects the SSD's exponent of 4 KiB: that one mostly, else anything below.
+fn limit_blocks(random: &mut ChaCha8Rng, exponent: u8, block_shift: u8) -> u32 {
+    let most = if exponent == 0 { 1 << 16 } else { (4096u32 << exponent) >> block_shift };
+    match random.random_range(0..6) {
+        0 => random.random_range(1..=most),
+        1 => random.random_range(1..=most.min(9)),
+        _ => most,
+    }
+}
+
+fn clients(random: &mut ChaCha8Rng) -> Vec<Client> {
+    let mut numbers: Vec<u16> = (1..=QUEUES).collect();
+    numbers.shuffle(random);
+    let count = random.random_range(2..=6);
+    let client = |queue| Client {
+        queue,
+        entries: match random.random_range(0..4) {
+            0 => random.random_range(2..=5),
+            1 => random.random_range(6..=32),
+            _ => random.random_range(33..=256),
+        },
+        vector: random.random_bool(0.5).then(|| random.random_range(1..VECTORS)),
+    };
+    let mut clients: Vec<Client> = numbers.into_iter().take(count).map(client).collect();
+    // One at least lets 64 commands be in flight.
+    clients[0].entries = clients[0].entries.max(128);
+    clients
+}

@@ -1,0 +1,192 @@
+//! Brings a configuration up through the driver: SSDs, card, tables, queues.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use volplane_abi::tables::table;
+use volplane_abi::{CompletionEntry, PathEntry, PathState, QueueState, SubmissionEntry};
+use volplane_driver::{Card, ClientQueue, DmaMemory, Iova, NvmeController, Platform, TableWrite};
+use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
+
+use super::configuration::{Configuration, Route};
+use super::disks::{ALLOCATIONS_MAX, EXTENTS_MAX, VDS_MAX};
+use crate::model::Tables;
+
+/// Cycles that a completion may wait in front of BAR2.
+const WINDOW_WAIT_MAX: u32 = 32;
+/// Longest that a bring-up step may take.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// A machine that runs.
+pub struct Machine {
+    /// The simulator, as a platform.
+    pub platform: SimPlatform,
+    /// The simulator, as tests see it.
+    pub handle: SimHandle,
+    /// The card.
+    pub card: Card<SimFunction>,
+    /// SSDs in order of configuration.
+    pub controllers: Vec<NvmeController<SimFunction>>,
+    /// Client queues in order of configuration.
+    pub queues: Vec<ClientQueue<SimFunction>>,
+    /// Submission queues of the paths; they are the card's as long as the paths live.
+    rings: Vec<DmaMemory>,
+    /// What it was made of.
+    pub configuration: Configuration,
+}
+
+impl Machine {
+    /// Brings the machine up.
+    ///
+    /// # Panics
+    /// When anything refuses.
+    pub fn start(configuration: Configuration) -> Self {
+        let mut platform = SimPlatform::new(configuration.simulator.clone()).expect("a sound configuration");
+        let handle = platform.handle();
+        let open = |ssd: &volplane_sim::SsdConfig| {
+            NvmeController::open(&mut platform, &format!("sim:{}", ssd.name)).expect("the controller comes up")
+        };
+        let controllers = configuration.simulator.ssds.iter().map(open).collect();
+        let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
+        let (queues, rings) = (Vec::new(), Vec::new());
+        let mut machine = Self { platform, handle, card, controllers, queues, rings, configuration };
+        machine.connect();
+        machine
+    }
+
+    /// Makes paths, tables and queues on a card and SSDs that have none.
+    ///
+    /// # Panics
+    /// When anything refuses.
+    pub fn connect(&mut self) {
+        let capabilities = self.card.capabilities();
+        assert!(capabilities.allocations >= ALLOCATIONS_MAX && capabilities.extents >= EXTENTS_MAX);
+        assert!(capabilities.vds >= VDS_MAX);
+        for route in self.configuration.routes.clone() {
+            let entry = self.create_path(&route);
+            self.configuration.tables.paths.insert(route.path, entry);
+        }
+        let writes = table_writes(&self.configuration.tables);
+        self.card.table_write_all(&mut self.platform, writes).expect("the tables are written");
+        for client in self.configuration.clients.clone() {
+            let queue = self.card.create_queue(
+                &mut self.platform,
+                client.queue,
+                client.entries,
+                client.vector,
+                client.queue,
+            );
+            self.queues.push(queue.expect("a client queue"));
+        }
+    }
+
+    fn create_path(&mut self, route: &Route) -> PathEntry {
+        let (sq_entries, cq_entries) = (route.sq_entries, route.cq_entries);
+        let bytes = usize::from(sq_entries) * SubmissionEntry::BYTES;
+        let sq = self.platform.allocate(bytes).expect("memory");
+        let window: Iova = self.card.window_iova(route.path);
+        assert!(u32::from(cq_entries) <= self.card.window_entries());
+        let doorbells = self.controllers[route.ssd]
+            .create_io_queue_pair(&mut self.platform, route.queue, &sq, sq_entries, window, cq_entries)
+            .expect("an I/O queue pair");
+        let entry = PathEntry::default()
+            .with_sq_base(sq.iova().0)
+            .with_sq_doorbell(doorbells.sq_tail.0)
+            .with_cq_doorbell(doorbells.cq_head.0)
+            .with_sq_size_z(sq_entries - 1)
+            .with_cq_size_z(cq_entries - 1)
+            .with_limit(route.limit)
+            .with_submission_mode(route.mode)
+            .with_valid(1);
+        self.rings.push(sq);
+        entry
+    }
+
+    /// Deletes the SSDs' queues, resets the card and opens it again, empty.
+    ///
+    /// # Panics
+    /// When the card does not come back.
+    #[must_use]
+    pub fn restart_card(self) -> Self {
+        let Self { mut platform, handle, card, mut controllers, configuration, rings, queues } = self;
+        card.close(&mut platform).expect("the card resets in time");
+        for controller in &mut controllers {
+            controller.reset(&mut platform).expect("the controller resets");
+        }
+        drop((rings, queues));
+        let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
+        let (queues, rings) = (Vec::new(), Vec::new());
+        Self { platform, handle, card, controllers, queues, rings, configuration }
+    }
+
+    /// Polls until a completion of queue `index` comes.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn completion(&mut self, index: usize) -> CompletionEntry {
+        let queue = &mut self.queues[index];
+        let found = volplane_driver::poll_until(&mut self.platform, LIMIT, || queue.poll());
+        found.expect("a sound queue").unwrap_or_else(|| panic!("no completion of queue {index}"))
+    }
+
+    /// Executes one command on queue `index` and returns its status.
+    ///
+    /// # Panics
+    /// When it is not completed.
+    pub fn execute(&mut self, index: usize, entry: SubmissionEntry) -> u16 {
+        self.queues[index].submit(entry).expect("room");
+        self.queues[index].ring().expect("a doorbell");
+        let completion = self.completion(index);
+        assert_eq!(completion.command_id(), entry.command_id());
+        completion.status()
+    }
+
+    /// Panics when the bus, an SSD or the card saw something illegal; refused accesses for which
+    /// `expected` holds are fine.
+    pub fn assert_clean(&self, expected: impl Fn(&Refusal) -> bool) {
+        let refusals: Vec<String> = self
+            .handle
+            .refusals()
+            .iter()
+            .filter(|refusal| !expected(refusal))
+            .map(ToString::to_string)
+            .collect();
+        assert!(refusals.is_empty(), "the bus refused {refusals:#?}");
+        let none = Vec::<String>::new();
+        assert_eq!(self.handle.protocol_errors(), none);
+        assert_eq!(self.handle.ssd_complaints(), none);
+        let waited = self.handle.window_wait_max();
+        assert!(waited <= WINDOW_WAIT_MAX, "a completion waited {waited} cycles in front of BAR2");
+    }
+
+    /// State of every client queue, by number.
+    ///
+    /// # Panics
+    /// When the card does not say.
+    pub fn queue_states(&mut self) -> BTreeMap<u16, QueueState> {
+        let numbers: Vec<u16> = self.configuration.clients.iter().map(|client| client.queue).collect();
+        let mut state = |number| self.card.queue_state(&mut self.platform, number).expect("a state");
+        numbers.into_iter().map(|number| (number, state(number))).collect()
+    }
+
+    /// State of every path, by number.
+    ///
+    /// # Panics
+    /// When the card does not say.
+    pub fn path_states(&mut self) -> BTreeMap<u8, PathState> {
+        let numbers: Vec<u8> = self.configuration.routes.iter().map(|route| route.path).collect();
+        let mut state = |number| self.card.path_state(&mut self.platform, number).expect("a state");
+        numbers.into_iter().map(|number| (number, state(number))).collect()
+    }
+}
+
+/// Everything in `tables`, as writes: what others refer to comes first.
+pub fn table_writes(tables: &Tables) -> Vec<TableWrite> {
+    let mut writes = Vec::new();
+    writes.extend(tables.paths.iter().map(|(&n, entry)| TableWrite::new(table::PATH, n.into(), &entry.0)));
+    writes.extend(tables.devices.iter().map(|(&n, entry)| TableWrite::new(table::DEVICE, n.into(), &entry.0)));
+    writes.extend(tables.extents.iter().map(|(&n, entry)| TableWrite::new(table::EXTENT, n, &entry.0)));
+    writes.extend(tables.allocations.iter().map(|(&n, entry)| TableWrite::new(table::ALLOCATION, n, &entry.0)));
+    writes.extend(tables.vds.iter().map(|(&n, entry)| TableWrite::new(table::VD, n, &entry.0)));
+    writes
+}

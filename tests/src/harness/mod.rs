@@ -1,0 +1,60 @@
+//! Random machines and random traffic, for the differential tests of the card.
+//!
+//! One seed chooses everything: SSDs, tables, rings, commands, buffers, faults. A `Session` brings the
+//! machine up, sends commands and compares what comes of them with `crate::model`: completions, what
+//! every SSD received, media, and host memory with the guard bytes around every buffer.
+//!
+//! * `configuration`: the machine. `disks`: the map of its virtual disks.
+//! * `machine`: brings it up through the driver. `raw_queue`: a client ring without the driver's care.
+//! * `arena`: pages for buffers and lists, with guards. `prp_faults`: lists that are wrong.
+//! * `traffic`: commands. `faults`: errors that SSDs give. `media`: what SSDs should hold.
+//! * `records`: what SSDs received against what they should have.
+//! * `session`: the run.
+
+pub mod arena;
+pub mod configuration;
+pub mod disks;
+pub mod faults;
+pub mod machine;
+pub mod media;
+pub mod prp_faults;
+pub mod raw_queue;
+pub mod records;
+pub mod session;
+pub mod traffic;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+pub use configuration::Configuration;
+pub use machine::Machine;
+pub use session::Session;
+
+/// The generator of a part of the run called `part`, so that a change in one leaves the others alone.
+pub fn fork(seed: u64, part: &str) -> ChaCha8Rng {
+    // FNV-1a: stable across releases.
+    let hash = part
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&hash.to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A well-mixed function of a number (SplitMix64), for patterns that need no state.
+pub fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ z >> 31
+}
+
+/// A number from the environment.
+///
+/// # Panics
+/// When the variable is set to something else.
+pub fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}

@@ -1,0 +1,393 @@
+//! What becomes of a client's command: its refusal, or its fragments in order, and its status.
+
+use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
+use volplane_abi::status::{self, DNR};
+use volplane_abi::{
+    extent_action, opcode, vd_status, DeallocateRange, DeviceEntry, ExtentEntry, SubmissionEntry, VdEntry,
+};
+
+use super::map;
+use super::prp::{Memory, Pages, Segment, PAGE};
+use super::tables::Tables;
+
+/// Dataset Management, CDW10 and CDW11 as one word: ranges − 1, and deallocate.
+const RANGES_Z: u64 = 0xFF;
+const DEALLOCATE: u64 = 1 << 34;
+/// Code and type of a status, and DNR: More and the retry delay are an SSD's own affair.
+const STATUS_KEPT: u16 = 0x47FF;
+
+/// One NVMe command to an SSD.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    /// Path it goes by.
+    pub path: u8,
+    /// Opcode.
+    pub opcode: u8,
+    /// NSID on the device.
+    pub namespace_id: u32,
+    /// First block on the device.
+    pub lba: u64,
+    /// Blocks; 0 for Flush.
+    pub blocks: u64,
+    /// Block of the command at which it begins.
+    pub first: u64,
+    /// Write Zeroes: deallocate.
+    pub deallocate: u8,
+    /// Force unit access.
+    pub force_unit_access: u8,
+    /// Limited retry.
+    pub limited_retry: u8,
+    /// Dataset management hints.
+    pub cdw13: u32,
+    /// Its data, or the status with which its pages cannot be had.
+    pub segments: Result<Vec<Segment>, u16>,
+}
+
+/// How many of a plan's fragments reach their SSDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// All of them.
+    All,
+    /// The first ones: the card may see a bad list entry before an SSD does.
+    Prefix,
+}
+
+/// What a command becomes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Fragments in order of offset.
+    pub fragments: Vec<Fragment>,
+    /// Which of them are issued.
+    pub issued: Issued,
+    /// Status when no fragment fails.
+    pub closing: u16,
+}
+
+impl Plan {
+    fn ended(closing: u16) -> Self {
+        Self { fragments: Vec::new(), issued: Issued::All, closing }
+    }
+
+    fn refused(code: u16) -> Self {
+        Self::ended(code | DNR)
+    }
+
+    /// The status of the command when every fragment ends with what `outcome` says of it: that of the
+    /// failed one with the lowest offset.
+    pub fn status(&self, mut outcome: impl FnMut(&Fragment) -> u16) -> u16 {
+        let failed = self.fragments.iter().map(|fragment| outcome(fragment) & STATUS_KEPT);
+        failed.into_iter().find(|&status| status != 0).unwrap_or(self.closing)
+    }
+}
+
+/// What becomes of `entry` under `tables`, with `memory` as it is when the card and the SSDs read it.
+pub fn plan(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Plan {
+    let work = match work_of(entry, memory) {
+        Ok(work) => work,
+        Err(code) => return Plan::refused(code),
+    };
+    let Some(disk) = tables.disk(entry.namespace_id()).filter(|disk| disk.status() != vd_status::ABSENT)
+    else {
+        return Plan::refused(status::INVALID_NAMESPACE);
+    };
+    if disk.status() == vd_status::DEACTIVATED {
+        return Plan::refused(status::NAMESPACE_NOT_READY);
+    }
+    let (lba, blocks) = match work {
+        Work::Nothing => return Plan::ended(status::SUCCESS),
+        Work::Flush => return flush(tables, disk, entry),
+        Work::Blocks { lba, blocks } => (lba, blocks),
+    };
+    let pages = match entry.opcode() {
+        opcode::READ | opcode::WRITE => match transfer(entry, blocks << disk.block_shift(), memory) {
+            Ok(pages) => Some(pages),
+            Err(code) => return Plan::refused(code),
+        },
+        _ => None,
+    };
+    if lba.checked_add(blocks).is_none_or(|end| end > disk.size_blocks()) {
+        return Plan::refused(status::LBA_OUT_OF_RANGE);
+    }
+    Planner { tables, disk, entry, lba, blocks, pages }.plan()
+}
+
+/// What a command asks for.
+enum Work {
+    /// Succeeds at once.
+    Nothing,
+    /// Goes to every device of the disk.
+    Flush,
+    /// Concerns blocks.
+    Blocks { lba: u64, blocks: u64 },
+}
+
+fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
+    let blocks = Work::Blocks { lba: entry.starting_lba(), blocks: u64::from(entry.block_count_z()) + 1 };
+    if entry.fuse() != 0 || entry.psdt() != 0 {
+        return Err(status::INVALID_FIELD);
+    }
+    match entry.opcode() {
+        opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES => Ok(blocks),
+        opcode::FLUSH => Ok(Work::Flush),
+        opcode::DATASET_MANAGEMENT => range_of(entry, memory),
+        _ => Err(status::INVALID_OPCODE),
+    }
+}
+
+fn range_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
+    let (attributes, at) = (entry.starting_lba(), entry.prp1());
+    if attributes & RANGES_Z != 0 {
+        return Err(status::INVALID_FIELD);
+    }
+    if attributes & DEALLOCATE == 0 {
+        return Ok(Work::Nothing);
+    }
+    if at % 4 != 0 {
+        return Err(status::INVALID_PRP_OFFSET);
+    }
+    if at % PAGE > PAGE - DeallocateRange::BYTES as u64 {
+        return Err(status::INVALID_FIELD);
+    }
+    let (Some(low), Some(lba)) = (memory(at), memory(at + 8)) else {
+        return Err(status::DATA_TRANSFER_ERROR);
+    };
+    match low >> 32 {
+        0 => Ok(Work::Nothing),
+        blocks if blocks > u64::from(RANGE_BLOCKS_MAX) => Err(status::INVALID_FIELD),
+        blocks => Ok(Work::Blocks { lba, blocks }),
+    }
+}
+
+fn transfer(entry: &SubmissionEntry, bytes: u64, memory: &Memory<'_>) -> Result<Pages, u16> {
+    if bytes > u64::from(TRANSFER_BYTES_MAX) {
+        return Err(status::INVALID_FIELD);
+    }
+    Pages::walk(entry.prp1(), entry.prp2(), bytes, memory)
+}
+
+fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Plan {
+    let mut plan = Plan::ended(status::SUCCESS);
+    for number in (0..32).filter(|number| disk.flush_devices() >> number & 1 == 1) {
+        let Some(device) = tables.usable_device(number) else {
+            plan.closing = status::INTERNAL_ERROR | DNR;
+            break;
+        };
+        plan.fragments.push(Fragment {
+            path: device.path(),
+            opcode: entry.opcode(),
+            namespace_id: device.namespace_id(),
+            lba: 0,
+            blocks: 0,
+            first: 0,
+            deallocate: 0,
+            force_unit_access: 0,
+            limited_retry: 0,
+            cdw13: 0,
+            segments: Ok(Vec::new()),
+        });
+    }
+    plan
+}
+
+/// Cuts an admitted command.
+struct Planner<'a> {
+    tables: &'a Tables,
+    disk: &'a VdEntry,
+    entry: &'a SubmissionEntry,
+    lba: u64,
+    blocks: u64,
+    pages: Option<Pages>,
+}
+
+impl Planner<'_> {
+    fn plan(&self) -> Plan {
+        let mut plan = Plan::ended(status::SUCCESS);
+        for run in map::runs(self.tables, self.disk, self.lba, self.blocks) {
+            let place = run.place.filter(|(extent, _)| self.goes(extent));
+            let target = place.and_then(|(extent, offset)| {
+                let device = self.tables.usable_device(extent.device())?;
+                let limit = self.limit(device).filter(|&limit| limit > 0)?;
+                Some((device, limit, extent.start() + offset))
+            });
+            let Some((device, limit, start)) = target else {
+                plan.closing = status::INTERNAL_ERROR | DNR;
+                break;
+            };
+            let end = run.first + run.blocks;
+            for first in (run.first..end).step_by(limit as usize) {
+                let blocks = limit.min(end - first);
+                self.push(&mut plan, device, start + (first - run.first), first, blocks);
+            }
+        }
+        // A list that is wrong is found by the card or by the SSD, whoever reads the entry first.
+        let sound = plan.fragments.iter().all(|fragment| fragment.segments.is_ok());
+        if !sound && plan.fragments.len() > 1 {
+            plan.issued = Issued::Prefix;
+        }
+        plan
+    }
+
+    fn goes(&self, extent: &ExtentEntry) -> bool {
+        let reads = self.entry.opcode() == opcode::READ;
+        let action = if reads { extent.read_action() } else { extent.write_action() };
+        action == extent_action::GO
+    }
+
+    fn limit(&self, device: &DeviceEntry) -> Option<u64> {
+        match self.entry.opcode() {
+            opcode::READ | opcode::WRITE => Some(device.transfer_limit().into()),
+            opcode::WRITE_ZEROES => Some(device.write_zeroes_limit().into()),
+            _ => Some(u64::from(RANGE_BLOCKS_MAX)),
+        }
+    }
+
+    /// Adds the fragments of a piece that its device takes at once: one, or two where the client's list
+    /// has its chain pointer in the wrong place.
+    fn push(&self, plan: &mut Plan, device: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
+        let shift = self.disk.block_shift();
+        let Some(pages) = self.pages.as_ref() else {
+            plan.fragments.push(self.fragment(device, lba, first, blocks, Ok(Vec::new())));
+            return;
+        };
+        let whole = blocks == self.blocks;
+        let (from, to) = (first << shift, (first + blocks) << shift);
+        let end = if whole { to } else { pages.safe_end(from, to) };
+        let kept = (end - from) >> shift;
+        for (skip, blocks) in [(0, kept), (kept, blocks - kept)] {
+            if blocks > 0 {
+                let (first, lba) = (first + skip, lba + skip);
+                let segments = pages.segments(first << shift, (first + blocks) << shift);
+                plan.fragments.push(self.fragment(device, lba, first, blocks, segments));
+            }
+        }
+    }
+
+    fn fragment(
+        &self,
+        device: &DeviceEntry,
+        lba: u64,
+        first: u64,
+        blocks: u64,
+        segments: Result<Vec<Segment>, u16>,
+    ) -> Fragment {
+        let deallocates = self.entry.opcode() == opcode::DATASET_MANAGEMENT;
+        let flag = |value: u8| if deallocates { 0 } else { value };
+        Fragment {
+            path: device.path(),
+            opcode: self.entry.opcode(),
+            namespace_id: device.namespace_id(),
+            lba,
+            blocks,
+            first,
+            deallocate: flag(self.entry.deallocate()),
+            force_unit_access: flag(self.entry.force_unit_access()),
+            limited_retry: flag(self.entry.limited_retry()),
+            cdw13: if deallocates { 0 } else { self.entry.cdw13() },
+            segments,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use volplane_abi::{AllocationEntry, PathEntry};
+
+    /// One linear disk of 4,096 blocks of 512 bytes on device 2, path 5, from block 10,000; MDTS 64 blocks.
+    fn tables() -> Tables {
+        let mut tables = Tables::default();
+        tables.vds.insert(
+            3,
+            VdEntry::default()
+                .with_size_blocks(4096)
+                .with_status(vd_status::ENABLED)
+                .with_block_shift(9)
+                .with_allocation_shift(12)
+                .with_flush_devices(1 << 2),
+        );
+        let allocation =
+            AllocationEntry::default().with_columns(1).with_stripe_shift(11).with_extent_shift(11);
+        tables.allocations.insert(0, allocation.with_valid(1));
+        let extent = ExtentEntry::default().with_start(10_000).with_device(2).with_valid(1);
+        tables.extents.insert(0, extent);
+        tables.extents.insert(1, extent.with_start(20_000).with_write_action(extent_action::FAULT));
+        let device = DeviceEntry::default().with_namespace_id(9).with_path(5).with_valid(1);
+        tables.devices.insert(2, device.with_transfer_limit(64).with_write_zeroes_limit(100));
+        tables.paths.insert(5, PathEntry::default().with_valid(1));
+        tables
+    }
+
+    fn command(code: u8, lba: u64, blocks: u16) -> SubmissionEntry {
+        SubmissionEntry::default()
+            .with_opcode(code)
+            .with_namespace_id(4)
+            .with_starting_lba(lba)
+            .with_block_count_z(blocks.wrapping_sub(1))
+            .with_prp1(0x10_0000)
+            .with_prp2(0x20_0000)
+    }
+
+    /// Lists anywhere hold pages that follow one another.
+    fn memory(at: u64) -> Option<u64> {
+        Some(0x10_0000 + (at % PAGE / 8 + 1) * PAGE)
+    }
+
+    fn cuts(plan: &Plan) -> Vec<(u64, u64, u64)> {
+        plan.fragments.iter().map(|fragment| (fragment.first, fragment.lba, fragment.blocks)).collect()
+    }
+
+    #[test]
+    fn transfer_limits_cut_reads_and_not_deallocations() {
+        let tables = tables();
+        let read = plan(&tables, &command(opcode::READ, 2040, 80), &memory);
+        assert_eq!(cuts(&read), [(0, 12_040, 8), (8, 20_000, 64), (72, 20_064, 8)]);
+        assert_eq!(read.fragments[1].segments.as_ref().map(Vec::len), Ok(8));
+        assert_eq!(read.fragments[1].namespace_id, 9);
+        let zeroes = plan(&tables, &command(opcode::WRITE_ZEROES, 0, 201), &memory);
+        assert_eq!(cuts(&zeroes), [(0, 10_000, 100), (100, 10_100, 100), (200, 10_200, 1)]);
+        let range = |at| Some(if at % 16 == 0 { 1500 << 32 } else { 7 });
+        let deallocate = command(opcode::DATASET_MANAGEMENT, DEALLOCATE, 1);
+        assert_eq!(cuts(&plan(&tables, &deallocate, &range)), [(0, 10_007, 1500)]);
+    }
+
+    #[test]
+    fn faulting_extents_stop_where_they_are_met() {
+        let write = plan(&tables(), &command(opcode::WRITE, 2040, 16), &memory);
+        assert_eq!(cuts(&write), [(0, 12_040, 8)]);
+        assert_eq!(write.status(|_| 0), 0x4006);
+        assert_eq!(write.status(|_| 0x6281), 0x4281, "the fragment's own, without More");
+    }
+
+    #[test]
+    fn refusals_in_their_order() {
+        let tables = tables();
+        let refusal = |entry: SubmissionEntry| {
+            let plan = plan(&tables, &entry, &memory);
+            assert!(plan.fragments.is_empty());
+            plan.closing
+        };
+        let read = command(opcode::READ, 0, 8);
+        assert_eq!(refusal(read.with_opcode(opcode::COMPARE)), 0x4001);
+        assert_eq!(refusal(read.with_fuse(1)), 0x4002);
+        assert_eq!(refusal(read.with_namespace_id(0)), 0x400B);
+        assert_eq!(refusal(read.with_namespace_id(3)), 0x400B);
+        assert_eq!(refusal(read.with_block_count_z(2048)), 0x4002);
+        assert_eq!(refusal(read.with_prp1(2).with_starting_lba(u64::MAX)), 0x4013);
+        assert_eq!(refusal(read.with_starting_lba(u64::MAX - 3)), 0x4080);
+        assert_eq!(refusal(read.with_starting_lba(4089)), 0x4080);
+        let range = command(opcode::DATASET_MANAGEMENT, DEALLOCATE, 1);
+        assert_eq!(refusal(range.with_starting_lba(DEALLOCATE | 1)), 0x4002);
+        assert_eq!(refusal(range.with_prp1(0xFF4)), 0x4002);
+        assert_eq!(refusal(range.with_prp1(0xFF2)), 0x4013);
+        assert_eq!(refusal(range.with_starting_lba(0)), 0);
+    }
+
+    #[test]
+    fn a_flush_goes_to_every_device() {
+        let mut tables = tables();
+        let flush = plan(&tables, &command(opcode::FLUSH, 99_999, 1), &memory);
+        assert_eq!((cuts(&flush), flush.closing), (vec![(0, 0, 0)], 0));
+        tables.paths.clear();
+        assert_eq!(plan(&tables, &command(opcode::FLUSH, 0, 1), &memory).closing, 0x4006);
+    }
+}

@@ -1,0 +1,34 @@
+//! The card's tables as the control ring wrote them; what was never written is all zero.
+
+use std::collections::BTreeMap;
+
+use volplane_abi::{AllocationEntry, DeviceEntry, ExtentEntry, PathEntry, VdEntry};
+
+/// The tables that decide what becomes of a command.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Virtual disks by handle.
+    pub vds: BTreeMap<u32, VdEntry>,
+    /// Allocations by index.
+    pub allocations: BTreeMap<u32, AllocationEntry>,
+    /// Extents by index.
+    pub extents: BTreeMap<u32, ExtentEntry>,
+    /// Devices by number.
+    pub devices: BTreeMap<u16, DeviceEntry>,
+    /// Paths by number.
+    pub paths: BTreeMap<u8, PathEntry>,
+}
+
+impl Tables {
+    /// A virtual disk by the namespace identifier a client uses.
+    pub fn disk(&self, namespace_id: u32) -> Option<&VdEntry> {
+        self.vds.get(&namespace_id.checked_sub(1)?)
+    }
+
+    /// A device that can be used: valid, and its path too.
+    pub fn usable_device(&self, number: u16) -> Option<&DeviceEntry> {
+        let device = self.devices.get(&number).filter(|device| device.valid() == 1)?;
+        self.paths.get(&device.path()).filter(|path| path.valid() == 1)?;
+        Some(device)
+    }
+}
