@@ -14,6 +14,9 @@ use port_list::{Width, PORTS};
 /// Data widths of the card.
 const WIDTHS: [usize; 3] = [128, 256, 512];
 
+/// Names the widths to build, with commas, where time matters; all of them without it.
+const WIDTHS_VARIABLE: &str = "VOLPLANE_CARD_WIDTHS";
+
 fn main() {
     for file in ["build.rs", "shim.cpp", "src/card/port_list.rs"] {
         println!("cargo:rerun-if-changed={file}");
@@ -25,8 +28,15 @@ fn main() {
         )
     });
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo:rerun-if-env-changed={WIDTHS_VARIABLE}");
+    let wanted = std::env::var(WIDTHS_VARIABLE).ok();
     for width in WIDTHS {
-        build(width, &root, &out.join(format!("card{width}")));
+        println!("cargo:rustc-check-cfg=cfg(card_{width})");
+        let name = width.to_string();
+        if wanted.as_ref().is_none_or(|list| list.split(',').any(|item| item.trim() == name)) {
+            println!("cargo:rustc-cfg=card_{width}");
+            build(width, &root, &out.join(format!("card{width}")));
+        }
     }
     build_threads(&root, &out.join("threads"));
     println!("cargo:rustc-link-lib=dylib=stdc++");
@@ -61,16 +71,24 @@ fn build(width: usize, root: &Path, out: &Path) {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cpp"))
         .collect();
     sources.sort();
-    compiler(root)
-        .include(out)
-        .define("CARD", library.as_str())
-        .define("CARD_HEADER", format!("\"{library}.h\"").as_str())
-        .define("FUNCTION(name)", format!("card{width}_##name").as_str())
-        .files(sources)
-        .file("shim.cpp")
-        .out_dir(out)
-        .cargo_metadata(false)
-        .compile(&library);
+    // What runs every cycle is optimised; what runs at the start, or for a waveform, is compiled fast.
+    let (slow, fast): (Vec<PathBuf>, Vec<PathBuf>) = sources.into_iter().partition(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains("__Slow") || name.contains("__Trace")
+    });
+    let compile = |level: u32, sources: Vec<PathBuf>| {
+        compiler(root, level)
+            .include(out)
+            .define("CARD", library.as_str())
+            .define("CARD_HEADER", format!("\"{library}.h\"").as_str())
+            .define("FUNCTION(name)", format!("card{width}_##name").as_str())
+            .files(sources)
+            .out_dir(out)
+            .compile_intermediates()
+    };
+    let mut objects = compile(3, [fast, vec!["shim.cpp".into()]].concat());
+    objects.extend(compile(0, slow));
+    compiler(root, 3).objects(objects).out_dir(out).compile(&library);
     fs::write(out.join("stamp"), stamp).expect("OUT_DIR is writable");
 }
 
@@ -101,22 +119,22 @@ fn build_threads(root: &Path, out: &Path) {
     if out.join("libverilated_threads_only.a").exists() {
         return;
     }
-    compiler(root)
+    compiler(root, 3)
         .file(root.join("include/verilated_threads.cpp"))
         .out_dir(out)
-        .cargo_metadata(false)
         .compile("verilated_threads_only");
 }
 
 /// The card is optimised in every profile: it is what takes the time of a simulation.
-fn compiler(root: &Path) -> cc::Build {
+fn compiler(root: &Path, level: u32) -> cc::Build {
     let mut build = cc::Build::new();
     build
         .cpp(true)
         .std("gnu++17")
-        .opt_level(3)
+        .opt_level(level)
         .debug(false)
         .warnings(false)
+        .cargo_metadata(false)
         .flag("-faligned-new")
         .define("VM_TRACE", "1")
         .include(root.join("include"))

@@ -213,7 +213,7 @@ fn runtime(root: &Path, directory: &Path) -> PathBuf {
                     .expect("write");
                 let scratch = directory.join(format!("verilated.{}.o", std::process::id()));
                 run(Command::new("g++")
-                    .args(["-std=c++17", "-O1", "-fPIC", "-c"])
+                    .args(["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-c"])
                     .arg(format!("-I{}", root.join("include").display()))
                     .arg(&both)
                     .arg("-o")
@@ -273,7 +273,7 @@ fn build(name: &str, verilog: &str) -> PathBuf {
         .filter(|path| path.extension().is_some_and(|e| e == "cpp"));
     let scratch = work.join("bench.so");
     run(Command::new("g++")
-        .args(["-std=c++17", "-O1", "-fPIC", "-shared"])
+        .args(["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-shared"])
         .arg(format!("-I{}", include.display()))
         .arg(format!("-I{}", work.display()))
         .args(sources)

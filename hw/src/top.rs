@@ -402,6 +402,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             & self.write_master.idle.val();
 
         // Reset.
+        self.bar0.hold.next = self.reset_sequence.core_reset.val();
         self.reset_sequence.request.next = self.registers.soft_reset.val();
         self.reset_sequence.read_quiet.next = self.read_master.quiet.val();
         self.reset_sequence.write_quiet.next = self.write_master.quiet.val();

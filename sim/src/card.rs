@@ -23,6 +23,8 @@ use crate::bus::Bus;
 use crate::config::{CardConfig, ConfigError, TraceConfig};
 use crate::simulator::CYCLE_NS;
 
+pub use model::CARD_WIDTHS;
+
 use checker::Errors;
 use memory_slave::MemorySlave;
 use model::Model;

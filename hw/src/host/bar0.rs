@@ -18,6 +18,8 @@ use rust_hdl::prelude::*;
 pub struct Bar0 {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
+    /// The register bus sleeps: accesses wait.
+    pub hold: Signal<In, bool>,
     pub awvalid: Signal<In, bool>,
     pub awready: Signal<Out, bool>,
     pub awaddr: Signal<In, Bits<18>>,
@@ -74,6 +76,7 @@ impl Default for Bar0 {
         Self {
             clock: Default::default(),
             reset: Default::default(),
+            hold: Default::default(),
             awvalid: Default::default(),
             awready: Default::default(),
             awaddr: Default::default(),
@@ -152,7 +155,7 @@ impl Logic for Bar0 {
         self.wready.next = !self.data_held.q.val();
         self.bvalid.next = self.answered.q.val();
         self.bresp.next = self.okay.val();
-        self.arready.next = !self.reading.q.val();
+        self.arready.next = !self.reading.q.val() & !self.hold.val();
         self.rvalid.next = self.read_answered.q.val();
         self.rdata.next = self.read_value.q.val();
         self.rresp.next = self.okay.val();
@@ -183,7 +186,10 @@ impl Logic for Bar0 {
             self.answered.d.next = false;
         }
         self.whole.next =
-            self.address_held.q.val() & self.data_held.q.val() & (!self.answered.q.val() | self.bready.val());
+            self.address_held.q.val()
+                & self.data_held.q.val()
+                & (!self.answered.q.val() | self.bready.val())
+                & !self.hold.val();
         if self.whole.val() {
             self.address_held.d.next = false;
             self.data_held.d.next = false;
@@ -211,7 +217,7 @@ impl Logic for Bar0 {
                     self.read_value.d.next = self.nothing.val();
                 }
             }
-        } else if self.arvalid.val() {
+        } else if self.arvalid.val() & !self.hold.val() {
             self.reading.d.next = true;
             self.read_pulse.d.next = true;
             self.read_at.d.next = self.araddr.val();

@@ -3,7 +3,8 @@
 //! Purpose: on `start`, the identifier's record is written for `CompletionFilter`, a Dataset
 //! Management's range is offered and, when that is accepted, the fragment's entry.
 //! Handshake: `able` says that `start` may be set in this cycle: an identifier is held (and, for a
-//! Dataset Management, its range's address known), and the entry before was taken. `issued_valid` is a
+//! Dataset Management, its range's address known), and the entry before was taken. It counts from the
+//! second cycle that `fragment` stands. `issued_valid` is a
 //! pulse, the cycle after the bus took the entry, with the tail behind it.
 //! Latency: an entry is offered in the cycle after `start`, or after its range was taken. Throughput:
 //! one in 2 cycles, a Dataset Management in 4. Order: as started. Reset: forgets what is offered.
@@ -42,6 +43,7 @@ pub struct EntryWriter {
     held_valid: DFF<bool>,
     held: DFF<Bits<16>>,
     settled: DFF<bool>,
+    ranged: DFF<bool>,
     range_address: DFF<Bits<64>>,
     /// The entry on offer, after its range.
     offered_valid: DFF<bool>,
@@ -87,6 +89,7 @@ impl Default for EntryWriter {
             held_valid: Default::default(),
             held: Default::default(),
             settled: Default::default(),
+            ranged: Default::default(),
             range_address: Default::default(),
             offered_valid: Default::default(),
             offered: Default::default(),
@@ -111,7 +114,7 @@ impl Default for EntryWriter {
 impl Logic for EntryWriter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, held_valid, held, settled, range_address, offered_valid, offered);
+        dff_setup!(self, clock, held_valid, held, settled, ranged, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
         dff_setup!(self, clock, written_record, issued, issued_on, issued_to);
 
@@ -130,8 +133,9 @@ impl Logic for EntryWriter {
         self.builder.fragment.next = self.fragment.val();
         self.builder.id.next = self.held.q.val();
         self.builder.range_address.next = self.range_address.q.val();
+        self.ranged.d.next = self.builder.ranged.val();
         self.able.next = self.held_valid.q.val()
-            & (self.settled.q.val() | !self.builder.ranged.val())
+            & (self.settled.q.val() | !self.ranged.q.val())
             & !self.offered_valid.q.val();
 
         // Its record.
@@ -163,7 +167,7 @@ impl Logic for EntryWriter {
             self.offered_valid.d.next = true;
             self.offered.d.next.address = self.address.val();
             self.offered.d.next.data = self.builder.entry.val().into();
-            self.range_valid.d.next = self.builder.ranged.val();
+            self.range_valid.d.next = self.ranged.q.val();
             self.range.d.next = self.builder.range.val();
             self.offered_path.d.next = self.fragment.val().path;
             self.offered_tail.d.next = self.tail.val();

@@ -37,6 +37,10 @@ pub struct PathTable {
     valid: DFF<Bits<32>>,
     written: DFF<Bits<32>>,
     working: DFF<bool>,
+    /// The request reads an entry that was written; it reads PATH_STATE; its answer is due.
+    known: DFF<bool>,
+    live: DFF<bool>,
+    reveal: DFF<bool>,
     cycle: DFF<Bits<4>>,
     acknowledge: DFF<bool>,
     answer: DFF<Bits<256>>,
@@ -54,6 +58,7 @@ pub struct PathTable {
     one1: Constant<Bits<1>>,
     zero4: Constant<Bits<4>>,
     one4: Constant<Bits<4>>,
+    reveal_cycle: Constant<Bits<4>>,
     last_cycle: Constant<Bits<4>>,
     zero32: Constant<Bits<32>>,
     zero256: Constant<Bits<256>>,
@@ -83,6 +88,9 @@ impl PathTable {
             valid: Default::default(),
             written: Default::default(),
             working: Default::default(),
+            known: Default::default(),
+            live: Default::default(),
+            reveal: Default::default(),
             cycle: Default::default(),
             acknowledge: Default::default(),
             answer: Default::default(),
@@ -100,6 +108,7 @@ impl PathTable {
             one1: Constant::new(1u64.to_bits()),
             zero4: Constant::new(0u64.to_bits()),
             one4: Constant::new(1u64.to_bits()),
+            reveal_cycle: Constant::new(13u64.to_bits()),
             last_cycle: Constant::new(14u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
             zero256: Constant::new(0u64.to_bits()),
@@ -110,7 +119,7 @@ impl PathTable {
 impl Logic for PathTable {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, valid, written, working, cycle, acknowledge, answer);
+        dff_setup!(self, clock, valid, written, working, known, live, reveal, cycle, acknowledge, answer);
         self.number.next = self.table_request.val().table;
         self.index.next = self.table_request.val().index;
         self.path.next = self.index.val().get_bits::<5>(0);
@@ -141,7 +150,6 @@ impl Logic for PathTable {
         self.state.next.reserved = self.zero32.val();
         self.state_bits.next = self.state.val().into();
         self.acknowledge.d.next = false;
-        self.answer.d.next = self.zero256.val();
         if self.working.q.val() {
             self.cycle.d.next = self.cycle.q.val() + self.one4.val();
             if self.writing.val() {
@@ -155,12 +163,17 @@ impl Logic for PathTable {
             if (self.cycle.q.val() == self.last_cycle.val()) {
                 self.working.d.next = false;
                 self.acknowledge.d.next = true;
-                if !self.writing.val() & self.written.q.val().get_bit(self.path.val().index()) {
-                    self.answer.d.next = self.entries.read_data.val().into();
-                    if (self.number.val() == self.state_number.val()) {
-                        self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
-                    }
-                }
+            }
+        }
+        self.known.d.next = self.written.q.val().get_bit(self.path.val().index()) & !self.writing.val();
+        self.live.d.next = (self.number.val() == self.state_number.val());
+        self.reveal.d.next =
+            self.working.q.val() & self.known.q.val() & (self.cycle.q.val() == self.reveal_cycle.val());
+        self.answer.d.next = self.zero256.val();
+        if self.reveal.q.val() {
+            self.answer.d.next = self.entries.read_data.val().into();
+            if self.live.q.val() {
+                self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
             }
         }
         self.table_ack.next = self.acknowledge.q.val();
@@ -172,6 +185,7 @@ impl Logic for PathTable {
             self.valid.d.next = self.zero32.val();
             self.written.d.next = self.zero32.val();
             self.working.d.next = false;
+            self.reveal.d.next = false;
             self.acknowledge.d.next = false;
         }
     }

@@ -3,8 +3,8 @@
 //! Purpose: keeps each path's settings and two accounts: the entry and number that its next fragment
 //! gets, and the tail and count of what has been offered to the bus. They differ by what waits.
 //! Handshake: what is known of `path` stands in the next cycle; `take` in that cycle gives the entry
-//! away, at most every second cycle. `commit` moves the second account, also at most every second
-//! cycle; the two come in the same cycles. Queries are answered in the next cycle.
+//! away, `commit` moves the second account, both only while `odd`, which is set every second cycle.
+//! Queries are answered in the next cycle.
 //! Reset: none; the accounts of a path are cleared when its table entry is written.
 //! Failure: none; whether there is room in the queue is for the caller to see.
 
@@ -27,6 +27,7 @@ pub struct SlotAllocator {
     pub number: Signal<Out, Bits<16>>,
     pub base: Signal<Out, Bits<64>>,
     pub limit: Signal<Out, Bits<16>>,
+    pub odd: Signal<In, bool>,
     pub take: Signal<In, bool>,
     pub take_path: Signal<In, Bits<8>>,
     pub commit: Signal<In, bool>,
@@ -75,6 +76,7 @@ impl SlotAllocator {
             number: Default::default(),
             base: Default::default(),
             limit: Default::default(),
+            odd: Default::default(),
             take: Default::default(),
             take_path: Default::default(),
             commit: Default::default(),
@@ -148,9 +150,9 @@ impl Logic for SlotAllocator {
         self.base.next = self.bases.read_data.val();
         self.limit.next = self.limits.read_data.val();
 
-        // A path's accounts are cleared in a cycle that moves none. (The next entry is not taken from
-        // `tail_after`: what is shown must not share a signal with what depends on `take`.)
-        self.clear.next = self.clearing.q.val() & !self.take.val() & !self.commit.val();
+        // A path's accounts are cleared in an even cycle, which moves none. (The next entry is not taken
+        // from `tail_after`: what is shown must not share a signal with what depends on `take`.)
+        self.clear.next = self.clearing.q.val() & !self.odd.val();
         self.next_path.next = bit_cast::<16, 8>(self.take_path.val());
         self.next_slot.next = self.next_slots.read_data.val() + self.one16.val();
         if (self.next_slots.read_data.val() == self.sizes.read_data.val()) {
@@ -162,6 +164,8 @@ impl Logic for SlotAllocator {
         self.shown_issued.next = self.commit_number.val() + self.one16.val();
         if self.clear.val() {
             self.clearing.d.next = false;
+        }
+        if !self.odd.val() {
             self.next_path.next = self.path_write.path.val();
             self.next_slot.next = self.zero16.val();
             self.next_number.next = self.zero16.val();

@@ -182,6 +182,7 @@ impl Logic for Submission {
             self.arriving_valid.d.next = self.fragment.valid.val();
             self.arriving.d.next = self.fragment.data.val();
         }
+        self.slots.odd.next = self.odd.q.val();
         self.slots.path.next = self.arriving.q.val().path;
         self.slots.take.next = self.moving.val();
         self.slots.take_path.next = self.arriving.q.val().path;

@@ -201,7 +201,7 @@ mod tests {
         bench.set("reset", 0);
         let depth = 1u32 << address_bits;
         let words = D.div_ceil(32);
-        let top = if D % 32 == 0 { u32::MAX } else { (1 << (D % 32)) - 1 };
+        let top = if D.is_multiple_of(32) { u32::MAX } else { (1 << (D % 32)) - 1 };
         let mut model = vec![None::<Vec<u32>>; depth as usize];
         let mut expected: VecDeque<(u64, Option<Vec<u32>>, u64)> = VecDeque::new();
         // The access in progress: (since, write, index, refused).

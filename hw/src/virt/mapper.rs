@@ -114,149 +114,11 @@ impl Logic for Mapper {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::records::{AllocationEntry, ExtentEntry};
+    use crate::virt::map_model::{runs_of, Allocation, Map, Owed};
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
     use volplane_abi::{opcode, status, table};
-
-    /// The two tables in plain numbers.
-    struct Map {
-        allocation_shift: u32,
-        allocations: Vec<Allocation>,
-        extents: Vec<Bits<72>>,
-    }
-
-    #[derive(Clone, Copy, Debug)]
-    struct Allocation {
-        first_extent: u64,
-        columns: u64,
-        stripe_shift: u32,
-        extent_shift: u32,
-        valid: bool,
-    }
-
-    impl Allocation {
-        fn record(self) -> Bits<72> {
-            AllocationEntry {
-                first_extent: self.first_extent.to_bits(),
-                columns: self.columns.to_bits(),
-                stripe_shift: u64::from(self.stripe_shift).to_bits(),
-                extent_shift: u64::from(self.extent_shift).to_bits(),
-                valid: u64::from(self.valid).to_bits(),
-                ..Default::default()
-            }
-            .into()
-        }
-
-        fn usable(self) -> bool {
-            self.valid
-                && (1..=16).contains(&self.columns)
-                && (self.stripe_shift..=32).contains(&self.extent_shift)
-        }
-
-        fn random(random: &mut ChaCha8Rng, allocation_shift: u32, extents: u64) -> Self {
-            let stripe_shift = random.random_range(0..=allocation_shift.min(12));
-            let mut entry = Self {
-                first_extent: random.random_range(0..extents),
-                columns: if random.random_bool(0.2) { 1 } else { random.random_range(1..=16) },
-                stripe_shift,
-                extent_shift: random.random_range(stripe_shift..=(stripe_shift + 8).min(32)),
-                valid: true,
-            };
-            match random.random_range(0..30) {
-                0 => entry.valid = false,
-                1 => entry.columns = [0, 17, 32, 255][random.random_range(0..4)],
-                2 => entry.extent_shift = [33, 64, 255][random.random_range(0..3)],
-                3 => (entry.stripe_shift, entry.extent_shift) = (9, 8),
-                4 => (entry.stripe_shift, entry.extent_shift) = (32, 32),
-                5 => (entry.stripe_shift, entry.extent_shift) = (200, 255),
-                6 => entry.first_extent = u32::MAX.into(),
-                7 => entry.extent_shift = 32,
-                _ => {}
-            }
-            entry
-        }
-    }
-
-    /// A run that is owed; where it lies in its extent counts only in a usable allocation.
-    #[derive(Debug, PartialEq)]
-    struct Owed {
-        plan_offset: u64,
-        blocks: u64,
-        last: bool,
-        extent: Bits<72>,
-        extent_offset: Option<u64>,
-    }
-
-    /// Block by block, as `AllocationEntry` describes it.
-    fn model(map: &Map, lookup: &AllocationLookup, blocks: u64) -> Vec<Owed> {
-        let size = 1u64 << map.allocation_shift;
-        let mut owed: Vec<Owed> = Vec::new();
-        for i in 0..blocks {
-            let block = lookup.offset.to_u64() + i;
-            let (number, block) = (lookup.index.to_u64() + block / size, block % size);
-            let begins = i == 0 || block == 0;
-            let entry = map.allocations.get(number as usize).filter(|entry| entry.usable());
-            let Some(entry) = entry else {
-                match owed.last_mut().filter(|_| !begins) {
-                    Some(run) => run.blocks += 1,
-                    None => owed.push(Owed {
-                        plan_offset: i,
-                        blocks: 1,
-                        last: false,
-                        extent: Default::default(),
-                        extent_offset: None,
-                    }),
-                }
-                continue;
-            };
-            let unit = 1u64 << entry.stripe_shift;
-            if !begins && block % unit != 0 {
-                owed.last_mut().expect("a unit has begun").blocks += 1;
-                continue;
-            }
-            let (row, column) = (block / unit / entry.columns, block / unit % entry.columns);
-            let row_block = row * unit + block % unit;
-            let k = row_block >> entry.extent_shift;
-            let index = entry.first_extent + k * entry.columns + column;
-            owed.push(Owed {
-                plan_offset: i,
-                blocks: 1,
-                last: false,
-                extent: map.extents.get(index as usize).copied().unwrap_or_default(),
-                extent_offset: Some(row_block % (1u64 << entry.extent_shift)),
-            });
-        }
-        owed.last_mut().expect("a plan has blocks").last = true;
-        owed
-    }
-
-    #[test]
-    fn the_model_lays_out_a_stripe() {
-        // 3 columns, units of 4 blocks, extents of 8: block 29 is unit 7, so row 2, column 1.
-        let entry = Allocation { first_extent: 5, columns: 3, stripe_shift: 2, extent_shift: 3, valid: true };
-        let map = Map {
-            allocation_shift: 6,
-            allocations: vec![entry],
-            extents: (0..64u64).map(|i| i.to_bits()).collect(),
-        };
-        let lookup = AllocationLookup { offset: 29u64.to_bits(), ..Default::default() };
-        let runs: Vec<_> = model(&map, &lookup, 8)
-            .iter()
-            .map(|run| {
-                (
-                    run.plan_offset,
-                    run.blocks,
-                    run.extent.get_bits::<32>(0).to_u64(),
-                    run.extent_offset,
-                    run.last,
-                )
-            })
-            .collect();
-        // Rows 0 and 1 fill extents 5 to 7; rows 2 and 3 lie in extents 8 to 10.
-        assert_eq!(runs, [(0, 3, 9, Some(1), false), (3, 4, 10, Some(0), false), (7, 1, 8, Some(4), true)]);
-    }
 
     fn start(name: &str, sizes: &Sizes) -> Bench {
         let mut bench = Bench::new(name, Mapper::new(sizes));
@@ -292,28 +154,6 @@ mod tests {
         }
         for (i, &entry) in map.extents.iter().enumerate() {
             write(bench, table::EXTENT, i, entry);
-        }
-    }
-
-    fn random_map(random: &mut ChaCha8Rng, sizes: &Sizes) -> Map {
-        let allocation_shift = [3, 6, 11, 16, 31, 32][random.random_range(0..6)];
-        let extents = 1u64 << sizes.extent_bits;
-        Map {
-            allocation_shift,
-            allocations: (0..1 << sizes.allocation_bits)
-                .map(|_| Allocation::random(random, allocation_shift, extents))
-                .collect(),
-            extents: (0..extents)
-                .map(|_| {
-                    ExtentEntry {
-                        start: (random.random::<u64>() >> 16).to_bits(),
-                        device: random.random_range(0..65_536u64).to_bits(),
-                        valid: 1u64.to_bits(),
-                        ..Default::default()
-                    }
-                    .into()
-                })
-                .collect(),
         }
     }
 
@@ -402,18 +242,49 @@ mod tests {
         (plan, None)
     }
 
+    /// Puts a read of a random entry on the table bus; gives what it must answer.
+    fn offer_read(bench: &mut Bench, random: &mut ChaCha8Rng, map: &Map) -> Bits<72> {
+        let of_extents = random.random_bool(0.5);
+        let depth = if of_extents { map.extents.len() } else { map.allocations.len() };
+        let i = random.random_range(0..depth);
+        let table = if of_extents { table::EXTENT } else { table::ALLOCATION };
+        let request = TableRequest {
+            table: u64::from(table).to_bits(),
+            index: (i as u64).to_bits(),
+            ..Default::default()
+        };
+        bench.set_record::<305>("table_request", request);
+        if of_extents {
+            map.extents[i]
+        } else {
+            map.allocations[i].record()
+        }
+    }
+
+    /// The run at the output; where it lies in its extent only if that is `known`.
+    fn run_offered(bench: &Bench, known: bool) -> Owed {
+        let run: Run = bench.get_record::<140, _>("run$data");
+        Owed {
+            plan_offset: run.plan_offset.to_u64(),
+            blocks: run.blocks.to_u64(),
+            last: run.last.any(),
+            extent: run.extent,
+            extent_offset: known.then(|| run.extent_offset.to_u64()),
+        }
+    }
+
     fn check(sizes: &Sizes, stalls: [f64; 4], rounds: usize) {
         let mut bench = start(&format!("mapper_{}_{}", sizes.allocation_bits, sizes.extent_bits), sizes);
         let mut random = seeded();
         let (mut runs_seen, mut crossing, mut zero) = (0, 0, 0);
         for round in 0..rounds {
-            let map = random_map(&mut random, sizes);
+            let map = Map::random(&mut random, sizes);
             load(&mut bench, &map);
             let plans: Vec<_> = (0..200).map(|_| random_plan(&mut random, &map)).collect();
             let mut headers: VecDeque<_> = plans.iter().map(|(plan, _)| header_of(plan)).collect();
             let mut runs: VecDeque<_> = plans
                 .iter()
-                .filter_map(|(plan, lookup)| Some(model(&map, lookup.as_ref()?, plan.blocks.to_u64())))
+                .filter_map(|(plan, lookup)| Some(runs_of(&map, lookup.as_ref()?, plan.blocks.to_u64())))
                 .flatten()
                 .collect();
             crossing += plans.iter().filter(|(plan, lookup)| plan.crosses.any() && lookup.is_some()).count();
@@ -441,18 +312,7 @@ mod tests {
                 let read = control.is_none() && random.random_bool(stalls[3] / 4.0);
                 bench.set("table_valid", read.into());
                 if read {
-                    let of_extents = random.random_bool(0.5);
-                    let depth = if of_extents { map.extents.len() } else { map.allocations.len() };
-                    let i = random.random_range(0..depth);
-                    let table = if of_extents { table::EXTENT } else { table::ALLOCATION };
-                    let request = TableRequest {
-                        table: u64::from(table).to_bits(),
-                        index: (i as u64).to_bits(),
-                        ..Default::default()
-                    };
-                    bench.set_record::<305>("table_request", request);
-                    let entry = if of_extents { map.extents[i] } else { map.allocations[i].record() };
-                    control = Some((bench.cycles, entry));
+                    control = Some((bench.cycles, offer_read(&mut bench, &mut random, &map)));
                 }
                 bench.eval();
                 let busy = headers.len() > plans.len() || lasts > lookups.len();
@@ -461,15 +321,8 @@ mod tests {
                     assert_eq!(Some(bench.get_record::<263, PlanHeader>("header$data")), headers.pop_front());
                 }
                 if ready[1] && bench.get("run$valid") == 1 {
-                    let run: Run = bench.get_record::<140, _>("run$data");
                     let owed = runs.pop_front().expect("no run is owed");
-                    let got = Owed {
-                        plan_offset: run.plan_offset.to_u64(),
-                        blocks: run.blocks.to_u64(),
-                        last: run.last.any(),
-                        extent: run.extent,
-                        extent_offset: owed.extent_offset.map(|_| run.extent_offset.to_u64()),
-                    };
+                    let got = run_offered(&bench, owed.extent_offset.is_some());
                     assert_eq!(got, owed, "round {round}, {} runs owed after it", runs.len());
                     runs_seen += 1;
                     lasts -= usize::from(owed.last);

@@ -13,6 +13,8 @@ pub mod header_queue;
 pub mod list_reader;
 pub mod locator;
 pub mod lookup_table;
+#[cfg(test)]
+mod map_model;
 pub mod map_store;
 pub mod mapper;
 pub mod prp_builder;

@@ -173,7 +173,10 @@ pub(crate) mod tests {
         let pages = (prp1 % 4096 + bytes).div_ceil(4096);
         if bytes > 1 << 20 {
             status::INVALID_FIELD
-        } else if prp1 % 4 != 0 || (pages == 2 && prp2 % 4096 != 0) || (pages > 2 && prp2 % 8 != 0) {
+        } else if !prp1.is_multiple_of(4)
+            || (pages == 2 && !prp2.is_multiple_of(4096))
+            || (pages > 2 && !prp2.is_multiple_of(8))
+        {
             status::INVALID_PRP_OFFSET
         } else {
             status::SUCCESS

@@ -160,9 +160,23 @@ macro_rules! shim {
         static $functions: Functions = Functions { new: $new, eval: $eval, trace: $trace, delete: $delete };
     };
 }
+#[cfg(card_128)]
 shim!(CARD_128, card128_new, card128_eval, card128_trace, card128_delete);
+#[cfg(card_256)]
 shim!(CARD_256, card256_new, card256_eval, card256_trace, card256_delete);
+#[cfg(card_512)]
 shim!(CARD_512, card512_new, card512_eval, card512_trace, card512_delete);
+
+/// Data widths, in bits, of the cards that were built: all that the RTL offers, or fewer if
+/// `VOLPLANE_CARD_WIDTHS` said so.
+pub const CARD_WIDTHS: &[usize] = &[
+    #[cfg(card_128)]
+    128,
+    #[cfg(card_256)]
+    256,
+    #[cfg(card_512)]
+    512,
+];
 
 /// A Verilated card.
 pub(crate) struct Model {
@@ -177,11 +191,14 @@ pub(crate) struct Model {
 unsafe impl Send for Model {}
 
 impl Model {
-    /// The card of `width` bits; none if it was not built.
+    /// The card of `width` bits; none if it was not built (see `build.rs`).
     pub(crate) fn new(width: usize) -> Option<Self> {
         let functions = match width {
+            #[cfg(card_128)]
             128 => &CARD_128,
+            #[cfg(card_256)]
             256 => &CARD_256,
+            #[cfg(card_512)]
             512 => &CARD_512,
             _ => return None,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use volplane_abi::{control_opcode, registers, ControlCommand, ControlCompletion};
 use volplane_driver::{Bar, DmaMemory, Function, Platform};
 
-use crate::{BusAction, CardConfig, SimFunction, SimHandle, SimPlatform, SimulatorConfig, TraceConfig};
+use crate::{BusAction, CardConfig, CARD_WIDTHS, SimFunction, SimHandle, SimPlatform, SimulatorConfig, TraceConfig};
 
 const VECTOR: u16 = 5;
 const ENTRIES: u32 = 8;
@@ -90,7 +90,7 @@ impl Host {
 
 #[test]
 fn registers_and_rings_work_at_every_width_with_stalls_and_late_writes() {
-    for width in [128, 256, 512] {
+    for &width in CARD_WIDTHS {
         for (stalls, delay_ns) in [(0, None), (64, Some((0, 500))), (200, Some((100, 2000)))] {
             let card = CardConfig::new(width).with_latency_cycles(20, 5).with_stalls(stalls);
             let mut config = SimulatorConfig::new(crate::test_seed()).with_card(card);
@@ -137,7 +137,7 @@ fn idle_time_is_skipped_and_its_first_ticks_are_delivered() {
     assert!(host.platform.now() >= start + Duration::from_secs(1));
     let after = host.handle.counters();
     assert!(after.cycles_skipped - before.cycles_skipped > 249_000_000);
-    assert!(after.cycles_evaluated - before.cycles_evaluated < 1000);
+    assert!(after.cycles_evaluated - before.cycles_evaluated < 2500);
     let ticked = host.register(registers::TICKS) - ticks;
     assert!((64..68).contains(&ticked), "{ticked} ticks");
     host.send();
@@ -188,7 +188,7 @@ fn posted_writes_are_bounded_before_a_frozen_card() {
 
 #[test]
 fn a_peer_s_writes_reach_bar2() {
-    for width in [128, 256, 512] {
+    for &width in CARD_WIDTHS {
         let mut card = CardConfig::new(width).with_stalls(50);
         card.window_merge_of_256 = 128;
         let host = Host::new(SimulatorConfig::new(crate::test_seed()).with_card(card));
@@ -266,4 +266,17 @@ fn a_card_of_another_width_is_refused() {
     assert!(
         SimPlatform::new(SimulatorConfig::new(1).with_card(CardConfig::new(128).with_stalls(251))).is_err()
     );
+}
+
+#[test]
+fn speed_probe() {
+    let mut host = Host::of_width(128);
+    let start = std::time::Instant::now();
+    let before = host.handle.counters().cycles_evaluated;
+    for _ in 0..4000 {
+        host.send();
+        host.receive();
+    }
+    let cycles = host.handle.counters().cycles_evaluated - before;
+    eprintln!("{cycles} cycles, {} /s", cycles as f64 / start.elapsed().as_secs_f64());
 }

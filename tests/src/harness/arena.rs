@@ -12,7 +12,7 @@ use volplane_driver::{DmaMemory, Platform, PAGE};
 use super::mix;
 
 /// Pages that follow one another on the bus.
-const RUN_PAGES: usize = 600;
+const RUN_PAGES: usize = 1200;
 /// Regions of one page, with nothing mapped around them.
 const ISLANDS: usize = 64;
 /// Entries of a list page.
@@ -21,7 +21,7 @@ const SLOTS: usize = PAGE / 8;
 /// Pages, free and in use.
 pub struct Arena {
     pages: Vec<DmaMemory>,
-    /// Free pages; those of the long run in order from the front, so that neighbours are found.
+    /// Free pages.
     free: Vec<usize>,
     /// An address at which nothing is mapped.
     hole: u64,
@@ -233,9 +233,11 @@ impl Arena {
     fn take(&mut self, random: &mut ChaCha8Rng, count: usize) -> Vec<usize> {
         if random.random_bool(0.1) {
             self.free.sort_unstable_by(|a, b| b.cmp(a));
-        } else {
-            let (_, _) = self.free.partial_shuffle(random, count);
+            let mut taken = self.free.split_off(self.free.len() - count);
+            taken.reverse();
+            return taken;
         }
+        self.free.partial_shuffle(random, count);
         self.free.split_off(self.free.len() - count)
     }
 

@@ -382,8 +382,7 @@ fn a_failed_fetch_stops_its_queue_alone() {
         rig.write_queue(&mut random, number, written);
         rig.queues[number] = Queue::new(written);
     }
-    // Sixteen completions later the reservation is about to wrap, and the refused entry is the one
-    // whose reservation did.
+    // The sixteenth entry takes the reservation around the ring of 16, and it is the one refused.
     rig.ring_tail(2, 15);
     rig.run(60);
     for _ in 0..15 {

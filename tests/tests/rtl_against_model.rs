@@ -1,0 +1,36 @@
+//! The RTL against the plain model: random machines, random commands, stalls on every port.
+//!
+//! `VOLPLANE_SEED` runs one machine in place of the list, `VOLPLANE_COMMANDS` sets how many commands each
+//! machine gets.
+
+use volplane_tests::harness::{from_environment, Configuration, Session};
+
+/// Commands of a machine.
+const COMMANDS: u64 = 5_000;
+
+/// Runs `count` machines with seeds from `first` on.
+fn run(width: usize, first: u64, count: u64) {
+    let seeds = match from_environment("VOLPLANE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => first..first + count,
+    };
+    let commands = from_environment("VOLPLANE_COMMANDS").unwrap_or(COMMANDS);
+    for seed in seeds {
+        Session::start(Configuration::random(seed, width)).run(commands);
+    }
+}
+
+#[test]
+fn width_128() {
+    run(128, 1000, 24);
+}
+
+#[test]
+fn width_256() {
+    run(256, 2000, 8);
+}
+
+#[test]
+fn width_512() {
+    run(512, 3000, 8);
+}
