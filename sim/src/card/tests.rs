@@ -7,7 +7,9 @@ use std::time::Duration;
 use volplane_abi::{control_opcode, registers, ControlCommand, ControlCompletion};
 use volplane_driver::{Bar, DmaMemory, Function, Platform};
 
-use crate::{BusAction, CardConfig, CARD_WIDTHS, SimFunction, SimHandle, SimPlatform, SimulatorConfig, TraceConfig};
+use crate::{
+    BusAction, CardConfig, SimFunction, SimHandle, SimPlatform, SimulatorConfig, TraceConfig, CARD_WIDTHS,
+};
 
 const VECTOR: u16 = 5;
 const ENTRIES: u32 = 8;
@@ -266,17 +268,4 @@ fn a_card_of_another_width_is_refused() {
     assert!(
         SimPlatform::new(SimulatorConfig::new(1).with_card(CardConfig::new(128).with_stalls(251))).is_err()
     );
-}
-
-#[test]
-fn speed_probe() {
-    let mut host = Host::of_width(128);
-    let start = std::time::Instant::now();
-    let before = host.handle.counters().cycles_evaluated;
-    for _ in 0..4000 {
-        host.send();
-        host.receive();
-    }
-    let cycles = host.handle.counters().cycles_evaluated - before;
-    eprintln!("{cycles} cycles, {} /s", cycles as f64 / start.elapsed().as_secs_f64());
 }

@@ -44,6 +44,13 @@ pub struct Buffer {
     lists: Vec<(usize, Vec<u64>)>,
 }
 
+impl Buffer {
+    /// What a command without data says of its buffer.
+    pub fn none(prp1: u64, prp2: u64) -> Self {
+        Self { prp1, prp2, ..Self::default() }
+    }
+}
+
 impl Arena {
     /// Fills fresh memory with its pattern.
     ///
@@ -237,7 +244,8 @@ impl Arena {
             taken.reverse();
             return taken;
         }
-        self.free.partial_shuffle(random, count);
+        // The chosen ones stand at the end.
+        let _ = self.free.partial_shuffle(random, count);
         self.free.split_off(self.free.len() - count)
     }
 

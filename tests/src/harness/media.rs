@@ -25,7 +25,7 @@ pub struct Media {
 impl Media {
     /// Empty SSDs: name and block size.
     pub fn new(ssds: impl Iterator<Item = (String, u32)>) -> Self {
-        let (names, sizes): (Vec<String>, Vec<u64>) = ssds.map(|(name, size)| (name, size.into())).unzip();
+        let (names, sizes): (Vec<String>, Vec<u64>) = ssds.map(|(name, size)| (name, u64::from(size))).unzip();
         let count = names.len();
         let touched = vec![BTreeMap::new(); count];
         Self { blocks: vec![BTreeMap::new(); count], sizes, names, next_token: 1, touched }

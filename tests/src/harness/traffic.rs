@@ -196,7 +196,7 @@ impl Traffic {
                 arena.record(random, &range.0)
             }
             // They have no data, whatever their PRP entries say.
-            _ => Some(Buffer { prp1: random.random(), prp2: random.random(), ..Buffer::default() }),
+            _ => Some(Buffer::none(random.random(), random.random())),
         }
     }
 
