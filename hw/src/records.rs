@@ -157,7 +157,7 @@ logic_record! {
         prp2 = 64,
         /// Blocks in all, 1 to 65,536.
         blocks = 17,
-        /// Blocks of the command in its first allocation; the rest lies in the next one.
+        /// Blocks of the command in its first allocation; the rest lies in the next ones.
         first_blocks = 17,
         /// log2 of the block size.
         block_shift = 4,
@@ -167,7 +167,7 @@ logic_record! {
         force_unit_access = 1,
         /// Limited retry.
         limited_retry = 1,
-        /// 1: two allocation entries follow instead of one.
+        /// 1: more than one allocation entry follows.
         crosses = 1,
         /// 1: no allocation entry follows (Flush, refused, trivial).
         unmapped = 1,
@@ -413,41 +413,5 @@ logic_record! {
         status = 11,
         /// Reserved.
         reserved = 8,
-    }
-}
-
-logic_record! {
-    /// Where a plan's first block lies, with the room that follows it: from the divider to the splitter.
-    Located: 103 {
-        /// Row: stripe unit div columns.
-        row = 32,
-        /// Column: stripe unit mod columns.
-        column = 5,
-        /// Block within the stripe unit.
-        unit_offset = 32,
-        /// Blocks from there to the end of the unit, at most 65,536.
-        space = 17,
-        /// Blocks of a whole unit, at most 65,536.
-        unit = 17,
-    }
-}
-
-logic_record! {
-    /// A run before its extent is looked up: from the splitter to `ExtentAddress`.
-    RunRequest: 176 {
-        /// Block of the plan at which it begins, 0-based.
-        plan_offset = 17,
-        /// Blocks.
-        blocks = 17,
-        /// 1: the plan's last run.
-        last = 1,
-        /// Row.
-        row = 32,
-        /// Column.
-        column = 5,
-        /// Block within the stripe unit.
-        unit_offset = 32,
-        /// The allocation's entry (`AllocationEntry`); all zero when it is not valid.
-        allocation = 72,
     }
 }

@@ -95,6 +95,8 @@ pub struct PathDoorbells {
     issued_path_register: DFF<Bits<8>>,
     issued_tail_register: DFF<Bits<16>>,
 
+    clearing: DFF<bool>,
+    cleared_path: DFF<Bits<16>>,
     state: DFF<State>,
     kind: DFF<Kind>,
     candidates: DFF<Bits<32>>,
@@ -218,6 +220,8 @@ impl PathDoorbells {
             issued: Default::default(),
             issued_path_register: Default::default(),
             issued_tail_register: Default::default(),
+            clearing: Default::default(),
+            cleared_path: Default::default(),
             state: Default::default(),
             kind: Default::default(),
             candidates: Default::default(),
@@ -294,7 +298,7 @@ impl Logic for PathDoorbells {
     fn update(&mut self) {
         dff_setup!(
             self,
-            clock,
+            clock, clearing, cleared_path,
             tail_dirty,
             tail_due,
             tail_count0,
@@ -372,12 +376,19 @@ impl Logic for PathDoorbells {
             | (bit_cast::<32, 16>(self.accepted.val()) << 16);
         self.tails.read_address.next = bit_cast::<16, 8>(self.path.q.val());
         self.heads.clock.next = self.clock.val();
-        self.heads.write.next = self.cq_event_valid.val() | self.table_write.val();
-        self.heads.write_address.next = bit_cast::<16, 8>(self.cq_event_path.val());
-        self.heads.write_data.next = self.cq_event_head.val();
+        self.heads.write.next = self.cq_event_valid.val() | self.clearing.q.val();
+        self.heads.write_address.next = self.cleared_path.q.val();
+        self.heads.write_data.next = self.zero16.val();
+        if self.cq_event_valid.val() {
+            self.heads.write_address.next = bit_cast::<16, 8>(self.cq_event_path.val());
+            self.heads.write_data.next = self.cq_event_head.val();
+        } else {
+            self.clearing.d.next = false;
+        }
         if self.table_write.val() {
-            self.heads.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
-            self.heads.write_data.next = self.zero16.val();
+            // Its head is cleared in the first cycle that no completion needs the port.
+            self.clearing.d.next = true;
+            self.cleared_path.d.next = bit_cast::<16, 32>(self.table_request.val().index);
         }
         self.heads.read_address.next = bit_cast::<16, 8>(self.path.q.val());
         self.heads_query.clock.next = self.clock.val();
@@ -604,6 +615,7 @@ impl Logic for PathDoorbells {
             & !self.out_valid.q.val()
             & !self.request_valid.q.val()
             & !self.issued.q.val()
+            & !self.clearing.q.val()
             & ((self.tail_dirty.q.val() | self.head_dirty.q.val() | self.fencing.q.val()) == self.zero.val());
 
         if self.reset.val() {
@@ -621,6 +633,7 @@ impl Logic for PathDoorbells {
             self.fencing.d.next = self.zero.val();
             self.answered.d.next = self.zero.val();
             self.after.d.next = self.all.val();
+            self.clearing.d.next = false;
             self.issued.d.next = false;
             self.out_valid.d.next = false;
             self.request_valid.d.next = false;
@@ -845,5 +858,27 @@ mod tests {
             assert_eq!(bench.get("write$valid") + bench.get("fence$valid"), 0);
         }
         assert_eq!(bench.get("idle"), 1);
+    }
+
+    #[test]
+    fn a_head_that_comes_with_another_paths_table_write_is_told() {
+        let mut bench = fresh("path_doorbells_together", &Sizes::DEFAULT);
+        write_path(&mut bench, 2, false, 64);
+        bench.set("write$ready", 1);
+        for _ in 0..20 {
+            bench.cycle();
+        }
+        bench.set("cq_event_valid", 1);
+        bench.set("cq_event_path", 2);
+        bench.set("cq_event_head", 9);
+        write_path(&mut bench, 5, false, 64);
+        bench.set("cq_event_valid", 0);
+        let told = (0..40).find_map(|_| {
+            bench.cycle();
+            (bench.get("write$valid") == 1).then(|| bench.get_record::<193, SmallWrite>("write$data"))
+        });
+        let told = told.expect("a doorbell");
+        assert_eq!(told.address.to_u64(), SQ_DOORBELL + 2 * 0x10_0000 + 4);
+        assert_eq!(told.data.to_u128(), 9);
     }
 }

@@ -108,7 +108,12 @@ fn windows(width: usize, stall: u8, merge: u8) -> (Vec<u8>, Vec<u8>, usize) {
     let (mut bursts, mut unanswered) = (0, 0);
     let mut at = 0;
     for _ in 0..20_000 {
-        if at < 16384 && random.next_u32().is_multiple_of(4) {
+        // Completions come in groups, so that some wait behind others and may be merged.
+        let group = if random.next_u32().is_multiple_of(8) { 4 } else { 0 };
+        for _ in 0..group {
+            if at == 16384 {
+                break;
+            }
             let len = if at % 16 == 8 || random.next_u32().is_multiple_of(2) { 8 } else { 16 };
             let data: Vec<u8> = (0..len).map(|_| random.next_u32() as u8).collect();
             expected[at..at + len].copy_from_slice(&data);
