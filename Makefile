@@ -11,7 +11,7 @@ PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: ## install what the build and the tests need (Debian packages)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \

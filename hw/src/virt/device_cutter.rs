@@ -241,7 +241,7 @@ impl Logic for DeviceCutter {
         if (self.state.q.val() == State::Idle) | (self.state.q.val() == State::NextRun) {
             self.devices.read_address.next = self.run_extent.val().device;
         }
-        if (self.state.q.val() == State::FlushScan) {
+        if (self.state.q.val() == State::FlushScan) | (self.state.q.val() == State::FlushCut) {
             self.devices.read_address.next = self.flush_device.q.val();
         }
         self.device.next = self.devices.read_data.val();

@@ -491,4 +491,29 @@ mod tests {
     fn every_byte_goes_where_the_map_says_at_512_bits() {
         random_plans::<512>(500);
     }
+
+    #[test]
+    fn a_flush_goes_to_each_device_of_the_set() {
+        let mut bench = Bench::new("fragment_builder_flush", FragmentBuilder::<128>::new(&Sizes::DEFAULT));
+        let mut random = seeded();
+        bench.set("path_valid", 0xF);
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        write_devices(&mut bench);
+        for set in (0..16u64).cycle().take(200) {
+            let header = PlanHeader {
+                opcode: number(opcode::FLUSH.into()),
+                flush_devices: number(set),
+                ..Default::default()
+            };
+            let plan = Plan { header, runs: vec![], pages: vec![], list_error: false, bad_entry: None };
+            let memory = Memory { words: BTreeMap::new(), refuse: false };
+            let (fragments, closed) = execute::<128>(&mut bench, &mut random, &memory, &plan);
+            let paths: Vec<u64> = fragments.iter().map(|f| f.path.to_u64()).collect();
+            assert_eq!(paths, (0..4).filter(|i| set >> i & 1 == 1).collect::<Vec<_>>(), "set {set:#x}");
+            assert_eq!(closed.map(|c| c.status.to_u64()), (set == 0).then_some(0));
+            assert!(fragments.iter().all(|f| (f.prp1.to_u64(), f.blocks.to_u64()) == (0, 0)));
+        }
+    }
 }
