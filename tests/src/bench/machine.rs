@@ -22,7 +22,7 @@ const READ_BYTES: u64 = 4096;
 /// Entries of a client ring.
 const RING_ENTRIES: u16 = 1024;
 /// Transactions recorded between two looks.
-const RECORDS: usize = 4096;
+const RECORDS: usize = 1 << 16;
 
 /// A client queue pair and what its commands use.
 struct Client {
@@ -71,13 +71,13 @@ fn configuration(width: usize) -> Configuration {
 }
 
 impl Machine {
-    /// A card of `width` bits with `clients` queues. With `record`, transactions are recorded.
-    pub(super) fn new(width: usize, clients: u16, record: bool) -> Self {
+    /// A card of `width` bits with `clients` queues.
+    pub(super) fn new(width: usize, clients: u16) -> Self {
         let configuration = configuration(width);
         let simulation = Simulation { seed: SEED, trace: None };
         let (mut machine, addresses) =
             backend::machine(&configuration, &simulation).expect("simulated devices only");
-        machine.record_bus = if record { RECORDS } else { 0 };
+        machine.record_bus = RECORDS;
         let platform = SimPlatform::new(machine).expect("a machine");
         let handle = platform.handle();
         let mut engine = Engine::start(platform, &configuration, &addresses, &EngineOptions::default())

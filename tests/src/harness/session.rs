@@ -101,7 +101,6 @@ impl Session {
     /// At the first difference, with how to see it again.
     pub fn run(mut self, commands: u64) {
         self.coalesce();
-        println!("UP {:?}", self.machine.handle.counters()); // TEMPORARY
         while self.sent < commands {
             let most = self.random.random_range(1..=256);
             let end = (self.sent + BATCH).min(commands);

@@ -83,7 +83,7 @@ impl Traffic {
         let code = match self.random.random_range(0..100) {
             0..45 => opcode::READ,
             45..80 => opcode::WRITE,
-            80..81 if std::env::var("NOFLUSH").is_err() => opcode::FLUSH, 81..84 if std::env::var("NOFLUSH").is_err() => opcode::FLUSH, 80..84 => opcode::WRITE, // TEMPORARY
+            80..84 => opcode::FLUSH,
             84..92 => opcode::WRITE_ZEROES,
             _ => opcode::DATASET_MANAGEMENT,
         };
