@@ -24,6 +24,10 @@ use rust_hdl::prelude::*;
 /// it. The rest of `-Wall` must be silent.
 const LINT_ALLOWED: [&str; 4] = ["-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM"];
 
+/// How benches are compiled. Without the last one the loader would share Verilator's statics between them,
+/// and the first bench to go would take them from the others.
+const COMPILE: [&str; 4] = ["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique"];
+
 /// A generator whose seed is printed; `VOLPLANE_SEED` replays a run.
 pub fn seeded() -> ChaCha8Rng {
     let seed = std::env::var("VOLPLANE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1u64);
@@ -213,7 +217,8 @@ fn runtime(root: &Path, directory: &Path) -> PathBuf {
                     .expect("write");
                 let scratch = directory.join(format!("verilated.{}.o", std::process::id()));
                 run(Command::new("g++")
-                    .args(["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-c"])
+                    .args(COMPILE)
+                    .arg("-c")
                     .arg(format!("-I{}", root.join("include").display()))
                     .arg(&both)
                     .arg("-o")
@@ -232,7 +237,7 @@ fn build(name: &str, verilog: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&directory).expect("target/bench");
     let mut hasher = DefaultHasher::new();
-    (verilog, shim(verilog)).hash(&mut hasher);
+    (verilog, shim(verilog), COMPILE).hash(&mut hasher);
     let stem = format!("{name}_{:016x}", hasher.finish());
     let library = directory.join(format!("{stem}.so"));
     if library.exists() {
@@ -267,16 +272,22 @@ fn build(name: &str, verilog: &str) -> PathBuf {
         .arg(&work)
         .arg(&source));
     fs::write(work.join("shim.cpp"), shim(verilog)).expect("write shim");
-    let sources = fs::read_dir(&work)
+    // One translation unit: Verilator's headers take longer to read than a block takes to compile.
+    let mut sources: Vec<String> = fs::read_dir(&work)
         .expect("work directory")
-        .map(|entry| entry.expect("entry").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "cpp"));
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".cpp"))
+        .map(|name| format!("#include \"{name}\"\n"))
+        .collect();
+    sources.sort();
+    fs::write(work.join("all.cpp"), sources.concat()).expect("write all.cpp");
     let scratch = work.join("bench.so");
     run(Command::new("g++")
-        .args(["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-shared"])
+        .args(COMPILE)
+        .arg("-shared")
         .arg(format!("-I{}", include.display()))
         .arg(format!("-I{}", work.display()))
-        .args(sources)
+        .arg(work.join("all.cpp"))
         .arg(&object)
         .arg("-o")
         .arg(&scratch));

@@ -5,6 +5,7 @@ mod rig;
 #[path = "engine/workload.rs"]
 mod workload;
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use rand::{Rng, SeedableRng};
@@ -202,6 +203,34 @@ fn random_operations_through_small_queues() {
             (ssd.latency_ns, ssd.jitter_ns) = (1_000, 10_000);
         }
     });
+}
+
+/// Completes one write without its effect.
+struct LostWrite {
+    writes: u64,
+}
+
+impl CommandFilter for LostWrite {
+    fn judge(&mut self, command: &CommandRecord, planned: Execution) -> Execution {
+        self.writes += u64::from(command.entry.opcode() == opcode::WRITE);
+        let lost = command.entry.opcode() == opcode::WRITE && self.writes == 100;
+        Execution { effect: planned.effect && !lost, ..planned }
+    }
+}
+
+/// The comparison is no formality.
+#[test]
+fn a_lost_write_is_noticed() {
+    let seed = seed(14);
+    let mut rig = in_memory(128, seed);
+    rig.handle.set_filter("ssd-2", Some(Box::new(LostWrite { writes: 0 })));
+    let run = AssertUnwindSafe(|| {
+        Workload::new(&mut rig, seed, 8).run(&mut rig, 400);
+        rig.compare_all();
+    });
+    let panic = std::panic::catch_unwind(run).expect_err("the lost write went unnoticed");
+    let text = panic.downcast_ref::<String>().expect("a message");
+    assert!(text.contains("expected 0x"), "{text}");
 }
 
 #[test]

@@ -3,20 +3,25 @@
 //! `VOLPLANE_SEED` runs one machine in place of the list, `VOLPLANE_COMMANDS` sets how many commands each
 //! machine gets.
 
-use volplane_tests::harness::{from_environment, Configuration, Session};
+use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 5_000;
 
 /// Runs `count` machines with seeds from `first` on.
 fn run(width: usize, first: u64, count: u64) {
-    let seeds = match from_environment("VOLPLANE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => first..first + count,
+    let seeds: Vec<u64> = match from_environment("VOLPLANE_SEED") {
+        Some(seed) => vec![seed],
+        None => (first..first + count).collect(),
     };
     let commands = from_environment("VOLPLANE_COMMANDS").unwrap_or(COMMANDS);
+    let whole = seeds.len() as u64 == count && commands == COMMANDS;
+    let mut coverage = Coverage::default();
     for seed in seeds {
-        Session::start(Configuration::random(seed, width)).run(commands);
+        coverage.merge(&Session::start(Configuration::random(seed, width)).run(commands));
+    }
+    if whole {
+        coverage.assert_complete();
     }
 }
 

@@ -484,12 +484,12 @@ mod tests {
 
     #[test]
     fn every_byte_goes_where_the_map_says_at_128_bits() {
-        random_plans::<128>(1500);
+        random_plans::<128>(600);
     }
 
     #[test]
     fn every_byte_goes_where_the_map_says_at_512_bits() {
-        random_plans::<512>(500);
+        random_plans::<512>(300);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The committed cycle figures: a flat map from name to value.
+//! The committed cycle figures, those in the unit of cycles: a flat map from name to value.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub fn path() -> PathBuf {
 /// `BenchError::Report` when the file cannot be written.
 pub fn write(figures: &[Figure]) -> Result<(), BenchError> {
     let values: Map<String, Value> =
-        figures.iter().map(|figure| (figure.name.clone(), figure.value.into())).collect();
+        held(figures).map(|figure| (figure.name.clone(), figure.value.into())).collect();
     let text = format!("{:#}\n", Value::Object(values));
     fs::write(path(), text).map_err(|error| BenchError::Report { path: path(), problem: error.to_string() })
 }
@@ -49,7 +49,12 @@ pub fn objections(baseline: &Map<String, Value>, figures: &[Figure]) -> Vec<Stri
             Some(_) => None,
         }
     };
-    figures.iter().filter_map(objection).collect()
+    held(figures).filter_map(objection).collect()
+}
+
+/// The figures that the baseline holds.
+fn held(figures: &[Figure]) -> impl Iterator<Item = &Figure> {
+    figures.iter().filter(|figure| figure.unit == "cycles")
 }
 
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod tests {
             figure("nearly", 7.7),
             figure("text", 1.0),
             figure("new", 3.0),
+            Figure::new("beats", 9.0, "beats", Direction::Lower),
         ];
         assert_eq!(
             objections(&baseline, &figures),

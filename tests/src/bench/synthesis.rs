@@ -34,6 +34,10 @@ pub fn figures() -> Result<Vec<Figure>, BenchError> {
             report
         }
     };
+    core_figures(&report)
+}
+
+fn core_figures(report: &Value) -> Result<Vec<Figure>, BenchError> {
     let value =
         |field: &str| report["core"][field].as_f64().ok_or_else(|| wrong(&format!("no core.{field}")));
     Ok(vec![
@@ -66,4 +70,25 @@ fn hash_of_rtl() -> Result<String, BenchError> {
     let output = run("sha256sum", &[&path], 60)?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_the_core() {
+        let text = r#"{ "rtl_sha256": "ab", "core": { "lut4": 21000, "ff": 9, "block_ram": 170, "fmax_mhz": 151.25 },
+                        "blocks": { "msix": { "lut4": 7, "fmax_mhz": 230.0 } } }"#;
+        let mut report: Value = serde_json::from_str(text).expect("JSON");
+        let figures = core_figures(&report).expect("all are there");
+        let values: Vec<(&str, f64)> =
+            figures.iter().map(|figure| (figure.name.as_str(), figure.value)).collect();
+        assert_eq!(values, [("fmax_mhz", 151.25), ("lut4", 21000.0), ("block_ram", 170.0)]);
+        assert!(figures.iter().all(|figure| figure.is_met() != Some(false)));
+        // nextpnr may not say; the report then holds null.
+        report["core"]["fmax_mhz"] = Value::Null;
+        let error = core_figures(&report).expect_err("a figure is missing");
+        assert!(error.to_string().ends_with("synth.json: no core.fmax_mhz"), "{error}");
+    }
 }

@@ -153,7 +153,12 @@ impl Arena {
 
     /// Puts `word` in place of entry `number` of a list, or of the chain pointer (`None`); whether there
     /// is such an entry.
-    pub fn replace_entry(&self, buffer: &mut Buffer, number: Option<usize>, word: impl Fn(u64) -> u64) -> bool {
+    pub fn replace_entry(
+        &self,
+        buffer: &mut Buffer,
+        number: Option<usize>,
+        word: impl Fn(u64) -> u64,
+    ) -> bool {
         let slot = (buffer.prp2 as usize % PAGE) / 8;
         let chained = buffer.lists.len() == 2;
         let place = match number {
@@ -213,7 +218,8 @@ impl Arena {
             }
         }
         for (page, words) in &buffer.lists {
-            let kept = self.bytes(*page).chunks_exact(8).zip(words).all(|(found, word)| found == word.to_le_bytes());
+            let kept =
+                self.bytes(*page).chunks_exact(8).zip(words).all(|(found, word)| found == word.to_le_bytes());
             if !kept {
                 return Err(format!("the PRP list at {:#x} was changed", self.iova(*page)));
             }

@@ -125,8 +125,11 @@ impl Configuration {
     /// One line that says what the machine is like.
     pub fn summary(&self) -> String {
         let card = self.simulator.card.as_ref();
-        let modes: String =
-            self.routes.iter().map(|route| if route.mode == submission_mode::DIRECT { 'd' } else { 'f' }).collect();
+        let modes: String = self
+            .routes
+            .iter()
+            .map(|route| if route.mode == submission_mode::DIRECT { 'd' } else { 'f' })
+            .collect();
         format!(
             "width {}, stalls {}, latency {}/{}, {} SSDs, paths {modes}, {} disks, {} extents, queues {:?}",
             card.map_or(0, |card| card.width),
@@ -187,7 +190,8 @@ fn paths(random: &mut ChaCha8Rng, ssds: &[SsdConfig], tables: &mut Tables) -> (V
         };
         let (sq_entries, cq_entries) = (entries(random), entries(random));
         let most = sq_entries.min(cq_entries) - 1;
-        let limit = if random.random_bool(0.7) { most } else { random.random_range((most / 4).max(1)..=most) };
+        let limit =
+            if random.random_bool(0.7) { most } else { random.random_range((most / 4).max(1)..=most) };
         let mode = [submission_mode::DIRECT, submission_mode::FENCED][random.random_range(0..2)];
         let queue = queue + 2 * random.random_range(0..3);
         routes.push(Route { path, ssd, queue, sq_entries, cq_entries, limit, mode });

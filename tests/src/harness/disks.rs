@@ -110,7 +110,8 @@ impl<'a> DiskMaker<'a> {
             self.shelves.iter().filter(|shelf| shelf.block_shift == block_shift).cloned().collect();
         let huge = self.random.random_bool(0.25);
         let smallest = ALLOCATION_BYTES_SHIFT - block_shift;
-        let shift = if huge { self.random.random_range(24..=32) } else { smallest + self.random.random_range(0..=2) };
+        let shift =
+            if huge { self.random.random_range(24..=32) } else { smallest + self.random.random_range(0..=2) };
         let allocations: u64 = self.random.random_range(1..=if huge { 3 } else { 4 });
         let root = self.allocations_next;
         self.allocations_next += allocations as u32 + self.random.random_range(0..4);
@@ -162,7 +163,8 @@ impl<'a> DiskMaker<'a> {
             let rows = whole.div_ceil(1 << stripe_shift).div_ceil(columns);
             let column_blocks = (rows << stripe_shift).min(whole);
             let least = column_blocks.ilog2() as u8;
-            let wished = least.saturating_sub(self.random.random_range(0..=4)) + self.random.random_range(0..=1);
+            let wished =
+                least.saturating_sub(self.random.random_range(0..=4)) + self.random.random_range(0..=1);
             let extent_shift = match linear {
                 true if self.random.random_bool(0.5) => stripe_shift,
                 _ => wished.clamp(stripe_shift, 32),

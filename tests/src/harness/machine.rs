@@ -44,7 +44,8 @@ impl Machine {
         let mut platform = SimPlatform::new(configuration.simulator.clone()).expect("a sound configuration");
         let handle = platform.handle();
         let open = |ssd: &volplane_sim::SsdConfig| {
-            NvmeController::open(&mut platform, &format!("sim:{}", ssd.name)).expect("the controller comes up")
+            NvmeController::open(&mut platform, &format!("sim:{}", ssd.name))
+                .expect("the controller comes up")
         };
         let controllers = configuration.simulator.ssds.iter().map(open).collect();
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
@@ -184,9 +185,11 @@ impl Machine {
 pub fn table_writes(tables: &Tables) -> Vec<TableWrite> {
     let mut writes = Vec::new();
     writes.extend(tables.paths.iter().map(|(&n, entry)| TableWrite::new(table::PATH, n.into(), &entry.0)));
-    writes.extend(tables.devices.iter().map(|(&n, entry)| TableWrite::new(table::DEVICE, n.into(), &entry.0)));
+    writes
+        .extend(tables.devices.iter().map(|(&n, entry)| TableWrite::new(table::DEVICE, n.into(), &entry.0)));
     writes.extend(tables.extents.iter().map(|(&n, entry)| TableWrite::new(table::EXTENT, n, &entry.0)));
-    writes.extend(tables.allocations.iter().map(|(&n, entry)| TableWrite::new(table::ALLOCATION, n, &entry.0)));
+    writes
+        .extend(tables.allocations.iter().map(|(&n, entry)| TableWrite::new(table::ALLOCATION, n, &entry.0)));
     writes.extend(tables.vds.iter().map(|(&n, entry)| TableWrite::new(table::VD, n, &entry.0)));
     writes
 }

@@ -25,7 +25,8 @@ pub struct Media {
 impl Media {
     /// Empty SSDs: name and block size.
     pub fn new(ssds: impl Iterator<Item = (String, u32)>) -> Self {
-        let (names, sizes): (Vec<String>, Vec<u64>) = ssds.map(|(name, size)| (name, u64::from(size))).unzip();
+        let (names, sizes): (Vec<String>, Vec<u64>) =
+            ssds.map(|(name, size)| (name, u64::from(size))).unzip();
         let count = names.len();
         let touched = vec![BTreeMap::new(); count];
         Self { blocks: vec![BTreeMap::new(); count], sizes, names, next_token: 1, touched }
@@ -122,7 +123,9 @@ impl Media {
         if found != content(token, size as usize) {
             let first = u64::from_le_bytes(found[..8].try_into().expect("8 bytes"));
             let name = &self.names[ssd];
-            return Err(format!("block {at:#x} of {name} should hold number {token}, begins with {first:#x}"));
+            return Err(format!(
+                "block {at:#x} of {name} should hold number {token}, begins with {first:#x}"
+            ));
         }
         Ok(())
     }

@@ -8,15 +8,17 @@
 //! * `machine`: brings it up through the driver. `raw_queue`: a client ring without the driver's care.
 //! * `arena`: pages for buffers and lists, with guards. `prp_faults`: lists that are wrong.
 //! * `traffic`: commands. `faults`: errors that SSDs give. `media`: what SSDs should hold.
-//! * `records`: what SSDs received against what they should have.
-//! * `session`: the run.
+//! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
+//! * `session`: the run. `plain`: a machine and a client for directed tests.
 
 pub mod arena;
 pub mod configuration;
+pub mod coverage;
 pub mod disks;
 pub mod faults;
 pub mod machine;
 pub mod media;
+pub mod plain;
 pub mod prp_faults;
 pub mod raw_queue;
 pub mod records;
@@ -27,6 +29,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use configuration::Configuration;
+pub use coverage::Coverage;
 pub use machine::Machine;
 pub use session::Session;
 

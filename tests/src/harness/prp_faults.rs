@@ -8,7 +8,12 @@ use super::arena::{Arena, Buffer};
 
 /// Makes something wrong with the PRPs of `entry`, whose data is in `buffer`, if its shape allows; the
 /// entry as it is sent.
-pub fn spoil(random: &mut ChaCha8Rng, arena: &Arena, buffer: &mut Buffer, entry: SubmissionEntry) -> SubmissionEntry {
+pub fn spoil(
+    random: &mut ChaCha8Rng,
+    arena: &Arena,
+    buffer: &mut Buffer,
+    entry: SubmissionEntry,
+) -> SubmissionEntry {
     let pages = (buffer.prp1 as usize % 4096 + buffer.bytes).div_ceil(4096);
     let hole = arena.hole() + 4096;
     let odd = random.random_range(1..1024) * 4;

@@ -197,7 +197,8 @@ mod tests {
             ranges: Vec::new(),
             status: 0,
         };
-        let entry = SubmissionEntry::default().with_opcode(opcode::READ).with_namespace_id(1).with_starting_lba(7);
+        let entry =
+            SubmissionEntry::default().with_opcode(opcode::READ).with_namespace_id(1).with_starting_lba(7);
         assert_eq!(received(0, &record(entry)), Ok(read(7)));
         assert!(received(0, &record(entry.with_metadata_pointer(1 << 40))).is_err());
         assert!(received(0, &record(entry.with_protection(2))).is_err());

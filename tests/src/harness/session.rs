@@ -15,7 +15,7 @@ use super::faults::Errors;
 use super::media::{content, Media};
 use super::records::{self, Waiting};
 use super::traffic::{Claim, Request, Traffic};
-use super::{fork, Configuration, Machine};
+use super::{fork, Configuration, Coverage, Machine};
 use crate::model::{self, Fragment, Issued, Plan};
 
 /// Commands between two checks of everything.
@@ -57,6 +57,7 @@ pub struct Session {
     fragments: BTreeMap<u8, u64>,
     vectors: BTreeSet<u16>,
     last_progress: (u64, u64),
+    coverage: Coverage,
 }
 
 impl Session {
@@ -70,8 +71,13 @@ impl Session {
         let mut machine = Machine::start(configuration);
         let random = fork(seed, "session");
         let errors = Errors { seed, of_4096: machine.configuration.errors_of_4096 };
-        let ssds: Vec<(String, u32)> =
-            machine.configuration.simulator.ssds.iter().map(|ssd| (ssd.name.clone(), ssd.block_size)).collect();
+        let ssds: Vec<(String, u32)> = machine
+            .configuration
+            .simulator
+            .ssds
+            .iter()
+            .map(|ssd| (ssd.name.clone(), ssd.block_size))
+            .collect();
         for (number, (name, _)) in ssds.iter().enumerate() {
             machine.handle.set_filter(name, Some(errors.filter(number)));
         }
@@ -92,26 +98,24 @@ impl Session {
             fragments: BTreeMap::new(),
             vectors: BTreeSet::new(),
             last_progress: (0, 0),
+            coverage: Coverage::default(),
         }
     }
 
-    /// Sends `commands` commands and compares all that comes of them.
+    /// Sends `commands` commands and compares all that comes of them; what was met.
     ///
     /// # Panics
     /// At the first difference, with how to see it again.
-    pub fn run(mut self, commands: u64) {
+    pub fn run(mut self, commands: u64) -> Coverage {
         self.coalesce();
         while self.sent < commands {
             let most = self.random.random_range(1..=256);
             let end = (self.sent + BATCH).min(commands);
             self.batch(end, most);
         }
+        let coverage = std::mem::take(&mut self.coverage);
         self.finish();
-    }
-
-    /// The machine, for tests that go on with it.
-    pub fn machine(&mut self) -> &mut Machine {
-        &mut self.machine
+        coverage
     }
 
     fn coalesce(&mut self) {
@@ -208,6 +212,7 @@ impl Session {
         };
         self.vectors.extend(client.vector);
         let expected = pending.plan.status(|fragment| self.outcome(fragment));
+        self.coverage.note(pending.entry.opcode(), &pending.plan, expected);
         if !is_same(completion.status(), expected) {
             let found = completion.status();
             self.fail(&format!("status {found:#06x}, expected {expected:#06x}"), Some(&pending));
@@ -220,7 +225,8 @@ impl Session {
             self.fail(&what, Some(&pending));
         }
         let route = |fragment: &Fragment| self.machine.configuration.route(fragment.path).expect("a path");
-        let fragments = pending.plan.fragments.iter().map(|part| records::expected(part, route(part))).collect();
+        let fragments =
+            pending.plan.fragments.iter().map(|part| records::expected(part, route(part))).collect();
         self.waiting.push(Waiting::new(fragments, pending.plan.issued));
         if pending.plan.issued == Issued::All {
             self.claims.remove(&pending.serial);
@@ -336,7 +342,8 @@ impl Session {
 
     /// Adds the command to a message that names a plan.
     fn name_plan(&self, what: &str) -> String {
-        let number = what.strip_prefix("plan ").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
+        let number =
+            what.strip_prefix("plan ").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
         match number.and_then(|number| self.completed.get(number)) {
             Some(pending) => format!("{what}\n{}", describe(pending)),
             None => what.to_owned(),
@@ -357,9 +364,19 @@ impl Session {
             let route = self.machine.configuration.route(number).expect("a path").clone();
             let (tail, head) = (issued % u64::from(route.sq_entries), issued % u64::from(route.cq_entries));
             let expected = [tail, tail, tail, head, issued % 65536, issued % 65536];
-            let found = [state.sq_tail(), state.sq_head(), state.sq_rung(), state.cq_head(), state.issued(), state.returned()];
+            let found = [
+                state.sq_tail(),
+                state.sq_head(),
+                state.sq_rung(),
+                state.cq_head(),
+                state.issued(),
+                state.returned(),
+            ];
             if found.map(u64::from) != expected {
-                self.fail(&format!("path {number} ends as {state:?}, expected {expected:?}, {route:?}"), None);
+                self.fail(
+                    &format!("path {number} ends as {state:?}, expected {expected:?}, {route:?}"),
+                    None,
+                );
             }
         }
         let fragments: u64 = self.fragments.values().sum();
@@ -402,13 +419,11 @@ impl Session {
 
     fn fail(&self, what: &str, pending: Option<&Pending>) -> ! {
         let seed = self.machine.configuration.seed;
-        let width = self.machine.configuration.simulator.card.as_ref().map_or(0, |card| card.width);
         panic!(
-            "{what}\n{}\nafter {} commands; replay with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={} \
-             cargo test -p volplane-tests --test rtl_against_model width_{width}\n{}",
+            "{what}\n{}\nafter {} commands; replay this test with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={}\n{}",
             pending.map(describe).unwrap_or_default(),
             self.sent,
-            (self.sent / BATCH + 1) * BATCH,
+            self.sent.next_multiple_of(BATCH),
             self.machine.configuration.summary()
         )
     }
@@ -437,6 +452,8 @@ fn memory(handle: &SimHandle) -> impl Fn(u64) -> Option<u64> + '_ {
     |at| {
         let mut word = [0; 8];
         let mapped = handle.memory().is_mapped(at, word.len());
-        mapped.then(|| handle.memory().read(Agent::Host, at, &mut word).ok().map(|()| u64::from_le_bytes(word)))?
+        mapped.then(|| {
+            handle.memory().read(Agent::Host, at, &mut word).ok().map(|()| u64::from_le_bytes(word))
+        })?
     }
 }

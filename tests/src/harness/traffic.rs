@@ -79,7 +79,12 @@ impl Traffic {
     }
 
     /// The next command that conflicts with none of `claims`; `None` when none was found at once.
-    pub fn next(&mut self, tables: &Tables, arena: &mut Arena, claims: &BTreeMap<u64, Claim>) -> Option<Request> {
+    pub fn next(
+        &mut self,
+        tables: &Tables,
+        arena: &mut Arena,
+        claims: &BTreeMap<u64, Claim>,
+    ) -> Option<Request> {
         let code = match self.random.random_range(0..100) {
             0..45 => opcode::READ,
             45..80 => opcode::WRITE,
@@ -146,12 +151,17 @@ impl Traffic {
         None
     }
 
-    /// A number of blocks: small mostly.
-    fn blocks(&mut self, code: u8, block_shift: u8) -> u64 {
-        let most = match code {
+    /// Most blocks of a command.
+    fn longest(&self, code: u8, block_shift: u8) -> u64 {
+        match code {
             opcode::READ | opcode::WRITE => u64::from(TRANSFER_BYTES_MAX) >> block_shift,
             _ => u64::from(RANGE_BLOCKS_MAX),
-        };
+        }
+    }
+
+    /// A number of blocks: small mostly.
+    fn blocks(&mut self, code: u8, block_shift: u8) -> u64 {
+        let most = self.longest(code, block_shift);
         let wished = match self.random.random_range(0..1000) {
             0..700 => self.random.random_range(1..=16),
             700..930 => self.random.random_range(1..=64),
@@ -162,9 +172,15 @@ impl Traffic {
         wished.min(most)
     }
 
-    /// Fewer blocks where they would make too many fragments.
+    /// Fewer blocks where they would make too many fragments; now and then as many as they may make.
     fn bounded(&mut self, tables: &Tables, disk: &VdEntry, code: u8, lba: u64, mut blocks: u64) -> u64 {
         let most = if self.random.random_ratio(1, 40) { FRAGMENTS_MAX } else { FRAGMENTS_USUAL };
+        let wide = self.random.random_ratio(1, 1000);
+        let (most, shrink) = if wide { (FRAGMENTS_MAX, 2) } else { (most, 4) };
+        if wide {
+            let longest = self.longest(code, disk.block_shift());
+            blocks = longest.min(disk.size_blocks() - lba);
+        }
         loop {
             let fragments = |run: map::Run| {
                 let device = run.place.and_then(|(extent, _)| tables.devices.get(&extent.device()));
@@ -178,7 +194,7 @@ impl Traffic {
             if map::runs(tables, disk, lba, blocks).into_iter().map(fragments).sum::<usize>() <= most {
                 return blocks;
             }
-            blocks = (blocks / 4).max(1);
+            blocks = (blocks / shrink).max(1);
         }
     }
 
@@ -270,7 +286,7 @@ impl Traffic {
         let random = &mut self.random;
         request.entry = match kind {
             3 => entry.with_starting_lba(DEALLOCATE | random.random_range(1..256)),
-            4 => entry.with_starting_lba(random.random_range(0..4) << 32),
+            4 => entry.with_starting_lba(random.random_range(0..4) << 32 | random.random_range(0..256)),
             5 => entry.with_prp1(entry.prp1() | random.random_range(1..4)),
             6 => entry.with_prp1(page + 4096 - 4 * random.random_range(1..4)),
             7 => entry.with_prp1(arena.hole() + 4096 + entry.prp1() % 4096),

@@ -61,11 +61,13 @@ pub struct Plan {
     pub issued: Issued,
     /// Status when no fragment fails.
     pub closing: u16,
+    /// Fragments that were cut because of where the client's list has its chain pointer.
+    pub chain_cuts: usize,
 }
 
 impl Plan {
     fn ended(closing: u16) -> Self {
-        Self { fragments: Vec::new(), issued: Issued::All, closing }
+        Self { fragments: Vec::new(), issued: Issued::All, closing, chain_cuts: 0 }
     }
 
     fn refused(code: u16) -> Self {
@@ -136,11 +138,12 @@ fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
 
 fn range_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
     let (attributes, at) = (entry.starting_lba(), entry.prp1());
-    if attributes & RANGES_Z != 0 {
-        return Err(status::INVALID_FIELD);
-    }
+    // Hints alone, of however many ranges, may be ignored.
     if attributes & DEALLOCATE == 0 {
         return Ok(Work::Nothing);
+    }
+    if attributes & RANGES_Z != 0 {
+        return Err(status::INVALID_FIELD);
     }
     if at % 4 != 0 {
         return Err(status::INVALID_PRP_OFFSET);
@@ -253,6 +256,7 @@ impl Planner<'_> {
         let (from, to) = (first << shift, (first + blocks) << shift);
         let end = if whole { to } else { pages.safe_end(from, to) };
         let kept = (end - from) >> shift;
+        plan.chain_cuts += usize::from(kept < blocks);
         for (skip, blocks) in [(0, kept), (kept, blocks - kept)] {
             if blocks > 0 {
                 let (first, lba) = (first + skip, lba + skip);
@@ -380,6 +384,7 @@ mod tests {
         assert_eq!(refusal(range.with_prp1(0xFF4)), 0x4002);
         assert_eq!(refusal(range.with_prp1(0xFF2)), 0x4013);
         assert_eq!(refusal(range.with_starting_lba(0)), 0);
+        assert_eq!(refusal(range.with_starting_lba(7)), 0);
     }
 
     #[test]

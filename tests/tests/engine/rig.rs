@@ -215,7 +215,7 @@ impl Rig {
         let done = self.settle();
         assert_eq!(done.len(), 1);
         assert_eq!(done[0].tag, 77);
-        done[0].result.clone()
+        done[0].result
     }
 
     /// What an operation does to the shadow; for a write with this data.

@@ -1,0 +1,74 @@
+//! What a run has met, so that a test can insist that its traffic is as varied as it claims.
+
+use std::collections::BTreeMap;
+
+use volplane_abi::opcode;
+use volplane_abi::status::{self, DNR};
+
+use crate::model::{Issued, Plan};
+
+/// How often each kind of command was met.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    counts: BTreeMap<String, u64>,
+}
+
+impl Coverage {
+    /// Notes a command, its plan and its status.
+    pub fn note(&mut self, code: u8, plan: &Plan, status: u16) {
+        let fragments = plan.fragments.len();
+        self.count(format!("opcode {code:#04x} done"), status == status::SUCCESS);
+        self.count(format!("status {status:#06x}"), true);
+        self.count("several fragments".into(), fragments > 1);
+        self.count("a thousand fragments".into(), fragments >= 1000);
+        self.count("cut before a chain pointer".into(), plan.chain_cuts > 0);
+        self.count("a wrong list entry behind fragments".into(), plan.issued == Issued::Prefix);
+        self.count("stopped on the way".into(), fragments > 0 && plan.closing != status::SUCCESS);
+    }
+
+    /// Adds what another run has met.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (what, count) in &other.counts {
+            *self.counts.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    /// Panics unless everything that the traffic can bring about was met.
+    pub fn assert_complete(&self) {
+        let statuses = [
+            status::SUCCESS,
+            status::DATA_TRANSFER_ERROR,
+            status::INVALID_OPCODE | DNR,
+            status::INVALID_FIELD | DNR,
+            status::INTERNAL_ERROR | DNR,
+            status::INVALID_NAMESPACE | DNR,
+            status::INVALID_PRP_OFFSET | DNR,
+            status::LBA_OUT_OF_RANGE | DNR,
+            status::NAMESPACE_NOT_READY | DNR,
+            // Errors of SSDs, see `faults`: More and the retry delay do not come through.
+            0x0281,
+            0x4281,
+            0x0280,
+        ];
+        let codes =
+            [opcode::READ, opcode::WRITE, opcode::FLUSH, opcode::WRITE_ZEROES, opcode::DATASET_MANAGEMENT];
+        let needed = statuses.iter().map(|status| format!("status {status:#06x}"));
+        let needed = needed.chain(codes.iter().map(|code| format!("opcode {code:#04x} done")));
+        let shapes = [
+            "several fragments",
+            "a thousand fragments",
+            "cut before a chain pointer",
+            "a wrong list entry behind fragments",
+            "stopped on the way",
+        ];
+        for what in needed.chain(shapes.map(str::to_owned)) {
+            assert!(self.counts.contains_key(&what), "{what} was never met: {:#?}", self.counts);
+        }
+    }
+
+    fn count(&mut self, what: String, met: bool) {
+        if met {
+            *self.counts.entry(what).or_default() += 1;
+        }
+    }
+}
