@@ -185,11 +185,10 @@ impl Logic for Bar0 {
         if self.bready.val() {
             self.answered.d.next = false;
         }
-        self.whole.next =
-            self.address_held.q.val()
-                & self.data_held.q.val()
-                & (!self.answered.q.val() | self.bready.val())
-                & !self.hold.val();
+        self.whole.next = self.address_held.q.val()
+            & self.data_held.q.val()
+            & (!self.answered.q.val() | self.bready.val())
+            & !self.hold.val();
         if self.whole.val() {
             self.address_held.d.next = false;
             self.data_held.d.next = false;

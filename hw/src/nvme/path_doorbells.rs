@@ -298,7 +298,9 @@ impl Logic for PathDoorbells {
     fn update(&mut self) {
         dff_setup!(
             self,
-            clock, clearing, cleared_path,
+            clock,
+            clearing,
+            cleared_path,
             tail_dirty,
             tail_due,
             tail_count0,
