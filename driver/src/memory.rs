@@ -109,7 +109,7 @@ impl DmaMemory {
         self.check(offset, into.len());
         let (mut at, mut rest) = (offset, into);
         while !rest.is_empty() {
-            if rest.len() >= 8 && (self.pointer.as_ptr() as usize + at) % 8 == 0 {
+            if rest.len() >= 8 && (self.pointer.as_ptr() as usize + at).is_multiple_of(8) {
                 rest[..8].copy_from_slice(&self.word64(at).load(Ordering::Relaxed).to_le_bytes());
                 at += 8;
                 rest = &mut rest[8..];
@@ -129,7 +129,7 @@ impl DmaMemory {
         self.check(offset, from.len());
         let (mut at, mut rest) = (offset, from);
         while !rest.is_empty() {
-            if rest.len() >= 8 && (self.pointer.as_ptr() as usize + at) % 8 == 0 {
+            if rest.len() >= 8 && (self.pointer.as_ptr() as usize + at).is_multiple_of(8) {
                 let word = u64::from_le_bytes(rest[..8].try_into().expect("8 bytes"));
                 self.word64(at).store(word, Ordering::Relaxed);
                 at += 8;

@@ -20,7 +20,7 @@ impl Coverage {
         self.count(format!("opcode {code:#04x} done"), status == status::SUCCESS);
         self.count(format!("status {status:#06x}"), true);
         self.count("several fragments".into(), fragments > 1);
-        self.count("a thousand fragments".into(), fragments >= 1000);
+        self.count("hundreds of fragments".into(), fragments >= 200);
         self.count("cut before a chain pointer".into(), plan.chain_cuts > 0);
         self.count("a wrong list entry behind fragments".into(), plan.issued == Issued::Prefix);
         self.count("stopped on the way".into(), fragments > 0 && plan.closing != status::SUCCESS);
@@ -56,7 +56,7 @@ impl Coverage {
         let needed = needed.chain(codes.iter().map(|code| format!("opcode {code:#04x} done")));
         let shapes = [
             "several fragments",
-            "a thousand fragments",
+            "hundreds of fragments",
             "cut before a chain pointer",
             "a wrong list entry behind fragments",
             "stopped on the way",

@@ -222,9 +222,11 @@ impl Planner<'_> {
                 self.push(&mut plan, device, start + (first - run.first), first, blocks);
             }
         }
-        // A list that is wrong is found by the card or by the SSD, whoever reads the entry first.
+        // A list that is wrong is found by the card or by the SSD, whoever reads the entry first; the card
+        // reads none for a fragment that is the whole command.
         let sound = plan.fragments.iter().all(|fragment| fragment.segments.is_ok());
-        if !sound && plan.fragments.len() > 1 {
+        let whole = plan.fragments.iter().all(|fragment| fragment.blocks == self.blocks);
+        if !sound && !whole {
             plan.issued = Issued::Prefix;
         }
         plan
