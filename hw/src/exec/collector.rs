@@ -489,7 +489,7 @@ mod tests {
                 assert_eq!(Some(done.status.to_u64()), expected, "slot {:?}", done.slot);
                 ended += 1;
             }
-            assert_eq!(bench.get("idle") == 1 && bench.get("done$valid") == 1, false);
+            assert!(!(bench.get("idle") == 1 && bench.get("done$valid") == 1));
             bench.cycle();
         }
         assert!(model.expected.iter().all(Option::is_none), "a plan did not end");

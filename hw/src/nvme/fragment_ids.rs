@@ -181,7 +181,7 @@ mod tests {
             let mut out = VecDeque::new();
             let mut taken = vec![false; ids];
             for cycle in 0..6 * ids.max(500) {
-                let take = if cycle / (2 * ids) % 2 == 0 { 0.9 } else { 0.3 };
+                let take = if (cycle / (2 * ids)).is_multiple_of(2) { 0.9 } else { 0.3 };
                 let released = (random.random_bool(1.0 - take) && !out.is_empty())
                     .then(|| out.remove(random.random_range(0..out.len())).expect("in range"));
                 let ready = random.random_bool(take);

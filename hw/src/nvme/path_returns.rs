@@ -365,7 +365,7 @@ mod tests {
             // A path comes to an end and is written again, while the others work.
             if cycle % 1_000 == 999 {
                 let path = random.random_range(0..paths.len());
-                if !offered.is_some_and(|o: Returned| o.path.to_u64() == path as u64) && underway.is_empty() {
+                if offered.is_none_or(|o: Returned| o.path.to_u64() != path as u64) && underway.is_empty() {
                     request_path(&mut bench, path, paths[path].size);
                     paths[path] = Path { size: paths[path].size, ..Path::default() };
                     underway.push_back((cycle + 1, path, 0, 0));

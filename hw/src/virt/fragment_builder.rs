@@ -249,7 +249,7 @@ mod tests {
         let total = match random.random_range(0..4u32) {
             0 => random.random_range(1..=most),
             1 => most,
-            2 => (PAGE * random.random_range(1..=3) >> shift).max(1),
+            2 => ((PAGE * random.random_range(1..=3)) >> shift).max(1),
             _ => random.random_range(1..=most.min(64)),
         };
         let (prp1, prp2, pages) = lay_out(random, memory, total << shift);

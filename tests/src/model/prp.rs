@@ -35,7 +35,7 @@ impl Pages {
     /// # Errors
     /// The status of an entry that is wrong in the command itself.
     pub fn walk(prp1: u64, prp2: u64, bytes: u64, memory: &Memory<'_>) -> Result<Self, u16> {
-        if prp1 % 4 != 0 {
+        if !prp1.is_multiple_of(4) {
             return Err(status::INVALID_PRP_OFFSET);
         }
         let offset = prp1 % PAGE;
@@ -44,9 +44,9 @@ impl Pages {
         let mut first_slots = 0;
         match count {
             0 | 1 => {}
-            2 if prp2 % PAGE != 0 => return Err(status::INVALID_PRP_OFFSET),
+            2 if !prp2.is_multiple_of(PAGE) => return Err(status::INVALID_PRP_OFFSET),
             2 => pages.push(Ok(prp2)),
-            _ if prp2 % 8 != 0 => return Err(status::INVALID_PRP_OFFSET),
+            _ if !prp2.is_multiple_of(8) => return Err(status::INVALID_PRP_OFFSET),
             _ => {
                 first_slots = (PAGE - prp2 % PAGE) / 8;
                 pages.extend(list(prp2, count - 1, memory));

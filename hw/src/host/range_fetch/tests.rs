@@ -23,7 +23,7 @@ fn expected(entry: &volplane_abi::SubmissionEntry, range: (u32, u64), refused: b
                 (plain.0, plain.1, 0, 1)
             } else if entry.starting_lba() & 0xFF != 0 {
                 refuse(status::INVALID_FIELD)
-            } else if entry.prp1() % 4 != 0 {
+            } else if !entry.prp1().is_multiple_of(4) {
                 refuse(status::INVALID_PRP_OFFSET)
             } else if entry.prp1() % 4096 > 4080 {
                 refuse(status::INVALID_FIELD)
