@@ -216,7 +216,7 @@ macro_rules! device_entry {
                 transfer_limit / with_transfer_limit: u32 = 17,
                 /// Most blocks of a Write Zeroes (WZSL), 1 and up.
                 write_zeroes_limit / with_write_zeroes_limit: u32 = 17,
-                /// Number of the first path to it; issue 3 adds three more.
+                /// Number of the path to it.
                 path / with_path: u8 = 8,
                 /// 1: the entry is valid.
                 valid / with_valid: u8 = 1,
