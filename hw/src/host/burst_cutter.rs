@@ -10,9 +10,9 @@
 
 use rust_hdl::prelude::*;
 
-use super::output_buffer::OutputBuffer;
 use super::write_arbiter::MergedWrite;
 use crate::logic_record;
+use crate::prim::output_buffer::OutputBuffer;
 use crate::prim::stream::StreamIn;
 
 logic_record! {

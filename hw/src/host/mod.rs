@@ -10,7 +10,6 @@ pub mod fetch_scheduler;
 pub mod fetched_heads;
 pub mod interrupt_coalescer;
 pub mod msix;
-pub mod output_buffer;
 pub mod queue_doorbells;
 pub mod queue_pairs;
 pub mod range_fetch;

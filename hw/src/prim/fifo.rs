@@ -1,6 +1,7 @@
 //! FIFO with registered outputs.
 //!
-//! Latency: an item pushed in cycle t is offered in cycle t+2 (`Fifo::lut`), t+3 (`Fifo::block`).
+//! Latency: an item pushed in cycle t is offered in cycle t+2 (`Fifo::lut`), t+3 (`Fifo::block`), and
+//! by an empty `Fifo::quick` in t+1, which costs one LUT a bit.
 //! Throughput: one item a cycle. `room` says that at least `margin` more items fit, so that a
 //! pipeline without stalls can stand in front; `push` without room loses nothing as long as fewer
 //! than `margin` follow. Reset empties it.
@@ -33,16 +34,27 @@ pub struct Fifo<T: Synth> {
     offered_valid: DFF<bool>,
     room_register: DFF<bool>,
     threshold: Constant<Bits<16>>,
+    /// The bits that `stored` and the pointers need: synthesis drops the others.
+    stored_mask: Constant<Bits<16>>,
+    pointer_mask: Constant<Bits<16>>,
     two_stages: Constant<bool>,
+    quick: Constant<bool>,
+    nothing_stored: Signal<Local, bool>,
+    /// The pushed item goes past the memory.
+    passing: Signal<Local, bool>,
+    storing: Signal<Local, bool>,
     reading: Signal<Local, bool>,
     moving: Signal<Local, bool>,
     stored_next: Signal<Local, Bits<16>>,
+    write_next: Signal<Local, Bits<16>>,
+    read_next: Signal<Local, Bits<16>>,
     one: Constant<Bits<16>>,
     zero: Constant<Bits<16>>,
 }
 
 impl<T: Synth> Fifo<T> {
-    fn new(address_bits: usize, margin: usize, block: bool) -> Self {
+    fn new(address_bits: usize, margin: usize, block: bool, quick: bool) -> Self {
+        assert!(!(block && quick), "no passing by a block RAM");
         let depth = 1usize << address_bits;
         assert!(margin >= 1 && margin < depth, "FIFO of {depth} with a margin of {margin}");
         Self {
@@ -53,7 +65,7 @@ impl<T: Synth> Fifo<T> {
             room: Default::default(),
             empty: Default::default(),
             out: Default::default(),
-            memory: FifoRam::new(address_bits, block),
+            memory: FifoRam::new(address_bits, block, quick),
             write_pointer: Default::default(),
             read_pointer: Default::default(),
             stored: Default::default(),
@@ -62,10 +74,18 @@ impl<T: Synth> Fifo<T> {
             offered_valid: Default::default(),
             room_register: Default::default(),
             threshold: Constant::new(((depth - margin) as u64).to_bits()),
+            stored_mask: Constant::new((2 * depth as u64 - 1).to_bits()),
+            pointer_mask: Constant::new((depth as u64 - 1).to_bits()),
             two_stages: Constant::new(block),
+            quick: Constant::new(quick),
+            nothing_stored: Default::default(),
+            passing: Default::default(),
+            storing: Default::default(),
             reading: Default::default(),
             moving: Default::default(),
             stored_next: Default::default(),
+            write_next: Default::default(),
+            read_next: Default::default(),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
         }
@@ -73,12 +93,17 @@ impl<T: Synth> Fifo<T> {
 
     /// In LUT RAM: for up to 64 items.
     pub fn lut(address_bits: usize, margin: usize) -> Self {
-        Self::new(address_bits, margin, false)
+        Self::new(address_bits, margin, false, false)
+    }
+
+    /// In LUT RAM, with a way past it while it is empty.
+    pub fn quick(address_bits: usize, margin: usize) -> Self {
+        Self::new(address_bits, margin, false, true)
     }
 
     /// In block RAM.
     pub fn block(address_bits: usize, margin: usize) -> Self {
-        Self::new(address_bits, margin, true)
+        Self::new(address_bits, margin, true, false)
     }
 }
 
@@ -97,28 +122,39 @@ impl<T: Synth> Logic for Fifo<T> {
             room_register
         );
         self.memory.clock.next = self.clock.val();
-        self.memory.write.next = self.push.val();
         self.memory.write_address.next = self.write_pointer.q.val();
         self.memory.write_data.next = self.data.val();
         self.memory.read_address.next = self.read_pointer.q.val();
 
+        self.nothing_stored.next = (self.stored.q.val() == self.zero.val());
+        self.passing.next = false;
         if self.two_stages.val() {
             // RAM output -> output register.
             self.moving.next =
                 self.fetched_valid.q.val() & (!self.offered_valid.q.val() | self.out.ready.val());
             self.reading.next =
-                (self.stored.q.val() != self.zero.val()) & (!self.fetched_valid.q.val() | self.moving.val());
+                !self.nothing_stored.val() & (!self.fetched_valid.q.val() | self.moving.val());
             self.out.valid.next = self.offered_valid.q.val();
             self.out.data.next = self.offered.q.val();
         } else {
             // The RAM's read register is the output register.
             self.moving.next = self.fetched_valid.q.val() & self.out.ready.val();
-            self.reading.next = (self.stored.q.val() != self.zero.val())
-                & (!self.fetched_valid.q.val() | self.out.ready.val());
+            self.reading.next =
+                !self.nothing_stored.val() & (!self.fetched_valid.q.val() | self.out.ready.val());
+            if self.quick.val() {
+                self.passing.next = self.push.val()
+                    & self.nothing_stored.val()
+                    & (!self.fetched_valid.q.val() | self.out.ready.val());
+            }
             self.out.valid.next = self.fetched_valid.q.val();
             self.out.data.next = self.memory.read_data.val();
         }
-        self.memory.read.next = self.reading.val();
+        self.storing.next = self.push.val() & !self.passing.val();
+        self.memory.write.next = self.storing.val();
+        self.memory.read.next = self.reading.val() | self.passing.val();
+        self.memory.pass.next = self.nothing_stored.val();
+        self.write_next.next = self.write_pointer.q.val() + self.one.val();
+        self.read_next.next = self.read_pointer.q.val() + self.one.val();
 
         if self.out.ready.val() {
             self.offered_valid.d.next = false;
@@ -130,26 +166,28 @@ impl<T: Synth> Logic for Fifo<T> {
                 self.offered.d.next = self.memory.read_data.val();
             }
         }
+        if self.passing.val() {
+            self.fetched_valid.d.next = true;
+        }
         if self.reading.val() {
             self.fetched_valid.d.next = true;
-            self.read_pointer.d.next = self.read_pointer.q.val() + self.one.val();
+            self.read_pointer.d.next = self.read_next.val() & self.pointer_mask.val();
         }
         self.stored_next.next = self.stored.q.val();
-        if self.push.val() {
-            self.write_pointer.d.next = self.write_pointer.q.val() + self.one.val();
+        if self.storing.val() {
+            self.write_pointer.d.next = self.write_next.val() & self.pointer_mask.val();
             if !self.reading.val() {
                 self.stored_next.next = self.stored.q.val() + self.one.val();
             }
         } else if self.reading.val() {
             self.stored_next.next = self.stored.q.val() - self.one.val();
         }
-        self.stored.d.next = self.stored_next.val();
-        // One cycle late, which `threshold` allows for: at most one push more than it counts.
-        self.room_register.d.next = (self.stored_next.val() < self.threshold.val());
+        self.stored.d.next = self.stored_next.val() & self.stored_mask.val();
+        // Of the count before this cycle's push, and a cycle late: `threshold` allows for one more.
+        self.room_register.d.next = (self.stored.q.val() < self.threshold.val());
         self.room.next = self.room_register.q.val();
-        self.empty.next = (self.stored.q.val() == self.zero.val())
-            & !self.fetched_valid.q.val()
-            & !self.offered_valid.q.val();
+        self.empty.next =
+            self.nothing_stored.val() & !self.fetched_valid.q.val() & !self.offered_valid.q.val();
 
         if self.reset.val() {
             self.write_pointer.d.next = self.zero.val();
@@ -169,15 +207,21 @@ mod tests {
     use rand::RngExt;
     use std::collections::VecDeque;
 
-    fn check(block: bool, address_bits: usize, margin: usize) {
-        let fifo: Fifo<Bits<20>> = Fifo::new(address_bits, margin, block);
-        let mut bench = Bench::new(&format!("fifo_{address_bits}_{margin}_{block}"), fifo);
+    fn check(kind: &str, fifo: Fifo<Bits<20>>, address_bits: usize, margin: usize) {
+        let mut bench = Bench::new(&format!("fifo_{kind}_{address_bits}_{margin}"), fifo);
         let mut random = seeded();
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
         let mut expected = VecDeque::new();
         let (mut taken, mut most) = (0, 0);
+        // An item pushed into an empty FIFO at this cycle is offered as late as the header says.
+        let latency = match kind {
+            "quick" => 1,
+            "lut" => 2,
+            _ => 3,
+        };
+        let mut alone = None;
         for cycle in 0..20_000u64 {
             // Phases of filling and of draining reach both ends.
             let fill = (cycle / 500) % 2 == 0;
@@ -190,7 +234,14 @@ mod tests {
             bench.set("out$ready", ready.into());
             bench.eval();
             assert_eq!(bench.get("empty") == 1, expected.is_empty());
+            if let Some(since) = alone {
+                assert_eq!(bench.get("out$valid") == 1, cycle - since >= latency);
+            }
+            if push && expected.is_empty() {
+                alone = Some(cycle);
+            }
             if ready && bench.get("out$valid") == 1 {
+                alone = None;
                 assert_eq!(Some(bench.get("out$data") as u64), expected.pop_front());
                 taken += 1;
             }
@@ -206,9 +257,11 @@ mod tests {
 
     #[test]
     fn keeps_order_at_every_size() {
-        check(false, 2, 1);
-        check(false, 4, 3);
-        check(true, 4, 1);
-        check(true, 6, 8);
+        for (bits, margin) in [(2, 1), (4, 3)] {
+            check("lut", Fifo::lut(bits, margin), bits, margin);
+            check("quick", Fifo::quick(bits, margin), bits, margin);
+        }
+        check("block", Fifo::block(4, 1), 4, 1);
+        check("block", Fifo::block(6, 8), 6, 8);
     }
 }

@@ -1,5 +1,7 @@
 //! Building blocks: streams, memories, FIFOs.
 
 pub mod fifo;
+pub mod output_buffer;
 pub mod ram;
+pub mod slice;
 pub mod stream;

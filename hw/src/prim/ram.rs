@@ -114,7 +114,8 @@ end
     }
 }
 
-/// The storage of a FIFO: written like the others, read into the output register when `read` is set.
+/// The storage of a FIFO: written like the others, read into the output register when `read` is set;
+/// where it was made so, `pass` puts `write_data` there in place of what the memory holds.
 #[derive(Clone, Debug, LogicBlock)]
 pub struct FifoRam<T: Synth> {
     pub clock: Signal<In, Clock>,
@@ -122,15 +123,17 @@ pub struct FifoRam<T: Synth> {
     pub write_address: Signal<In, Bits<16>>,
     pub write_data: Signal<In, T>,
     pub read: Signal<In, bool>,
+    pub pass: Signal<In, bool>,
     pub read_address: Signal<In, Bits<16>>,
     pub read_data: Signal<Out, T>,
     _address_bits: usize,
     _style: &'static str,
+    _passes: bool,
 }
 
 impl<T: Synth> FifoRam<T> {
     /// A memory of 2^`address_bits` words, in block RAM or in LUTs.
-    pub fn new(address_bits: usize, block: bool) -> Self {
+    pub fn new(address_bits: usize, block: bool, passes: bool) -> Self {
         assert!((1..=16).contains(&address_bits), "FIFO of 2^{address_bits} words");
         Self {
             clock: Default::default(),
@@ -138,10 +141,12 @@ impl<T: Synth> FifoRam<T> {
             write_address: Default::default(),
             write_data: Default::default(),
             read: Default::default(),
+            pass: Default::default(),
             read_address: Default::default(),
             read_data: Default::default(),
             _address_bits: address_bits,
             _style: if block { "block" } else { "distributed" },
+            _passes: passes,
         }
     }
 }
@@ -161,10 +166,15 @@ always @(posedge clock) begin
     if (write) mem[write_address[{address}:0]] <= write_data;
 end
 always @(posedge clock) begin
-    if (read) read_data <= mem[read_address[{address}:0]];
+    if (read) read_data <= {source};
 end
 ",
             style = self._style,
+            source = if self._passes {
+                format!("pass ? write_data : mem[read_address[{}:0]]", self._address_bits - 1)
+            } else {
+                format!("mem[read_address[{}:0]]", self._address_bits - 1)
+            },
             data = T::BITS - 1,
             last = (1usize << self._address_bits) - 1,
             address = self._address_bits - 1,
