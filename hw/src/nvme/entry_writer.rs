@@ -2,9 +2,9 @@
 //!
 //! Purpose: on `start`, the identifier's record is written for `CompletionFilter`, a Dataset
 //! Management's range is offered and, when that is accepted, the fragment's entry.
-//! Handshake: `able` says that `start` may be set in this cycle: an identifier is held (and, for a
-//! Dataset Management, its range's address known), and the entry before was taken. It counts from the
-//! second cycle that `fragment` stands. `issued_valid` is a
+//! Handshake: `able`, a register, says that `start` may be set in this cycle if it was not in the last
+//! one: an identifier is held (and, for a Dataset Management, its range's address known), and the entry
+//! before was taken. It counts from the second cycle that `fragment` stands. `issued_valid` is a
 //! pulse, the cycle after the bus took the entry, with the tail behind it.
 //! Latency: an entry is offered in the cycle after `start`, or after its range was taken. Throughput:
 //! one in 2 cycles, a Dataset Management in 4. Order: as started. Reset: forgets what is offered.
@@ -42,8 +42,9 @@ pub struct EntryWriter {
     /// The next identifier, and the address of its range one cycle later.
     held_valid: DFF<bool>,
     held: DFF<Bits<16>>,
-    settled: DFF<bool>,
     ranged: DFF<bool>,
+    able_register: DFF<bool>,
+    held_next: Signal<Local, bool>,
     range_address: DFF<Bits<64>>,
     /// The entry on offer, after its range.
     offered_valid: DFF<bool>,
@@ -88,8 +89,9 @@ impl Default for EntryWriter {
             builder: Default::default(),
             held_valid: Default::default(),
             held: Default::default(),
-            settled: Default::default(),
             ranged: Default::default(),
+            able_register: Default::default(),
+            held_next: Default::default(),
             range_address: Default::default(),
             offered_valid: Default::default(),
             offered: Default::default(),
@@ -114,9 +116,9 @@ impl Default for EntryWriter {
 impl Logic for EntryWriter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, held_valid, held, settled, ranged, range_address, offered_valid, offered);
+        dff_setup!(self, clock, held_valid, held, ranged, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
-        dff_setup!(self, clock, written_record, issued, issued_on, issued_to);
+        dff_setup!(self, clock, written_record, issued, issued_on, issued_to, able_register);
 
         // The next identifier.
         self.id.ready.next = !self.held_valid.q.val();
@@ -128,15 +130,12 @@ impl Logic for EntryWriter {
         }
         self.held_id.next = self.held.q.val().into();
         self.held_index.next = self.held_id.val().index;
-        self.settled.d.next = self.held_valid.q.val() & !self.start.val();
         self.range_address.d.next = self.range_base.val() + (bit_cast::<64, 11>(self.held_index.val()) << 4);
         self.builder.fragment.next = self.fragment.val();
         self.builder.id.next = self.held.q.val();
         self.builder.range_address.next = self.range_address.q.val();
         self.ranged.d.next = self.builder.ranged.val();
-        self.able.next = self.held_valid.q.val()
-            & (self.settled.q.val() | !self.ranged.q.val())
-            & !self.offered_valid.q.val();
+        self.able.next = self.able_register.q.val();
 
         // Its record.
         self.written.d.next = self.start.val();
@@ -157,6 +156,10 @@ impl Logic for EntryWriter {
         self.write.valid.next = self.offered_valid.q.val() & !self.range_valid.q.val();
         self.write.data.next = self.offered.q.val();
         self.accepted.next = self.offered_valid.q.val() & !self.range_valid.q.val() & self.write.ready.val();
+        // For the next cycle; an identifier that comes now does for all that has no range.
+        self.held_next.next = self.held_valid.q.val() | (self.id.valid.val() & !self.builder.ranged.val());
+        self.able_register.d.next =
+            self.held_next.val() & (!self.offered_valid.q.val() | self.accepted.val()) & !self.start.val();
         if self.range_write.ready.val() {
             self.range_valid.d.next = false;
         }
@@ -182,7 +185,7 @@ impl Logic for EntryWriter {
 
         if self.reset.val() {
             self.held_valid.d.next = false;
-            self.settled.d.next = false;
+            self.able_register.d.next = false;
             self.offered_valid.d.next = false;
             self.range_valid.d.next = false;
             self.written.d.next = false;

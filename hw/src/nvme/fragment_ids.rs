@@ -4,7 +4,7 @@
 //! are free, so that a late completion of its last use is told from one of its next use.
 //! Handshake: `id` is a stream; `release_valid` takes `release_id` at once, at most one a cycle and
 //! only what was handed out.
-//! Latency: a released identifier is offered 3 cycles later when no other is free. Throughput: one
+//! Latency: a released identifier is offered 4 cycles later when no other is free. Throughput: one
 //! a cycle both ways. Order: first in, first out.
 //! Reset: all identifiers become free, each in the generation after the last one handed out, which a
 //! RAM keeps across reset (after power-up any will do). The walk takes 2^`id_bits` + 3 cycles;
@@ -53,6 +53,9 @@ pub struct FragmentIds {
     ready: DFF<bool>,
     handed_valid: DFF<bool>,
     handed: DFF<FragmentId>,
+    /// An identifier on its way back to the list.
+    freeing: DFF<bool>,
+    freed: DFF<FragmentId>,
     released: Signal<Local, FragmentId>,
     next: Signal<Local, FragmentId>,
     last_index: Constant<Bits<16>>,
@@ -84,6 +87,8 @@ impl FragmentIds {
             ready: Default::default(),
             handed_valid: Default::default(),
             handed: Default::default(),
+            freeing: Default::default(),
+            freed: Default::default(),
             released: Default::default(),
             next: Default::default(),
             last_index: Constant::new(((1u64 << sizes.id_bits) - 1).to_bits()),
@@ -98,7 +103,7 @@ impl Logic for FragmentIds {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, walking, walk_index, reading1, reading1_index, reading2, reading2_index);
-        dff_setup!(self, clock, ready, handed_valid, handed);
+        dff_setup!(self, clock, ready, handed_valid, handed, freeing, freed);
         self.free.clock.next = self.clock.val();
         self.free.reset.next = self.reset.val();
         self.generations.clock.next = self.clock.val();
@@ -132,9 +137,11 @@ impl Logic for FragmentIds {
             self.next.next.index = self.reading2_index.q.val().get_bits::<11>(0);
             self.next.next.generation = self.generations.read_data.val() + self.one5.val();
         }
-        self.free.push.next = self.release_valid.val() | self.reading2.q.val();
-        self.free.data.next = self.next.val().into();
-        self.idle.next = self.ready.q.val();
+        self.freeing.d.next = self.release_valid.val() | self.reading2.q.val();
+        self.freed.d.next = self.next.val();
+        self.free.push.next = self.freeing.q.val();
+        self.free.data.next = self.freed.q.val().into();
+        self.idle.next = self.ready.q.val() & !self.freeing.q.val();
 
         if self.reset.val() {
             self.walking.d.next = true;
@@ -142,6 +149,7 @@ impl Logic for FragmentIds {
             self.reading1.d.next = false;
             self.reading2.d.next = false;
             self.ready.d.next = false;
+            self.freeing.d.next = false;
         }
     }
 }

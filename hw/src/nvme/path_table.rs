@@ -36,10 +36,14 @@ pub struct PathTable {
     entries: LutRam<PathEntry>,
     valid: DFF<Bits<32>>,
     written: DFF<Bits<32>>,
+    asked: DFF<bool>,
+    is_path: DFF<bool>,
+    is_state: DFF<bool>,
+    in_range: DFF<bool>,
     working: DFF<bool>,
+    storing: DFF<bool>,
     /// The request reads an entry that was written; it reads PATH_STATE; its answer is due.
     known: DFF<bool>,
-    live: DFF<bool>,
     reveal: DFF<bool>,
     cycle: DFF<Bits<4>>,
     acknowledge: DFF<bool>,
@@ -87,9 +91,13 @@ impl PathTable {
             entries: LutRam::new(sizes.path_bits),
             valid: Default::default(),
             written: Default::default(),
+            asked: Default::default(),
+            is_path: Default::default(),
+            is_state: Default::default(),
+            in_range: Default::default(),
             working: Default::default(),
+            storing: Default::default(),
             known: Default::default(),
-            live: Default::default(),
             reveal: Default::default(),
             cycle: Default::default(),
             acknowledge: Default::default(),
@@ -108,8 +116,8 @@ impl PathTable {
             one1: Constant::new(1u64.to_bits()),
             zero4: Constant::new(0u64.to_bits()),
             one4: Constant::new(1u64.to_bits()),
-            reveal_cycle: Constant::new(13u64.to_bits()),
-            last_cycle: Constant::new(14u64.to_bits()),
+            reveal_cycle: Constant::new(12u64.to_bits()),
+            last_cycle: Constant::new(13u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
             zero256: Constant::new(0u64.to_bits()),
         }
@@ -119,24 +127,29 @@ impl PathTable {
 impl Logic for PathTable {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, valid, written, working, known, live, reveal, cycle, acknowledge, answer);
+        dff_setup!(self, clock, valid, written, asked, is_path, is_state, in_range, working, storing);
+        dff_setup!(self, clock, known, reveal, cycle, acknowledge, answer);
         self.number.next = self.table_request.val().table;
         self.index.next = self.table_request.val().index;
         self.path.next = self.index.val().get_bits::<5>(0);
         self.writing.next = (self.table_request.val().write == self.one1.val());
         self.entry.next = self.table_request.val().data.into();
-        self.concerns.next = (self.index.val() < self.paths.val())
-            & ((self.number.val() == self.path_number.val())
-                | ((self.number.val() == self.state_number.val()) & !self.writing.val()));
-        if self.table_valid.val() & self.concerns.val() {
+        self.asked.d.next = self.table_valid.val();
+        self.is_path.d.next = (self.number.val() == self.path_number.val());
+        self.is_state.d.next = (self.number.val() == self.state_number.val());
+        self.in_range.d.next = (self.index.val() < self.paths.val());
+        self.concerns.next = self.asked.q.val()
+            & self.in_range.q.val()
+            & (self.is_path.q.val() | (self.is_state.q.val() & !self.writing.val()));
+        if self.concerns.val() {
             self.working.d.next = true;
             self.cycle.d.next = self.zero4.val();
         }
 
         // The request stands until it is acknowledged.
         self.entries.clock.next = self.clock.val();
-        self.entries.write.next =
-            self.working.q.val() & self.writing.val() & (self.cycle.q.val() == self.zero4.val());
+        self.storing.d.next = self.concerns.val() & self.writing.val();
+        self.entries.write.next = self.storing.q.val();
         self.entries.write_address.next = self.index.val().get_bits::<16>(0);
         self.entries.write_data.next = self.entry.val();
         self.entries.read_address.next = self.index.val().get_bits::<16>(0);
@@ -149,42 +162,43 @@ impl Logic for PathTable {
         self.state.next.returned = self.state_returned.val();
         self.state.next.reserved = self.zero32.val();
         self.state_bits.next = self.state.val().into();
+        if self.storing.q.val() {
+            self.written.d.next = self.written.q.val().replace_bit(self.path.val().index(), true);
+            self.valid.d.next = self
+                .valid
+                .q
+                .val()
+                .replace_bit(self.path.val().index(), (self.entry.val().valid == self.one1.val()));
+        }
         self.acknowledge.d.next = false;
         if self.working.q.val() {
             self.cycle.d.next = self.cycle.q.val() + self.one4.val();
-            if self.writing.val() {
-                self.written.d.next = self.written.q.val().replace_bit(self.path.val().index(), true);
-                self.valid.d.next = self
-                    .valid
-                    .q
-                    .val()
-                    .replace_bit(self.path.val().index(), (self.entry.val().valid == self.one1.val()));
-            }
             if (self.cycle.q.val() == self.last_cycle.val()) {
                 self.working.d.next = false;
                 self.acknowledge.d.next = true;
             }
         }
         self.known.d.next = self.written.q.val().get_bit(self.path.val().index()) & !self.writing.val();
-        self.live.d.next = (self.number.val() == self.state_number.val());
         self.reveal.d.next =
             self.working.q.val() & self.known.q.val() & (self.cycle.q.val() == self.reveal_cycle.val());
         self.answer.d.next = self.zero256.val();
         if self.reveal.q.val() {
             self.answer.d.next = self.entries.read_data.val().into();
-            if self.live.q.val() {
+            if self.is_state.q.val() {
                 self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
             }
         }
         self.table_ack.next = self.acknowledge.q.val();
         self.table_data.next = self.answer.q.val();
         self.path_valid.next = self.valid.q.val();
-        self.idle.next = !self.working.q.val() & !self.acknowledge.q.val();
+        self.idle.next = !self.asked.q.val() & !self.working.q.val() & !self.acknowledge.q.val();
 
         if self.reset.val() {
             self.valid.d.next = self.zero32.val();
             self.written.d.next = self.zero32.val();
+            self.asked.d.next = false;
             self.working.d.next = false;
+            self.storing.d.next = false;
             self.reveal.d.next = false;
             self.acknowledge.d.next = false;
         }

@@ -44,14 +44,22 @@ pub struct SlotAllocator {
     pub idle: Signal<Out, bool>,
     path_write: PathWrite,
     bases: LutRam<Bits<64>>,
-    sizes: LutRam<Bits<16>>,
+    /// The entry before the last one of each queue.
+    lasts: LutRam<Bits<16>>,
     limits: LutRam<Bits<16>>,
     next_slots: LutRam<Bits<16>>,
+    /// The next entry is the queue's last: known before it is needed.
+    next_wraps: LutRam<bool>,
     next_numbers: LutRam<Bits<16>>,
     tails: LutRam<Bits<16>>,
     tails_shown: LutRam<Bits<16>>,
     issued_shown: LutRam<Bits<16>>,
     clearing: DFF<bool>,
+    /// What the table entry's size gives, a cycle after the entry is heard.
+    heard: DFF<bool>,
+    before_last: DFF<Bits<16>>,
+    single: DFF<bool>,
+    next_wrap: Signal<Local, bool>,
     tail_after: Signal<Local, Bits<16>>,
     clear: Signal<Local, bool>,
     next_path: Signal<Local, Bits<16>>,
@@ -93,14 +101,19 @@ impl SlotAllocator {
             idle: Default::default(),
             path_write: PathWrite::new(sizes),
             bases: LutRam::new(sizes.path_bits),
-            sizes: LutRam::new(sizes.path_bits),
+            lasts: LutRam::new(sizes.path_bits),
             limits: LutRam::new(sizes.path_bits),
             next_slots: LutRam::new(sizes.path_bits),
+            next_wraps: LutRam::new(sizes.path_bits),
             next_numbers: LutRam::new(sizes.path_bits),
             tails: LutRam::new(sizes.path_bits),
             tails_shown: LutRam::new(sizes.path_bits),
             issued_shown: LutRam::new(sizes.path_bits),
             clearing: Default::default(),
+            heard: Default::default(),
+            before_last: Default::default(),
+            single: Default::default(),
+            next_wrap: Default::default(),
             tail_after: Default::default(),
             clear: Default::default(),
             next_path: Default::default(),
@@ -118,7 +131,7 @@ impl SlotAllocator {
 impl Logic for SlotAllocator {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, clearing);
+        dff_setup!(self, clock, clearing, heard, before_last, single);
         self.path_write.clock.next = self.clock.val();
         self.path_write.table_valid.next = self.table_valid.val();
         self.path_write.table_request.next = self.table_request.val();
@@ -126,22 +139,26 @@ impl Logic for SlotAllocator {
         self.bases.write.next = self.path_write.written.val();
         self.bases.write_address.next = self.path_write.path.val();
         self.bases.write_data.next = self.path_write.entry.val().sq_base;
-        self.sizes.clock.next = self.clock.val();
-        self.sizes.write.next = self.path_write.written.val();
-        self.sizes.write_address.next = self.path_write.path.val();
-        self.sizes.write_data.next = self.path_write.entry.val().sq_size_z;
+        self.heard.d.next = self.path_write.written.val();
+        self.before_last.d.next = self.path_write.entry.val().sq_size_z - self.one16.val();
+        self.single.d.next = (self.path_write.entry.val().sq_size_z == self.zero16.val());
+        self.lasts.clock.next = self.clock.val();
+        self.lasts.write.next = self.heard.q.val();
+        self.lasts.write_address.next = self.path_write.path.val();
+        self.lasts.write_data.next = self.before_last.q.val();
         self.limits.clock.next = self.clock.val();
         self.limits.write.next = self.path_write.written.val();
         self.limits.write_address.next = self.path_write.path.val();
         self.limits.write_data.next = self.path_write.entry.val().limit;
 
         self.bases.read_address.next = bit_cast::<16, 8>(self.path.val());
-        self.sizes.read_address.next = bit_cast::<16, 8>(self.path.val());
+        self.lasts.read_address.next = bit_cast::<16, 8>(self.path.val());
+        self.next_wraps.read_address.next = bit_cast::<16, 8>(self.path.val());
         self.limits.read_address.next = bit_cast::<16, 8>(self.path.val());
         self.next_slots.read_address.next = bit_cast::<16, 8>(self.path.val());
         self.next_numbers.read_address.next = bit_cast::<16, 8>(self.path.val());
         self.tail_after.next = self.next_slots.read_data.val() + self.one16.val();
-        if (self.next_slots.read_data.val() == self.sizes.read_data.val()) {
+        if self.next_wraps.read_data.val() {
             self.tail_after.next = self.zero16.val();
         }
         self.slot.next = self.next_slots.read_data.val();
@@ -155,8 +172,10 @@ impl Logic for SlotAllocator {
         self.clear.next = self.clearing.q.val() & !self.odd.val();
         self.next_path.next = bit_cast::<16, 8>(self.take_path.val());
         self.next_slot.next = self.next_slots.read_data.val() + self.one16.val();
-        if (self.next_slots.read_data.val() == self.sizes.read_data.val()) {
+        self.next_wrap.next = (self.next_slots.read_data.val() == self.lasts.read_data.val());
+        if self.next_wraps.read_data.val() {
             self.next_slot.next = self.zero16.val();
+            self.next_wrap.next = false;
         }
         self.next_number.next = self.next_numbers.read_data.val() + self.one16.val();
         self.shown_path.next = bit_cast::<16, 8>(self.commit_path.val());
@@ -168,18 +187,23 @@ impl Logic for SlotAllocator {
         if !self.odd.val() {
             self.next_path.next = self.path_write.path.val();
             self.next_slot.next = self.zero16.val();
+            self.next_wrap.next = self.single.q.val();
             self.next_number.next = self.zero16.val();
             self.shown_path.next = self.path_write.path.val();
             self.shown_tail.next = self.zero16.val();
             self.shown_issued.next = self.zero16.val();
         }
-        if self.path_write.written.val() {
+        if self.heard.q.val() {
             self.clearing.d.next = true;
         }
         self.next_slots.clock.next = self.clock.val();
         self.next_slots.write.next = self.take.val() | self.clear.val();
         self.next_slots.write_address.next = self.next_path.val();
         self.next_slots.write_data.next = self.next_slot.val();
+        self.next_wraps.clock.next = self.clock.val();
+        self.next_wraps.write.next = self.take.val() | self.clear.val();
+        self.next_wraps.write_address.next = self.next_path.val();
+        self.next_wraps.write_data.next = self.next_wrap.val();
         self.next_numbers.clock.next = self.clock.val();
         self.next_numbers.write.next = self.take.val() | self.clear.val();
         self.next_numbers.write_address.next = self.next_path.val();
@@ -202,9 +226,10 @@ impl Logic for SlotAllocator {
         self.tail_value.next = self.tails.read_data.val();
         self.state_tail.next = self.tails_shown.read_data.val();
         self.state_issued.next = self.issued_shown.read_data.val();
-        self.idle.next = !self.clearing.q.val();
+        self.idle.next = !self.heard.q.val() & !self.clearing.q.val();
 
         if self.reset.val() {
+            self.heard.d.next = false;
             self.clearing.d.next = false;
         }
     }

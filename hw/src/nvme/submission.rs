@@ -78,6 +78,9 @@ pub struct Submission {
     /// Credit was asked for this same fragment in the last cycle.
     asked: DFF<bool>,
     issuing: Signal<Local, bool>,
+    /// The waiting fragment's entry may go, the arriving one may take its place: in odd cycles.
+    may_issue: Signal<Local, bool>,
+    number_now: Signal<Local, Bits<16>>,
     moving: Signal<Local, bool>,
     taking: Signal<Local, bool>,
 }
@@ -134,6 +137,8 @@ impl Submission {
             credit: Default::default(),
             asked: Default::default(),
             issuing: Default::default(),
+            may_issue: Default::default(),
+            number_now: Default::default(),
             moving: Default::default(),
             taking: Default::default(),
         }
@@ -169,12 +174,13 @@ impl Logic for Submission {
 
         // Who moves.
         self.odd.d.next = !self.odd.q.val();
-        self.issuing.next =
-            self.odd.q.val() & self.waiting_valid.q.val() & self.credit.q.val() & self.writer.able.val();
+        self.may_issue.next = self.credit.q.val() & self.writer.able.val();
+        self.issuing.next = self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val();
         self.moving.next = self.odd.q.val()
             & self.arriving_valid.q.val()
-            & (!self.waiting_valid.q.val() | self.issuing.val());
-        self.taking.next = self.odd.q.val() & (!self.arriving_valid.q.val() | self.moving.val());
+            & (!self.waiting_valid.q.val() | self.may_issue.val());
+        self.taking.next = self.odd.q.val()
+            & (!self.arriving_valid.q.val() | !self.waiting_valid.q.val() | self.may_issue.val());
         self.fragment.ready.next = self.taking.val();
 
         // Arriving: the path's next entry.
@@ -196,8 +202,13 @@ impl Logic for Submission {
             self.query_path.next = self.waiting.q.val().path;
         }
         self.asked.d.next = self.odd.q.val() & self.waiting_valid.q.val() & !self.issuing.val();
-        if self.asked.q.val() {
-            self.in_flight.d.next = self.number.q.val() - self.query_returned.val();
+        // `asked` stands in even cycles only, fragments move in odd ones.
+        self.number_now.next = self.number.q.val();
+        if self.odd.q.val() {
+            self.number_now.next = self.slots.number.val();
+        }
+        if self.asked.q.val() | self.moving.val() {
+            self.in_flight.d.next = self.number_now.val() - self.query_returned.val();
             self.head.d.next = self.query_head.val();
         }
         if self.moving.val() {
@@ -208,8 +219,6 @@ impl Logic for Submission {
             self.number.d.next = self.slots.number.val();
             self.base.d.next = self.slots.base.val();
             self.limit.d.next = self.slots.limit.val();
-            self.in_flight.d.next = self.slots.number.val() - self.query_returned.val();
-            self.head.d.next = self.query_head.val();
         }
         self.credit.d.next =
             (self.in_flight.q.val() < self.limit.q.val()) & (self.tail.q.val() != self.head.q.val());

@@ -29,6 +29,9 @@ pub struct Fifo<T: Synth> {
     read_pointer: DFF<Bits<16>>,
     /// Items in the memory, not yet in an output stage.
     stored: DFF<Bits<16>>,
+    /// `stored` is 0, is 1: kept beside it, since all that moves waits for them.
+    stored_none: DFF<bool>,
+    stored_one: DFF<bool>,
     fetched_valid: DFF<bool>,
     offered: DFF<T>,
     offered_valid: DFF<bool>,
@@ -39,7 +42,7 @@ pub struct Fifo<T: Synth> {
     pointer_mask: Constant<Bits<16>>,
     two_stages: Constant<bool>,
     quick: Constant<bool>,
-    nothing_stored: Signal<Local, bool>,
+    stored_two: Signal<Local, bool>,
     /// The pushed item goes past the memory.
     passing: Signal<Local, bool>,
     storing: Signal<Local, bool>,
@@ -49,6 +52,7 @@ pub struct Fifo<T: Synth> {
     write_next: Signal<Local, Bits<16>>,
     read_next: Signal<Local, Bits<16>>,
     one: Constant<Bits<16>>,
+    two: Constant<Bits<16>>,
     zero: Constant<Bits<16>>,
 }
 
@@ -69,6 +73,8 @@ impl<T: Synth> Fifo<T> {
             write_pointer: Default::default(),
             read_pointer: Default::default(),
             stored: Default::default(),
+            stored_none: Default::default(),
+            stored_one: Default::default(),
             fetched_valid: Default::default(),
             offered: Default::default(),
             offered_valid: Default::default(),
@@ -78,7 +84,7 @@ impl<T: Synth> Fifo<T> {
             pointer_mask: Constant::new((depth as u64 - 1).to_bits()),
             two_stages: Constant::new(block),
             quick: Constant::new(quick),
-            nothing_stored: Default::default(),
+            stored_two: Default::default(),
             passing: Default::default(),
             storing: Default::default(),
             reading: Default::default(),
@@ -87,6 +93,7 @@ impl<T: Synth> Fifo<T> {
             write_next: Default::default(),
             read_next: Default::default(),
             one: Constant::new(1u64.to_bits()),
+            two: Constant::new(2u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
         }
     }
@@ -116,6 +123,8 @@ impl<T: Synth> Logic for Fifo<T> {
             write_pointer,
             read_pointer,
             stored,
+            stored_none,
+            stored_one,
             fetched_valid,
             offered,
             offered_valid,
@@ -126,24 +135,23 @@ impl<T: Synth> Logic for Fifo<T> {
         self.memory.write_data.next = self.data.val();
         self.memory.read_address.next = self.read_pointer.q.val();
 
-        self.nothing_stored.next = (self.stored.q.val() == self.zero.val());
+        self.stored_two.next = (self.stored.q.val() == self.two.val());
         self.passing.next = false;
         if self.two_stages.val() {
             // RAM output -> output register.
             self.moving.next =
                 self.fetched_valid.q.val() & (!self.offered_valid.q.val() | self.out.ready.val());
-            self.reading.next =
-                !self.nothing_stored.val() & (!self.fetched_valid.q.val() | self.moving.val());
+            self.reading.next = !self.stored_none.q.val() & (!self.fetched_valid.q.val() | self.moving.val());
             self.out.valid.next = self.offered_valid.q.val();
             self.out.data.next = self.offered.q.val();
         } else {
             // The RAM's read register is the output register.
             self.moving.next = self.fetched_valid.q.val() & self.out.ready.val();
             self.reading.next =
-                !self.nothing_stored.val() & (!self.fetched_valid.q.val() | self.out.ready.val());
+                !self.stored_none.q.val() & (!self.fetched_valid.q.val() | self.out.ready.val());
             if self.quick.val() {
                 self.passing.next = self.push.val()
-                    & self.nothing_stored.val()
+                    & self.stored_none.q.val()
                     & (!self.fetched_valid.q.val() | self.out.ready.val());
             }
             self.out.valid.next = self.fetched_valid.q.val();
@@ -152,7 +160,7 @@ impl<T: Synth> Logic for Fifo<T> {
         self.storing.next = self.push.val() & !self.passing.val();
         self.memory.write.next = self.storing.val();
         self.memory.read.next = self.reading.val() | self.passing.val();
-        self.memory.pass.next = self.nothing_stored.val();
+        self.memory.pass.next = self.stored_none.q.val();
         self.write_next.next = self.write_pointer.q.val() + self.one.val();
         self.read_next.next = self.read_pointer.q.val() + self.one.val();
 
@@ -178,21 +186,27 @@ impl<T: Synth> Logic for Fifo<T> {
             self.write_pointer.d.next = self.write_next.val() & self.pointer_mask.val();
             if !self.reading.val() {
                 self.stored_next.next = self.stored.q.val() + self.one.val();
+                self.stored_none.d.next = false;
+                self.stored_one.d.next = self.stored_none.q.val();
             }
         } else if self.reading.val() {
             self.stored_next.next = self.stored.q.val() - self.one.val();
+            self.stored_none.d.next = self.stored_one.q.val();
+            self.stored_one.d.next = self.stored_two.val();
         }
         self.stored.d.next = self.stored_next.val() & self.stored_mask.val();
         // Of the count before this cycle's push, and a cycle late: `threshold` allows for one more.
         self.room_register.d.next = (self.stored.q.val() < self.threshold.val());
         self.room.next = self.room_register.q.val();
         self.empty.next =
-            self.nothing_stored.val() & !self.fetched_valid.q.val() & !self.offered_valid.q.val();
+            self.stored_none.q.val() & !self.fetched_valid.q.val() & !self.offered_valid.q.val();
 
         if self.reset.val() {
             self.write_pointer.d.next = self.zero.val();
             self.read_pointer.d.next = self.zero.val();
             self.stored.d.next = self.zero.val();
+            self.stored_none.d.next = true;
+            self.stored_one.d.next = false;
             self.fetched_valid.d.next = false;
             self.offered_valid.d.next = false;
             self.room_register.d.next = false;
