@@ -1,0 +1,184 @@
+//! Round robin over paths for three kinds of work: answers of fences first, then tails, then heads.
+//!
+//! Handshake: `found` says that something is due, as of two cycles ago. `choose` with `found` begins a
+//! choice; `pick` in the next cycle ends it, and from the cycle after on `kind`, `path` and `chosen`
+//! stand. `served` moves the turn past `chosen`. Throughput: a choice in 3 cycles.
+//! Ordering: the lowest path above the last one served that has work of the kind, else the lowest.
+//! Reset: the turn is at path 0.
+
+use rust_hdl::prelude::*;
+
+use super::path_encoder::PathEncoder;
+use crate::logic_record;
+
+logic_record! {
+    /// What is to be done for a path, one of the three.
+    DoorbellKind: 3 {
+        /// A fence was answered.
+        answer = 1,
+        /// A submission tail.
+        tail = 1,
+        /// A completion head.
+        head = 1,
+    }
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct PathChooser {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub answers: Signal<In, Bits<32>>,
+    pub tails: Signal<In, Bits<32>>,
+    pub heads: Signal<In, Bits<32>>,
+    pub choose: Signal<In, bool>,
+    pub pick: Signal<In, bool>,
+    pub served: Signal<In, bool>,
+    pub found: Signal<Out, bool>,
+    pub kind: Signal<Out, DoorbellKind>,
+    pub path: Signal<Out, Bits<8>>,
+    /// The path as one bit.
+    pub chosen: Signal<Out, Bits<32>>,
+    encoder: PathEncoder,
+    /// What is due, whether there is any, and whether any of it is above the last one served.
+    due_answers: DFF<Bits<32>>,
+    due_tails: DFF<Bits<32>>,
+    due_heads: DFF<Bits<32>>,
+    any_answer: DFF<bool>,
+    any_tail: DFF<bool>,
+    any_head: DFF<bool>,
+    answer_above: DFF<bool>,
+    tail_above: DFF<bool>,
+    head_above: DFF<bool>,
+    /// Paths above the last one served.
+    after: DFF<Bits<32>>,
+    kind_register: DFF<DoorbellKind>,
+    candidates: DFF<Bits<32>>,
+    path_register: DFF<Bits<8>>,
+    chosen_register: DFF<Bits<32>>,
+    answers_after: Signal<Local, Bits<32>>,
+    tails_after: Signal<Local, Bits<32>>,
+    heads_after: Signal<Local, Bits<32>>,
+    due: Signal<Local, Bits<32>>,
+    above: Signal<Local, bool>,
+    negative: Signal<Local, Bits<32>>,
+    below: Signal<Local, Bits<32>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+    zero: Constant<Bits<32>>,
+    one: Constant<Bits<32>>,
+    all: Constant<Bits<32>>,
+}
+
+impl Default for PathChooser {
+    fn default() -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            answers: Default::default(),
+            tails: Default::default(),
+            heads: Default::default(),
+            choose: Default::default(),
+            pick: Default::default(),
+            served: Default::default(),
+            found: Default::default(),
+            kind: Default::default(),
+            path: Default::default(),
+            chosen: Default::default(),
+            encoder: Default::default(),
+            due_answers: Default::default(),
+            due_tails: Default::default(),
+            due_heads: Default::default(),
+            any_answer: Default::default(),
+            any_tail: Default::default(),
+            any_head: Default::default(),
+            answer_above: Default::default(),
+            tail_above: Default::default(),
+            head_above: Default::default(),
+            after: Default::default(),
+            kind_register: Default::default(),
+            candidates: Default::default(),
+            path_register: Default::default(),
+            chosen_register: Default::default(),
+            answers_after: Default::default(),
+            tails_after: Default::default(),
+            heads_after: Default::default(),
+            due: Default::default(),
+            above: Default::default(),
+            negative: Default::default(),
+            below: Default::default(),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
+            one: Constant::new(1u64.to_bits()),
+            all: Constant::new(0xFFFF_FFFFu64.to_bits()),
+        }
+    }
+}
+
+impl Logic for PathChooser {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, due_answers, due_tails, due_heads, any_answer, any_tail, any_head);
+        dff_setup!(self, clock, answer_above, tail_above, head_above, after, kind_register, candidates);
+        dff_setup!(self, clock, path_register, chosen_register);
+        self.due_answers.d.next = self.answers.val();
+        self.due_tails.d.next = self.tails.val();
+        self.due_heads.d.next = self.heads.val();
+        self.any_answer.d.next = self.answers.val().any();
+        self.any_tail.d.next = self.tails.val().any();
+        self.any_head.d.next = self.heads.val().any();
+        self.answers_after.next = self.answers.val() & self.after.q.val();
+        self.tails_after.next = self.tails.val() & self.after.q.val();
+        self.heads_after.next = self.heads.val() & self.after.q.val();
+        self.answer_above.d.next = self.answers_after.val().any();
+        self.tail_above.d.next = self.tails_after.val().any();
+        self.head_above.d.next = self.heads_after.val().any();
+        self.found.next = self.any_answer.q.val() | self.any_tail.q.val() | self.any_head.q.val();
+
+        // The kind, and its paths of this turn.
+        self.due.next = self.due_heads.q.val();
+        self.above.next = self.head_above.q.val();
+        if self.any_answer.q.val() {
+            self.due.next = self.due_answers.q.val();
+            self.above.next = self.answer_above.q.val();
+        } else if self.any_tail.q.val() {
+            self.due.next = self.due_tails.q.val();
+            self.above.next = self.tail_above.q.val();
+        }
+        if self.choose.val() {
+            self.candidates.d.next = self.due.val();
+            if self.above.val() {
+                self.candidates.d.next = self.due.val() & self.after.q.val();
+            }
+            self.kind_register.d.next.answer = self.any_answer.q.val().into();
+            self.kind_register.d.next.tail = (self.any_tail.q.val() & !self.any_answer.q.val()).into();
+            self.kind_register.d.next.head = self.flag.val();
+            if self.any_answer.q.val() | self.any_tail.q.val() {
+                self.kind_register.d.next.head = self.clear.val();
+            }
+        }
+
+        // The lowest of them.
+        self.encoder.candidates.next = self.candidates.q.val();
+        self.negative.next = self.zero.val() - self.candidates.q.val();
+        if self.pick.val() {
+            self.path_register.d.next = self.encoder.lowest.val();
+            self.chosen_register.d.next = self.candidates.q.val() & self.negative.val();
+        }
+        self.below.next = self.chosen_register.q.val() - self.one.val();
+        if self.served.val() {
+            self.after.d.next = self.all.val() ^ (self.chosen_register.q.val() | self.below.val());
+        }
+        self.kind.next = self.kind_register.q.val();
+        self.path.next = self.path_register.q.val();
+        self.chosen.next = self.chosen_register.q.val();
+
+        if self.reset.val() {
+            self.after.d.next = self.all.val();
+            self.any_answer.d.next = false;
+            self.any_tail.d.next = false;
+            self.any_head.d.next = false;
+        }
+    }
+}
