@@ -2,9 +2,9 @@
 //!
 //! Purpose: on `start`, the identifier's record is written for `CompletionFilter`, a Dataset
 //! Management's range is offered and, when that is accepted, the fragment's entry.
-//! Handshake: `able`, a register, says that `start` may be set in this cycle if it was not in the last
-//! one: an identifier is held (and, for a Dataset Management, its range's address known), and the entry
-//! before was taken. It counts from the second cycle that `fragment` stands. `issued_valid` is a
+//! Handshake: `able` says that `start` may be set in the next cycle: an identifier will be held (and, for
+//! a Dataset Management, its range's address known), and the entry before taken. It is not set in the
+//! cycle of `start`, and counts from the first cycle that `fragment` stands. `issued_valid` is a
 //! pulse, the cycle after the bus took the entry, with the tail behind it.
 //! Latency: an entry is offered in the cycle after `start`, or after its range was taken. Throughput:
 //! one in 2 cycles, a Dataset Management in 4. Order: as started. Reset: forgets what is offered.
@@ -43,7 +43,6 @@ pub struct EntryWriter {
     held_valid: DFF<bool>,
     held: DFF<Bits<16>>,
     ranged: DFF<bool>,
-    able_register: DFF<bool>,
     held_next: Signal<Local, bool>,
     range_address: DFF<Bits<64>>,
     /// The entry on offer, after its range.
@@ -90,7 +89,6 @@ impl Default for EntryWriter {
             held_valid: Default::default(),
             held: Default::default(),
             ranged: Default::default(),
-            able_register: Default::default(),
             held_next: Default::default(),
             range_address: Default::default(),
             offered_valid: Default::default(),
@@ -118,7 +116,7 @@ impl Logic for EntryWriter {
     fn update(&mut self) {
         dff_setup!(self, clock, held_valid, held, ranged, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
-        dff_setup!(self, clock, written_record, issued, issued_on, issued_to, able_register);
+        dff_setup!(self, clock, written_record, issued, issued_on, issued_to);
 
         // The next identifier.
         self.id.ready.next = !self.held_valid.q.val();
@@ -135,7 +133,6 @@ impl Logic for EntryWriter {
         self.builder.id.next = self.held.q.val();
         self.builder.range_address.next = self.range_address.q.val();
         self.ranged.d.next = self.builder.ranged.val();
-        self.able.next = self.able_register.q.val();
 
         // Its record.
         self.written.d.next = self.start.val();
@@ -156,9 +153,9 @@ impl Logic for EntryWriter {
         self.write.valid.next = self.offered_valid.q.val() & !self.range_valid.q.val();
         self.write.data.next = self.offered.q.val();
         self.accepted.next = self.offered_valid.q.val() & !self.range_valid.q.val() & self.write.ready.val();
-        // For the next cycle; an identifier that comes now does for all that has no range.
+        // An identifier that comes now does for all that has no range.
         self.held_next.next = self.held_valid.q.val() | (self.id.valid.val() & !self.builder.ranged.val());
-        self.able_register.d.next =
+        self.able.next =
             self.held_next.val() & (!self.offered_valid.q.val() | self.accepted.val()) & !self.start.val();
         if self.range_write.ready.val() {
             self.range_valid.d.next = false;
@@ -185,7 +182,6 @@ impl Logic for EntryWriter {
 
         if self.reset.val() {
             self.held_valid.d.next = false;
-            self.able_register.d.next = false;
             self.offered_valid.d.next = false;
             self.range_valid.d.next = false;
             self.written.d.next = false;

@@ -29,8 +29,13 @@ pub struct PathChooser {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub answers: Signal<In, Bits<32>>,
+    /// Paths with tails and with heads, which of them are due, and whether all are.
     pub tails: Signal<In, Bits<32>>,
+    pub tails_due: Signal<In, Bits<32>>,
+    pub all_tails: Signal<In, bool>,
     pub heads: Signal<In, Bits<32>>,
+    pub heads_due: Signal<In, Bits<32>>,
+    pub all_heads: Signal<In, bool>,
     pub choose: Signal<In, bool>,
     pub pick: Signal<In, bool>,
     pub served: Signal<In, bool>,
@@ -59,6 +64,10 @@ pub struct PathChooser {
     answers_after: Signal<Local, Bits<32>>,
     tails_after: Signal<Local, Bits<32>>,
     heads_after: Signal<Local, Bits<32>>,
+    tails_now: Signal<Local, Bits<32>>,
+    heads_now: Signal<Local, Bits<32>>,
+    tails_now_after: Signal<Local, Bits<32>>,
+    heads_now_after: Signal<Local, Bits<32>>,
     due: Signal<Local, Bits<32>>,
     above: Signal<Local, bool>,
     negative: Signal<Local, Bits<32>>,
@@ -77,7 +86,11 @@ impl Default for PathChooser {
             reset: Default::default(),
             answers: Default::default(),
             tails: Default::default(),
+            tails_due: Default::default(),
+            all_tails: Default::default(),
             heads: Default::default(),
+            heads_due: Default::default(),
+            all_heads: Default::default(),
             choose: Default::default(),
             pick: Default::default(),
             served: Default::default(),
@@ -103,6 +116,10 @@ impl Default for PathChooser {
             answers_after: Default::default(),
             tails_after: Default::default(),
             heads_after: Default::default(),
+            tails_now: Default::default(),
+            heads_now: Default::default(),
+            tails_now_after: Default::default(),
+            heads_now_after: Default::default(),
             due: Default::default(),
             above: Default::default(),
             negative: Default::default(),
@@ -123,17 +140,30 @@ impl Logic for PathChooser {
         dff_setup!(self, clock, answer_above, tail_above, head_above, after, kind_register, candidates);
         dff_setup!(self, clock, path_register, chosen_register);
         self.due_answers.d.next = self.answers.val();
-        self.due_tails.d.next = self.tails.val();
-        self.due_heads.d.next = self.heads.val();
-        self.any_answer.d.next = self.answers.val().any();
-        self.any_tail.d.next = self.tails.val().any();
-        self.any_head.d.next = self.heads.val().any();
+        self.tails_now.next = self.tails.val() & self.tails_due.val();
+        self.heads_now.next = self.heads.val() & self.heads_due.val();
+        self.due_tails.d.next = self.tails_now.val();
+        if self.all_tails.val() {
+            self.due_tails.d.next = self.tails.val();
+        }
+        self.due_heads.d.next = self.heads_now.val();
+        if self.all_heads.val() {
+            self.due_heads.d.next = self.heads.val();
+        }
         self.answers_after.next = self.answers.val() & self.after.q.val();
         self.tails_after.next = self.tails.val() & self.after.q.val();
         self.heads_after.next = self.heads.val() & self.after.q.val();
+        self.tails_now_after.next = self.tails_now.val() & self.after.q.val();
+        self.heads_now_after.next = self.heads_now.val() & self.after.q.val();
+        // Each with trees of its own, so that `all_` comes in behind them.
+        self.any_answer.d.next = self.answers.val().any();
+        self.any_tail.d.next = self.tails_now.val().any() | (self.tails.val().any() & self.all_tails.val());
+        self.any_head.d.next = self.heads_now.val().any() | (self.heads.val().any() & self.all_heads.val());
         self.answer_above.d.next = self.answers_after.val().any();
-        self.tail_above.d.next = self.tails_after.val().any();
-        self.head_above.d.next = self.heads_after.val().any();
+        self.tail_above.d.next =
+            self.tails_now_after.val().any() | (self.tails_after.val().any() & self.all_tails.val());
+        self.head_above.d.next =
+            self.heads_now_after.val().any() | (self.heads_after.val().any() & self.all_heads.val());
         self.found.next = self.any_answer.q.val() | self.any_tail.q.val() | self.any_head.q.val();
 
         // The kind, and its paths of this turn.

@@ -83,6 +83,8 @@ pub struct PathDoorbells {
     table_now: DFF<bool>,
     table_bit: DFF<Bits<32>>,
     table_before: DFF<bool>,
+    /// The table's path is the chosen one, as of a cycle ago.
+    same_path: DFF<bool>,
     fencing: DFF<Bits<32>>,
     answered: DFF<Bits<32>>,
     short_queue: DFF<Bits<32>>,
@@ -101,6 +103,7 @@ pub struct PathDoorbells {
     /// Something happened too late for `pending`, which says what waits.
     recent: DFF<bool>,
     pending: DFF<bool>,
+    working: DFF<bool>,
 
     answer_bit: Signal<Local, Bits<32>>,
     answer_clear: Signal<Local, Bits<32>>,
@@ -112,7 +115,7 @@ pub struct PathDoorbells {
     fence_keep: Signal<Local, Bits<32>>,
     dirty: Signal<Local, Bits<32>>,
     table_path: Signal<Local, Bits<32>>,
-    same_path: Signal<Local, bool>,
+    early: Signal<Local, bool>,
     is_answer: Signal<Local, bool>,
     is_tail: Signal<Local, bool>,
     is_head: Signal<Local, bool>,
@@ -191,6 +194,7 @@ impl PathDoorbells {
             request_valid: Default::default(),
             recent: Default::default(),
             pending: Default::default(),
+            working: Default::default(),
             answer_bit: Default::default(),
             answer_clear: Default::default(),
             tail_clear: Default::default(),
@@ -202,6 +206,7 @@ impl PathDoorbells {
             dirty: Default::default(),
             table_path: Default::default(),
             same_path: Default::default(),
+            early: Default::default(),
             is_answer: Default::default(),
             is_tail: Default::default(),
             is_head: Default::default(),
@@ -240,8 +245,21 @@ impl Logic for PathDoorbells {
     fn update(&mut self) {
         dff_setup!(self, clock, issued, issued_bit, issued_path_register, issued_tail_register);
         dff_setup!(self, clock, head_came, head_bit, table_now, table_bit, table_before, fencing, answered);
-        dff_setup!(self, clock, short_queue, clearing, state, value, last_entry, late, rung, out, out_valid);
-        dff_setup!(self, clock, request, request_valid, recent, pending);
+        dff_setup!(
+            self,
+            clock,
+            short_queue,
+            clearing,
+            state,
+            value,
+            last_entry,
+            late,
+            rung,
+            same_path,
+            out,
+            out_valid
+        );
+        dff_setup!(self, clock, request, request_valid, recent, pending, working);
         clock!(self, clock, path_write, tails_due, heads_due, chooser, paths, tails, heads, heads_query);
         clock!(self, clock, fenced_tails, rung_query);
         self.tails_due.reset.next = self.reset.val();
@@ -324,8 +342,12 @@ impl Logic for PathDoorbells {
 
         // One path after the other.
         self.chooser.answers.next = self.answered.q.val() & self.fencing.q.val();
-        self.chooser.tails.next = self.tails_due.due.val() & (self.fencing.q.val() ^ self.all.val());
-        self.chooser.heads.next = self.heads_due.due.val();
+        self.chooser.tails.next = self.tails_due.dirty.val() & (self.fencing.q.val() ^ self.all.val());
+        self.chooser.tails_due.next = self.tails_due.due.val();
+        self.chooser.all_tails.next = self.tails_due.all_due.val();
+        self.chooser.heads.next = self.heads_due.dirty.val();
+        self.chooser.heads_due.next = self.heads_due.due.val();
+        self.chooser.all_heads.next = self.heads_due.all_due.val();
         self.chooser.choose.next = (self.state.q.val() == State::Idle);
         self.chooser.pick.next = (self.state.q.val() == State::Pick);
         self.chooser.served.next = (self.state.q.val() == State::Read);
@@ -371,13 +393,13 @@ impl Logic for PathDoorbells {
             }
             State::Read => {
                 // The memories are sampled at the end of this cycle; events of it count as new.
-                if self.is_answer.val() {
+                if self.is_answer.val() & !self.table_now.q.val() {
                     self.answer_clear.next = self.chooser.chosen.val();
                 }
-                if self.is_tail.val() {
+                if self.is_tail.val() & !self.table_now.q.val() {
                     self.tail_clear.next = self.chooser.chosen.val();
                 }
-                if self.is_head.val() {
+                if self.is_head.val() & !self.table_now.q.val() {
                     self.head_clear.next = self.chooser.chosen.val();
                 }
                 self.state.d.next = State::Act;
@@ -438,12 +460,11 @@ impl Logic for PathDoorbells {
         }
 
         // What was chosen may be forgotten now; what was not, is chosen again.
-        self.same_path.next = (self.chooser.path.val() == self.path_write.path.val().get_bits::<8>(0));
-        if self.table_now.q.val()
-            & ((self.state.q.val() == State::Idle)
-                | (self.state.q.val() == State::Pick)
-                | self.same_path.val())
-        {
+        self.same_path.d.next = (self.chooser.path.val() == self.path_write.path.val().get_bits::<8>(0));
+        self.early.next = (self.state.q.val() == State::Idle)
+            | (self.state.q.val() == State::Pick)
+            | (self.state.q.val() == State::Read);
+        if self.table_now.q.val() & (self.early.val() | self.same_path.q.val()) {
             self.state.d.next = State::Idle;
         }
         if self.table_before.q.val() & (self.state.q.val() == State::Idle) {
@@ -474,18 +495,14 @@ impl Logic for PathDoorbells {
         }
         self.dirty.next = self.tails_due.dirty.val() | self.heads_due.dirty.val() | self.fencing.q.val();
         self.pending.d.next = self.dirty.val().any();
-        self.recent.d.next = self.issued.q.val()
-            | self.cq_event_valid.val()
-            | self.head_came.q.val()
-            | self.table_now.q.val()
-            | (self.state.q.val() != State::Idle);
-        self.idle.next = (self.state.q.val() == State::Idle)
-            & !self.out_valid.q.val()
-            & !self.request_valid.q.val()
-            & !self.issued.q.val()
-            & !self.clearing.q.val()
-            & !self.recent.q.val()
-            & !self.pending.q.val();
+        self.recent.d.next =
+            self.issued.q.val() | self.cq_event_valid.val() | self.head_came.q.val() | self.table_now.q.val();
+        self.working.d.next = (self.state.q.val() != State::Idle)
+            | self.out_valid.q.val()
+            | self.request_valid.q.val()
+            | self.clearing.q.val();
+        self.idle.next =
+            !self.issued.q.val() & !self.recent.q.val() & !self.pending.q.val() & !self.working.q.val();
 
         if self.reset.val() {
             self.state.d.next = State::Idle;

@@ -4,9 +4,10 @@
 //! its events in three bits, bit-sliced: one bit of every path's counter in each register.
 //! Handshake: `events` has a bit set for each path with an event, at most one event a path and cycle.
 //! `clear` begins anew, an event of the same cycle counts as new; `again` makes due once more; `forget`
-//! wins over `again`, an event over both. With `urgent` every event of a path is due.
-//! Latency: an eighth event, or the fourth cycle without any, shows in `due` in the next cycle; an
-//! event of age is due 64 to 128 cycles after the first. Reset: no events.
+//! wins over `again`, an event over both. With `urgent` every event of a path is due. A path in `dirty`
+//! is due if it is in `due` or with `all_due`: whoever asks puts the two together.
+//! Latency: an eighth event shows in `due`, the fourth cycle without any in `all_due`, in the next cycle;
+//! an event of age is due 64 to 128 cycles after the first. Reset: no events.
 
 use rust_hdl::prelude::*;
 
@@ -22,8 +23,9 @@ pub struct PathDue {
     pub urgent: Signal<In, Bits<32>>,
     /// Paths with events.
     pub dirty: Signal<Out, Bits<32>>,
-    /// Those that wait no longer.
+    /// Those of them that wait no longer, and whether none does.
     pub due: Signal<Out, Bits<32>>,
+    pub all_due: Signal<Out, bool>,
     dirty_register: DFF<Bits<32>>,
     due_register: DFF<Bits<32>>,
     count0: DFF<Bits<32>>,
@@ -39,7 +41,6 @@ pub struct PathDue {
     carry1: Signal<Local, Bits<32>>,
     carry2: Signal<Local, Bits<32>>,
     aged: Signal<Local, Bits<32>>,
-    no_wait: Signal<Local, Bits<32>>,
     any_event: Signal<Local, bool>,
     zero: Constant<Bits<32>>,
     all: Constant<Bits<32>>,
@@ -62,6 +63,7 @@ impl Default for PathDue {
             urgent: Default::default(),
             dirty: Default::default(),
             due: Default::default(),
+            all_due: Default::default(),
             dirty_register: Default::default(),
             due_register: Default::default(),
             count0: Default::default(),
@@ -76,7 +78,6 @@ impl Default for PathDue {
             carry1: Default::default(),
             carry2: Default::default(),
             aged: Default::default(),
-            no_wait: Default::default(),
             any_event: Default::default(),
             zero: Constant::new(0u64.to_bits()),
             all: Constant::new(0xFFFF_FFFFu64.to_bits()),
@@ -94,12 +95,9 @@ impl Logic for PathDue {
     fn update(&mut self) {
         dff_setup!(self, clock, dirty_register, due_register, count0, count1, count2, quiet, quiet_enough);
         dff_setup!(self, clock, age, aging);
-        self.no_wait.next = self.due_register.q.val() | self.urgent.val();
-        if self.quiet_enough.q.val() {
-            self.no_wait.next = self.all.val();
-        }
         self.dirty.next = self.dirty_register.q.val();
-        self.due.next = self.dirty_register.q.val() & self.no_wait.val();
+        self.due.next = self.due_register.q.val() | self.urgent.val();
+        self.all_due.next = self.quiet_enough.q.val();
 
         self.keep.next = self.all.val() ^ (self.clear.val() | self.forget.val());
         self.again_kept.next = self.again.val() & (self.all.val() ^ self.forget.val());

@@ -43,6 +43,7 @@ pub struct PathTable {
     working: DFF<bool>,
     storing: DFF<bool>,
     /// The request reads an entry that was written; it reads PATH_STATE; its answer is due.
+    known_groups: DFF<Bits<4>>,
     known: DFF<bool>,
     reveal: DFF<bool>,
     cycle: DFF<Bits<4>>,
@@ -51,6 +52,9 @@ pub struct PathTable {
     number: Signal<Local, Bits<16>>,
     index: Signal<Local, Bits<32>>,
     path: Signal<Local, Bits<5>>,
+    group: [Signal<Local, Bits<8>>; 4],
+    which: Signal<Local, Bits<2>>,
+    place: Signal<Local, Bits<3>>,
     writing: Signal<Local, bool>,
     concerns: Signal<Local, bool>,
     entry: Signal<Local, PathEntry>,
@@ -97,7 +101,11 @@ impl PathTable {
             in_range: Default::default(),
             working: Default::default(),
             storing: Default::default(),
+            known_groups: Default::default(),
             known: Default::default(),
+            group: Default::default(),
+            which: Default::default(),
+            place: Default::default(),
             reveal: Default::default(),
             cycle: Default::default(),
             acknowledge: Default::default(),
@@ -128,7 +136,7 @@ impl Logic for PathTable {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, valid, written, asked, is_path, is_state, in_range, working, storing);
-        dff_setup!(self, clock, known, reveal, cycle, acknowledge, answer);
+        dff_setup!(self, clock, known_groups, known, reveal, cycle, acknowledge, answer);
         self.number.next = self.table_request.val().table;
         self.index.next = self.table_request.val().index;
         self.path.next = self.index.val().get_bits::<5>(0);
@@ -178,7 +186,17 @@ impl Logic for PathTable {
                 self.acknowledge.d.next = true;
             }
         }
-        self.known.d.next = self.written.q.val().get_bit(self.path.val().index()) & !self.writing.val();
+        self.which.next = self.path.val().get_bits::<2>(3);
+        self.place.next = self.path.val().get_bits::<3>(0);
+        for i in 0..4 {
+            self.group[i].next = self.written.q.val().get_bits::<8>(8 * i);
+        }
+        self.known_groups.d.next =
+            bit_cast::<4, 1>(self.group[0].val().get_bit(self.place.val().index()).into())
+                | (bit_cast::<4, 1>(self.group[1].val().get_bit(self.place.val().index()).into()) << 1)
+                | (bit_cast::<4, 1>(self.group[2].val().get_bit(self.place.val().index()).into()) << 2)
+                | (bit_cast::<4, 1>(self.group[3].val().get_bit(self.place.val().index()).into()) << 3);
+        self.known.d.next = self.known_groups.q.val().get_bit(self.which.val().index()) & !self.writing.val();
         self.reveal.d.next =
             self.working.q.val() & self.known.q.val() & (self.cycle.q.val() == self.reveal_cycle.val());
         self.answer.d.next = self.zero256.val();

@@ -74,15 +74,14 @@ pub struct Submission {
     head: DFF<Bits<16>>,
     base: DFF<Bits<64>>,
     slot_address: DFF<Bits<64>>,
-    credit: DFF<bool>,
+    /// Who moves in this odd cycle.
+    issuing: DFF<bool>,
+    moving: DFF<bool>,
+    taking: DFF<bool>,
     /// Credit was asked for this same fragment in the last cycle.
     asked: DFF<bool>,
-    issuing: Signal<Local, bool>,
-    /// The waiting fragment's entry may go, the arriving one may take its place: in odd cycles.
     may_issue: Signal<Local, bool>,
     number_now: Signal<Local, Bits<16>>,
-    moving: Signal<Local, bool>,
-    taking: Signal<Local, bool>,
 }
 
 impl Submission {
@@ -134,7 +133,6 @@ impl Submission {
             head: Default::default(),
             base: Default::default(),
             slot_address: Default::default(),
-            credit: Default::default(),
             asked: Default::default(),
             issuing: Default::default(),
             may_issue: Default::default(),
@@ -149,7 +147,7 @@ impl Logic for Submission {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, odd, arriving_valid, arriving, waiting_valid, waiting, slot, tail, number);
-        dff_setup!(self, clock, limit, in_flight, head, base, slot_address, credit, asked);
+        dff_setup!(self, clock, limit, in_flight, head, base, slot_address, issuing, moving, taking, asked);
         self.path_table.clock.next = self.clock.val();
         self.path_table.reset.next = self.reset.val();
         self.path_table.table_valid.next = self.table_valid.val();
@@ -172,27 +170,29 @@ impl Logic for Submission {
         self.slots.tail_path.next = self.tail_path.val();
         self.tail_value.next = self.slots.tail_value.val();
 
-        // Who moves.
+        // Who moves in an odd cycle is decided in the even one before, in which nothing else does.
         self.odd.d.next = !self.odd.q.val();
-        self.may_issue.next = self.credit.q.val() & self.writer.able.val();
-        self.issuing.next = self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val();
-        self.moving.next = self.odd.q.val()
+        self.may_issue.next = (self.in_flight.q.val() < self.limit.q.val())
+            & (self.tail.q.val() != self.head.q.val())
+            & self.writer.able.val();
+        self.issuing.d.next = !self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val();
+        self.moving.d.next = !self.odd.q.val()
             & self.arriving_valid.q.val()
             & (!self.waiting_valid.q.val() | self.may_issue.val());
-        self.taking.next = self.odd.q.val()
+        self.taking.d.next = !self.odd.q.val()
             & (!self.arriving_valid.q.val() | !self.waiting_valid.q.val() | self.may_issue.val());
-        self.fragment.ready.next = self.taking.val();
+        self.fragment.ready.next = self.taking.q.val();
 
         // Arriving: the path's next entry.
-        if self.taking.val() {
+        if self.taking.q.val() {
             self.arriving_valid.d.next = self.fragment.valid.val();
             self.arriving.d.next = self.fragment.data.val();
         }
         self.slots.odd.next = self.odd.q.val();
         self.slots.path.next = self.arriving.q.val().path;
-        self.slots.take.next = self.moving.val();
+        self.slots.take.next = self.moving.q.val();
         self.slots.take_path.next = self.arriving.q.val().path;
-        if self.issuing.val() {
+        if self.issuing.q.val() {
             self.waiting_valid.d.next = false;
         }
 
@@ -201,17 +201,17 @@ impl Logic for Submission {
         if self.odd.q.val() {
             self.query_path.next = self.waiting.q.val().path;
         }
-        self.asked.d.next = self.odd.q.val() & self.waiting_valid.q.val() & !self.issuing.val();
+        self.asked.d.next = self.odd.q.val() & self.waiting_valid.q.val() & !self.issuing.q.val();
         // `asked` stands in even cycles only, fragments move in odd ones.
         self.number_now.next = self.number.q.val();
         if self.odd.q.val() {
             self.number_now.next = self.slots.number.val();
         }
-        if self.asked.q.val() | self.moving.val() {
+        if self.asked.q.val() | self.moving.q.val() {
             self.in_flight.d.next = self.number_now.val() - self.query_returned.val();
             self.head.d.next = self.query_head.val();
         }
-        if self.moving.val() {
+        if self.moving.q.val() {
             self.waiting_valid.d.next = true;
             self.waiting.d.next = self.arriving.q.val();
             self.slot.d.next = self.slots.slot.val();
@@ -220,10 +220,8 @@ impl Logic for Submission {
             self.base.d.next = self.slots.base.val();
             self.limit.d.next = self.slots.limit.val();
         }
-        self.credit.d.next =
-            (self.in_flight.q.val() < self.limit.q.val()) & (self.tail.q.val() != self.head.q.val());
         self.slot_address.d.next = self.base.q.val() + (bit_cast::<64, 16>(self.slot.q.val()) << 6);
-        self.slots.commit.next = self.issuing.val();
+        self.slots.commit.next = self.issuing.q.val();
         self.slots.commit_path.next = self.waiting.q.val().path;
         self.slots.commit_tail.next = self.tail.q.val();
         self.slots.commit_number.next = self.number.q.val();
@@ -231,7 +229,7 @@ impl Logic for Submission {
         // Issued: with an identifier, to the bus.
         self.writer.clock.next = self.clock.val();
         self.writer.reset.next = self.reset.val();
-        self.writer.start.next = self.issuing.val();
+        self.writer.start.next = self.issuing.q.val();
         self.writer.fragment.next = self.waiting.q.val();
         self.writer.address.next = self.slot_address.q.val();
         self.writer.tail.next = self.tail.q.val();
@@ -256,6 +254,9 @@ impl Logic for Submission {
             self.arriving_valid.d.next = false;
             self.waiting_valid.d.next = false;
             self.asked.d.next = false;
+            self.issuing.d.next = false;
+            self.moving.d.next = false;
+            self.taking.d.next = false;
         }
     }
 }
