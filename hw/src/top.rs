@@ -6,6 +6,7 @@
 use rust_hdl::prelude::*;
 
 use crate::control::executor::ControlExecutor;
+use crate::control::idle_gather::IdleGather;
 use crate::exec::collector::Collector;
 use crate::exec::plan_slots::PlanSlots;
 use crate::host::bar0::Bar0;
@@ -111,7 +112,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub bar2_rvalid: Signal<Out, bool>,
     pub bar2_rready: Signal<In, bool>,
 
-    work_idle: Signal<Local, bool>,
+    idle_gather: IdleGather,
     reset_sequence: ResetSequence,
     bar0: Bar0,
     registers: Registers,
@@ -213,7 +214,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             bar2_rlast: Default::default(),
             bar2_rvalid: Default::default(),
             bar2_rready: Default::default(),
-            work_idle: Default::default(),
+            idle_gather: Default::default(),
             reset_sequence: Default::default(),
             bar0: Default::default(),
             registers: Registers::new(sizes, B as u32, build_hash),
@@ -380,26 +381,29 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.bar0.read_done.next = self.registers.read_done.val() | self.msix.read_done.val();
 
         // What software reads leaves out the access that reads it.
-        self.work_idle.next = self.reset_sequence.idle.val()
-            & self.msix.idle.val()
-            & self.executor.idle.val()
-            & self.queue_pairs.idle.val()
-            & self.assembler.idle.val()
-            & self.range_fetch.idle.val()
-            & self.admission.idle.val()
-            & self.mapper.idle.val()
-            & self.fragment_builder.idle.val()
-            & self.submission.idle.val()
-            & self.fragment_ids.idle.val()
-            & self.path_doorbells.idle.val()
-            & self.window.idle.val()
-            & self.filter.idle.val()
-            & self.path_returns.idle.val()
-            & self.plan_slots.idle.val()
-            & self.collector.idle.val()
-            & self.completion_writer.idle.val()
-            & self.read_master.idle.val()
-            & self.write_master.idle.val();
+        self.idle_gather.clock.next = self.clock.val();
+        self.idle_gather.reset.next = self.reset.val();
+        self.idle_gather.parts.next = bit_cast::<20, 1>(self.reset_sequence.idle.val().into())
+            | (bit_cast::<20, 1>(self.msix.idle.val().into()) << 1)
+            | (bit_cast::<20, 1>(self.executor.idle.val().into()) << 2)
+            | (bit_cast::<20, 1>(self.queue_pairs.idle.val().into()) << 3)
+            | (bit_cast::<20, 1>(self.assembler.idle.val().into()) << 4)
+            | (bit_cast::<20, 1>(self.range_fetch.idle.val().into()) << 5)
+            | (bit_cast::<20, 1>(self.admission.idle.val().into()) << 6)
+            | (bit_cast::<20, 1>(self.mapper.idle.val().into()) << 7)
+            | (bit_cast::<20, 1>(self.fragment_builder.idle.val().into()) << 8)
+            | (bit_cast::<20, 1>(self.submission.idle.val().into()) << 9)
+            | (bit_cast::<20, 1>(self.fragment_ids.idle.val().into()) << 10)
+            | (bit_cast::<20, 1>(self.path_doorbells.idle.val().into()) << 11)
+            | (bit_cast::<20, 1>(self.window.idle.val().into()) << 12)
+            | (bit_cast::<20, 1>(self.filter.idle.val().into()) << 13)
+            | (bit_cast::<20, 1>(self.path_returns.idle.val().into()) << 14)
+            | (bit_cast::<20, 1>(self.plan_slots.idle.val().into()) << 15)
+            | (bit_cast::<20, 1>(self.collector.idle.val().into()) << 16)
+            | (bit_cast::<20, 1>(self.completion_writer.idle.val().into()) << 17)
+            | (bit_cast::<20, 1>(self.read_master.idle.val().into()) << 18)
+            | (bit_cast::<20, 1>(self.write_master.idle.val().into()) << 19);
+        self.idle_gather.access_idle.next = self.bar0.idle.val() & self.registers.idle.val();
 
         // Reset.
         self.bar0.hold.next = self.reset_sequence.core_reset.val();
@@ -414,7 +418,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.write_master.stop.next = self.reset_sequence.stop.val();
         self.registers.ready.next = self.reset_sequence.ready.val();
         self.registers.control_stopped.next = self.queue_pairs.control_stopped.val();
-        self.registers.card_idle.next = self.work_idle.val();
+        self.registers.card_idle.next = self.idle_gather.work_idle.val();
         self.registers.unknown_completions.next = self.filter.unknown.val();
         self.registers.bad_heads.next = self.path_returns.bad_heads.val();
         self.registers.read_errors.next = self.read_master.errors.val();
@@ -572,6 +576,6 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.queue_pairs.state_tail.next = self.completion_writer.state_tail.val();
         self.queue_pairs.state_phase.next = self.completion_writer.state_phase.val();
 
-        self.idle.next = self.work_idle.val() & self.bar0.idle.val() & self.registers.idle.val();
+        self.idle.next = self.idle_gather.idle.val();
     }
 }

@@ -42,7 +42,7 @@ pub(crate) const CLASS: u32 = 0x01_80_00;
 /// Bytes of BAR2: the completion windows.
 pub(crate) const BAR2_BYTES: u64 = 32 << registers::WINDOW_SHIFT;
 /// Cycles after a tick in which it takes effect.
-pub(crate) const TICK_SETTLE_CYCLES: u32 = 4;
+pub(crate) const TICK_SETTLE_CYCLES: u32 = 6;
 /// Cycles without anything on the wires after which an idle card may be left alone: what it was given
 /// last has reached `idle` by then.
 const QUIET_CYCLES: u32 = 16;

@@ -1,3 +1,4 @@
 //! Blocks of the card: control.
 
 pub mod executor;
+pub mod idle_gather;
