@@ -4,10 +4,10 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use support::stock::{run, run_any};
 use support::Running;
 use volplane_cli::nbd::Limits;
 
@@ -16,30 +16,6 @@ const DISKS: &[(&str, u32, u64)] = &[("striped", 512, 48 << 11), ("big blocks", 
 
 fn start(seed: u64) -> Running {
     Running::start(DISKS, Limits::default(), support::seed(seed))
-}
-
-/// Runs a client for at most 120 s; returns what it printed. Fails when the client fails.
-fn run(program: &str, arguments: &[&str]) -> String {
-    let (good, text) = run_any(program, arguments);
-    assert!(good, "{program} {arguments:?} failed:\n{text}");
-    text
-}
-
-fn run_any(program: &str, arguments: &[&str]) -> (bool, String) {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()));
-    assert!(found, "{program} is not installed; `make` installs it");
-    // Debian's nbdsh needs Debian's Python, whatever other Python stands first in the path.
-    let path = format!("/usr/bin:{}", std::env::var("PATH").expect("a path"));
-    let output = Command::new("timeout")
-        .env("PATH", path)
-        .args(["-k", "5", "120", program])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("timeout(1) runs");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), text.into_owned())
 }
 
 /// A file with data, holes and a tail of zeroes.
