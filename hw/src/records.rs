@@ -411,7 +411,9 @@ logic_record! {
         closing = 1,
         /// Status of a closing piece; 0: success.
         status = 11,
+        /// 1: a command without data, so without PRP entries.
+        no_data = 1,
         /// Reserved.
-        reserved = 8,
+        reserved = 7,
     }
 }

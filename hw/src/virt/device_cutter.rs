@@ -6,35 +6,19 @@
 //! extent that is invalid or faults, a device without a limit or a valid path) becomes a closing
 //! piece, and what is left of its plan's runs is dropped.
 //!
-//! Handshake: streams. Latency: 3 cycles from run to piece. Throughput: a plan of one piece every 3
-//! cycles, further pieces of a run one a cycle, further runs one every 3. Owner of the device table.
-//! Reset drops the plan in work; the table stays.
+//! Handshake: streams. Latency: 2 cycles from run to piece. Throughput: a plan of one piece every 2
+//! cycles, further pieces and further runs one every 2. `idle` rises a cycle late. Owner of the device
+//! table. Reset drops the plan in work; the table stays.
 
 use rust_hdl::prelude::*;
-use volplane_abi::{extent_action, opcode, status, table};
+use volplane_abi::{opcode, status};
 
-use crate::prim::ram::LutRam;
+use super::device_table::DeviceTable;
+use super::flush_scan::FlushScan;
+use super::run_check::RunCheck;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{DeviceEntry, ExtentEntry, Piece, PlanHeader, Run, TableRequest};
 use crate::sizes::Sizes;
-
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum State {
-    /// Waits for a header and, where runs follow, the first of them.
-    Idle,
-    /// Waits for a further run.
-    NextRun,
-    /// The device's entry is there: checks it and prepares the cut.
-    Check,
-    /// Gives a piece a cycle.
-    Cut,
-    /// Drops what is left of a closed plan.
-    DropRuns,
-    /// Looks for the next device to flush, one a cycle.
-    FlushScan,
-    /// Gives the device's flush.
-    FlushCut,
-}
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -52,59 +36,56 @@ pub struct DeviceCutter {
     pub table_data: Signal<Out, Bits<256>>,
     pub idle: Signal<Out, bool>,
 
-    devices: LutRam<DeviceEntry>,
-    devices_readback: LutRam<DeviceEntry>,
-    state: DFF<State>,
+    devices: DeviceTable,
+    scan: FlushScan,
+    check: RunCheck,
+    // First stage: the plan, what its header says, and the run.
     plan: DFF<PlanHeader>,
+    plan_have: DFF<bool>,
+    refused_plan: DFF<bool>,
+    is_flush: DFF<bool>,
+    is_zeroes: DFF<bool>,
+    is_range: DFF<bool>,
+    is_read: DFF<bool>,
     current: DFF<Run>,
-    extent: Signal<Local, ExtentEntry>,
-    run_extent: Signal<Local, ExtentEntry>,
-    path_ok: Signal<Local, bool>,
-    flush_rest: Signal<Local, Bits<32>>,
-    limit_now: Signal<Local, Bits<17>>,
-    /// Blocks of the run not yet in a piece.
-    rest: DFF<Bits<17>>,
-    plan_offset: DFF<Bits<17>>,
-    lba: DFF<Bits<48>>,
-    limit: DFF<Bits<17>>,
-    refused: DFF<bool>,
+    run_have: DFF<bool>,
+    /// The next piece is the plan's first.
     first: DFF<bool>,
+    /// The plan is closed, what is left of it is dropped.
+    dropping: DFF<bool>,
+    // Second stage: the piece, as if it had all blocks of the run.
     out: DFF<Piece>,
     out_valid: DFF<bool>,
-    flush_mask: DFF<Bits<32>>,
-    flush_device: DFF<Bits<16>>,
-    ack: DFF<bool>,
-    ack_wait: DFF<bool>,
+    /// It is a run's piece.
+    of_run: DFF<bool>,
+    /// It came in the cycle before.
+    fresh: DFF<bool>,
+    idle_register: DFF<bool>,
 
-    out_free: Signal<Local, bool>,
-    cut_blocks: Signal<Local, Bits<17>>,
-    is_last_piece: Signal<Local, bool>,
+    free: Signal<Local, bool>,
+    load: Signal<Local, bool>,
+    mapped: Signal<Local, bool>,
+    flushing: Signal<Local, bool>,
+    closed_plan: Signal<Local, bool>,
+    ends: Signal<Local, bool>,
+    cut: Signal<Local, bool>,
+    going_on: Signal<Local, bool>,
+    header_room: Signal<Local, bool>,
+    run_room: Signal<Local, bool>,
+    arriving: Signal<Local, ExtentEntry>,
+    extent: Signal<Local, ExtentEntry>,
+    next_extent: Signal<Local, ExtentEntry>,
     device: Signal<Local, DeviceEntry>,
-    path_bits: Signal<Local, Bits<32>>,
-    is_flush: Signal<Local, bool>,
-    unmapped: Signal<Local, bool>,
-    extent_bad: Signal<Local, bool>,
-    action: Signal<Local, Bits<2>>,
-    selected: Signal<Local, bool>,
-    template: Signal<Local, Piece>,
-    device_bits: Signal<Local, Bits<128>>,
-    request_low: Signal<Local, Bits<128>>,
 
     flush_opcode: Constant<Bits<8>>,
     read_opcode: Constant<Bits<8>>,
     compare_opcode: Constant<Bits<8>>,
     zeroes_opcode: Constant<Bits<8>>,
     deallocate_opcode: Constant<Bits<8>>,
-    go: Constant<Bits<2>>,
     internal_error: Constant<Bits<11>>,
-    table_number: Constant<Bits<16>>,
-    table_size: Constant<Bits<32>>,
     no_status: Constant<Bits<11>>,
-    unlimited: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
-    zero32: Constant<Bits<32>>,
-    one16: Constant<Bits<16>>,
-    zero16: Constant<Bits<16>>,
+    no_reserved: Constant<Bits<7>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -124,56 +105,48 @@ impl DeviceCutter {
             table_ack: Default::default(),
             table_data: Default::default(),
             idle: Default::default(),
-            devices: LutRam::new(sizes.device_bits),
-            devices_readback: LutRam::new(sizes.device_bits),
-            state: Default::default(),
+            devices: DeviceTable::new(sizes),
+            scan: Default::default(),
+            check: Default::default(),
             plan: Default::default(),
+            plan_have: Default::default(),
+            refused_plan: Default::default(),
+            is_flush: Default::default(),
+            is_zeroes: Default::default(),
+            is_range: Default::default(),
+            is_read: Default::default(),
             current: Default::default(),
-            extent: Default::default(),
-            rest: Default::default(),
-            plan_offset: Default::default(),
-            lba: Default::default(),
-            limit: Default::default(),
-            refused: Default::default(),
+            run_have: Default::default(),
             first: Default::default(),
+            dropping: Default::default(),
             out: Default::default(),
             out_valid: Default::default(),
-            flush_mask: Default::default(),
-            flush_device: Default::default(),
-            run_extent: Default::default(),
-            path_ok: Default::default(),
-            zero16: Constant::new(0u64.to_bits()),
-            flush_rest: Default::default(),
-            limit_now: Default::default(),
-            ack: Default::default(),
-            ack_wait: Default::default(),
-            out_free: Default::default(),
-            cut_blocks: Default::default(),
-            is_last_piece: Default::default(),
+            of_run: Default::default(),
+            fresh: Default::default(),
+            idle_register: Default::default(),
+            free: Default::default(),
+            load: Default::default(),
+            mapped: Default::default(),
+            flushing: Default::default(),
+            closed_plan: Default::default(),
+            ends: Default::default(),
+            cut: Default::default(),
+            going_on: Default::default(),
+            header_room: Default::default(),
+            run_room: Default::default(),
+            arriving: Default::default(),
+            extent: Default::default(),
+            next_extent: Default::default(),
             device: Default::default(),
-            path_bits: Default::default(),
-            is_flush: Default::default(),
-            unmapped: Default::default(),
-            extent_bad: Default::default(),
-            action: Default::default(),
-            selected: Default::default(),
-            template: Default::default(),
-            device_bits: Default::default(),
-            request_low: Default::default(),
             flush_opcode: Constant::new((opcode::FLUSH as u64).to_bits()),
             read_opcode: Constant::new((opcode::READ as u64).to_bits()),
             compare_opcode: Constant::new((opcode::COMPARE as u64).to_bits()),
             zeroes_opcode: Constant::new((opcode::WRITE_ZEROES as u64).to_bits()),
             deallocate_opcode: Constant::new((opcode::DATASET_MANAGEMENT as u64).to_bits()),
-            go: Constant::new((extent_action::GO as u64).to_bits()),
             internal_error: Constant::new((status::INTERNAL_ERROR as u64).to_bits()),
-            table_number: Constant::new((table::DEVICE as u64).to_bits()),
-            table_size: Constant::new((1u64 << sizes.device_bits).to_bits()),
             no_status: Constant::new((status::SUCCESS as u64).to_bits()),
-            unlimited: Constant::new((volplane_abi::registers::RANGE_BLOCKS_MAX as u64).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
-            zero32: Constant::new(0u64.to_bits()),
-            one16: Constant::new(1u64.to_bits()),
+            no_reserved: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -186,231 +159,311 @@ impl Logic for DeviceCutter {
         dff_setup!(
             self,
             clock,
-            state,
             plan,
+            plan_have,
+            refused_plan,
+            is_flush,
+            is_zeroes,
+            is_range,
+            is_read,
             current,
-            rest,
-            plan_offset,
-            lba,
-            limit,
-            refused,
+            run_have,
             first,
+            dropping,
             out,
             out_valid,
-            flush_mask,
-            flush_device,
-            ack,
-            ack_wait
+            of_run,
+            fresh,
+            idle_register
         );
-        self.header.ready.next = false;
-        self.run.ready.next = false;
+        self.devices.clock.next = self.clock.val();
+        self.devices.reset.next = self.reset.val();
+        self.devices.table_valid.next = self.table_valid.val();
+        self.devices.table_request.next = self.table_request.val();
+        self.table_ack.next = self.devices.table_ack.val();
+        self.table_data.next = self.devices.table_data.val();
+
+        // What is cut comes back to the first stage, so nothing may arrive there meanwhile.
+        self.cut.next = self.check.over.val() & self.of_run.q.val();
+        self.going_on.next = self.check.over.val() & self.of_run.q.val() & !self.check.refused.val();
+        self.header_room.next = !self.plan_have.q.val() & !self.going_on.val();
+        self.run_room.next = !self.run_have.q.val() & !self.going_on.val();
+        self.header.ready.next = self.header_room.val();
+        self.run.ready.next = self.run_room.val();
+        if self.header_room.val() {
+            self.plan.d.next = self.header.data.val();
+            self.plan_have.d.next = self.header.valid.val();
+            self.refused_plan.d.next = (self.header.data.val().refusal != self.no_status.val())
+                | (self.header.data.val().trivial == self.flag.val());
+            self.is_flush.d.next = (self.header.data.val().opcode == self.flush_opcode.val());
+            self.is_zeroes.d.next = (self.header.data.val().opcode == self.zeroes_opcode.val());
+            self.is_range.d.next = (self.header.data.val().opcode == self.deallocate_opcode.val());
+            self.is_read.d.next = (self.header.data.val().opcode == self.read_opcode.val())
+                | (self.header.data.val().opcode == self.compare_opcode.val());
+            self.first.d.next = true;
+        }
+        if self.run_room.val() {
+            self.current.d.next = self.run.data.val();
+            self.run_have.d.next = self.run.valid.val();
+        }
+
+        // The device's entry is read while the run arrives, and again while it waits.
+        self.closed_plan.next = self.refused_plan.q.val() | (self.is_flush.q.val() & self.scan.none.val());
+        self.free.next = !self.out_valid.q.val() | self.piece.ready.val();
+        self.mapped.next = !self.refused_plan.q.val() & !self.is_flush.q.val();
+        self.flushing.next = self.plan_have.q.val() & self.is_flush.q.val();
+        self.arriving.next = self.run.data.val().extent.into();
+        self.extent.next = self.current.q.val().extent.into();
+        self.devices.address.next = self.extent.val().device;
+        if self.flushing.val() {
+            self.devices.address.next = self.scan.device.val();
+        } else if self.run_room.val() {
+            self.devices.address.next = self.arriving.val().device;
+        }
+        self.device.next = self.devices.entry.val();
+        self.check.extent.next = self.extent.val();
+        self.check.device.next = self.device.val();
+        self.check.blocks.next = self.current.q.val().blocks;
+        self.check.is_read.next = self.is_read.q.val();
+        self.check.is_zeroes.next = self.is_zeroes.q.val();
+        self.check.is_range.next = self.is_range.q.val();
+        self.check.is_flush.next = self.is_flush.q.val();
+        self.check.path_valid.next = self.path_valid.val();
+        self.check.is_closed.next = self.closed_plan.val();
+        self.check.clock.next = self.clock.val();
+        self.check.take.next = self.free.val();
+        self.ends.next = (self.current.q.val().last == self.flag.val());
+        if !self.mapped.val() {
+            self.ends.next = self.closed_plan.val() | self.scan.last.val();
+        }
+
+        // From the first stage to the second.
+        self.load.next = self.free.val()
+            & self.plan_have.q.val()
+            & !self.dropping.q.val()
+            & (self.closed_plan.val() | self.scan.ready.val() | (self.run_have.q.val() & self.mapped.val()));
+        self.fresh.d.next = self.load.val();
+        if self.free.val() {
+            self.out_valid.d.next = self.load.val();
+            self.of_run.d.next = self.load.val() & self.mapped.val();
+            self.out.d.next.slot = self.plan.q.val().slot;
+            self.out.d.next.opcode = self.plan.q.val().opcode;
+            self.out.d.next.prp1 = self.plan.q.val().prp1;
+            self.out.d.next.prp2 = self.plan.q.val().prp2;
+            self.out.d.next.plan_blocks = self.plan.q.val().blocks;
+            self.out.d.next.block_shift = self.plan.q.val().block_shift;
+            self.out.d.next.deallocate = self.plan.q.val().deallocate;
+            self.out.d.next.force_unit_access = self.plan.q.val().force_unit_access;
+            self.out.d.next.limited_retry = self.plan.q.val().limited_retry;
+            self.out.d.next.cdw13 = self.plan.q.val().cdw13;
+            self.out.d.next.plan_offset = self.current.q.val().plan_offset;
+            self.out.d.next.blocks = self.current.q.val().blocks;
+            self.out.d.next.path = self.device.val().path;
+            self.out.d.next.namespace_id = self.device.val().namespace_id;
+            self.out.d.next.lba =
+                self.extent.val().start + bit_cast::<48, 33>(self.current.q.val().extent_offset);
+            self.out.d.next.status = self.plan.q.val().refusal;
+            self.out.d.next.reserved = self.no_reserved.val();
+            self.out.d.next.first = self.clear.val();
+            if self.first.q.val() {
+                self.out.d.next.first = self.flag.val();
+            }
+            self.out.d.next.last = self.clear.val();
+            if self.ends.val() {
+                self.out.d.next.last = self.flag.val();
+            }
+            self.out.d.next.closing = self.clear.val();
+            if self.closed_plan.val() {
+                self.out.d.next.closing = self.flag.val();
+            }
+            self.out.d.next.no_data = self.clear.val();
+            if self.is_flush.q.val() | self.is_zeroes.q.val() | self.is_range.q.val() {
+                self.out.d.next.no_data = self.flag.val();
+            }
+        }
+        if self.load.val() {
+            self.first.d.next = false;
+            if self.ends.val() {
+                self.plan_have.d.next = false;
+            }
+            if self.mapped.val() {
+                self.run_have.d.next = false;
+            }
+        }
+        // A refused piece is known a cycle after it came, a cycle before the next could come.
+        if self.fresh.q.val() & self.check.refused.val() & (self.out.q.val().last == self.clear.val()) {
+            self.dropping.d.next = true;
+        }
+        if self.dropping.q.val() {
+            if self.is_flush.q.val() {
+                self.plan_have.d.next = false;
+                self.dropping.d.next = false;
+            } else if self.run_have.q.val() {
+                self.run_have.d.next = false;
+                if (self.current.q.val().last == self.flag.val()) {
+                    self.plan_have.d.next = false;
+                    self.dropping.d.next = false;
+                }
+            }
+        }
+        self.scan.clock.next = self.clock.val();
+        self.scan.start.next = self.header_room.val();
+        self.scan.devices.next = self.header.data.val().flush_devices;
+        self.scan.active.next = self.flushing.val() & !self.dropping.q.val();
+        self.scan.taken.next = self.load.val() & self.scan.ready.val();
+
+        // The second stage's piece, and what it leaves of its run.
         self.piece.valid.next = self.out_valid.q.val();
         self.piece.data.next = self.out.q.val();
-        self.out_free.next = !self.out_valid.q.val() | self.piece.ready.val();
-        if self.piece.ready.val() {
-            self.out_valid.d.next = false;
+        if self.cut.val() {
+            self.piece.data.next.blocks = self.check.limit.val();
+            self.piece.data.next.last = self.clear.val();
+        } else if !self.of_run.q.val() {
+            self.piece.data.next.blocks = self.zero17.val();
         }
-        self.idle.next = (self.state.q.val() == State::Idle) & !self.out_valid.q.val();
-
-        // The table: two copies, one for the data path, one for reading back.
-        self.devices.clock.next = self.clock.val();
-        self.devices_readback.clock.next = self.clock.val();
-        self.selected.next = self.table_valid.val()
-            & (self.table_request.val().table == self.table_number.val())
-            & (self.table_request.val().index < self.table_size.val());
-        self.request_low.next = bit_cast::<128, 256>(self.table_request.val().data);
-        self.devices.write.next = self.selected.val() & (self.table_request.val().write == self.flag.val());
-        self.devices_readback.write.next = self.devices.write.val();
-        self.devices.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
-        self.devices_readback.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
-        self.devices_readback.read_address.next = bit_cast::<16, 32>(self.table_request.val().index);
-        self.devices.write_data.next = self.request_low.val().into();
-        self.devices_readback.write_data.next = self.request_low.val().into();
-        self.ack_wait.d.next = self.selected.val();
-        self.ack.d.next = self.ack_wait.q.val();
-        self.table_ack.next = self.ack.q.val();
-        self.device_bits.next = self.devices_readback.read_data.val().into();
-        self.table_data.next = bits::<256>(0);
-        if self.ack.q.val() {
-            self.table_data.next = bit_cast::<256, 128>(self.device_bits.val());
+        if self.check.refused.val() {
+            self.piece.data.next.closing = self.flag.val();
+            self.piece.data.next.last = self.flag.val();
+            self.piece.data.next.status = self.internal_error.val();
         }
-
-        self.run_extent.next = self.run.data.val().extent.into();
-        self.extent.next = self.current.q.val().extent.into();
-        self.devices.read_address.next = self.extent.val().device;
-        if (self.state.q.val() == State::Idle) | (self.state.q.val() == State::NextRun) {
-            self.devices.read_address.next = self.run_extent.val().device;
-        }
-        if (self.state.q.val() == State::FlushScan) | (self.state.q.val() == State::FlushCut) {
-            self.devices.read_address.next = self.flush_device.q.val();
-        }
-        self.device.next = self.devices.read_data.val();
-        self.path_bits.next = (self.path_valid.val() >> bit_cast::<32, 8>(self.device.val().path));
-        self.path_ok.next = self.path_bits.val().get_bit(0) & (self.device.val().valid == self.flag.val());
-        self.is_flush.next = (self.header.data.val().opcode == self.flush_opcode.val());
-        self.unmapped.next = (self.header.data.val().refusal != self.no_status.val())
-            | (self.header.data.val().trivial == self.flag.val())
-            | (self.is_flush.val() & (self.header.data.val().flush_devices == self.zero32.val()));
-        self.action.next = self.extent.val().write_action;
-        if (self.plan.q.val().opcode == self.read_opcode.val())
-            | (self.plan.q.val().opcode == self.compare_opcode.val())
-        {
-            self.action.next = self.extent.val().read_action;
-        }
-        self.extent_bad.next =
-            (self.extent.val().valid == self.clear.val()) | (self.action.val() != self.go.val());
-        self.cut_blocks.next = self.rest.q.val();
-        if (self.limit.q.val() < self.rest.q.val()) {
-            self.cut_blocks.next = self.limit.q.val();
-        }
-        self.is_last_piece.next = (self.cut_blocks.val() == self.rest.q.val());
-
-        self.template.next = self.out.q.val();
-        self.template.next.slot = self.plan.q.val().slot;
-        self.template.next.opcode = self.plan.q.val().opcode;
-        self.template.next.prp1 = self.plan.q.val().prp1;
-        self.template.next.prp2 = self.plan.q.val().prp2;
-        self.template.next.plan_blocks = self.plan.q.val().blocks;
-        self.template.next.block_shift = self.plan.q.val().block_shift;
-        self.template.next.deallocate = self.plan.q.val().deallocate;
-        self.template.next.force_unit_access = self.plan.q.val().force_unit_access;
-        self.template.next.limited_retry = self.plan.q.val().limited_retry;
-        self.template.next.cdw13 = self.plan.q.val().cdw13;
-        self.template.next.plan_offset = self.plan_offset.q.val();
-        self.template.next.blocks = self.cut_blocks.val();
-        self.template.next.path = self.device.val().path;
-        self.template.next.namespace_id = self.device.val().namespace_id;
-        self.template.next.lba = self.lba.q.val();
-        self.template.next.first = self.clear.val();
-        if self.first.q.val() {
-            self.template.next.first = self.flag.val();
-        }
-        self.template.next.last = self.clear.val();
-        self.template.next.closing = self.clear.val();
-        self.template.next.status = self.no_status.val();
-
-        self.limit_now.next = self.device.val().transfer_limit;
-        if (self.plan.q.val().opcode == self.zeroes_opcode.val()) {
-            self.limit_now.next = self.device.val().write_zeroes_limit;
-        }
-        if (self.plan.q.val().opcode == self.deallocate_opcode.val()) {
-            self.limit_now.next = self.unlimited.val();
-        }
-        self.flush_rest.next = (self.flush_mask.q.val() >> 1);
-
-        match self.state.q.val() {
-            State::Idle => {
-                self.first.d.next = true;
-                self.plan.d.next = self.header.data.val();
-                self.current.d.next = self.run.data.val();
-                self.flush_mask.d.next = self.header.data.val().flush_devices;
-                self.flush_device.d.next = self.zero16.val();
-                if self.header.valid.val() {
-                    if self.unmapped.val() {
-                        if self.out_free.val() {
-                            self.header.ready.next = true;
-                            self.out_valid.d.next = true;
-                            self.out.d.next.slot = self.header.data.val().slot;
-                            self.out.d.next.first = self.flag.val();
-                            self.out.d.next.last = self.flag.val();
-                            self.out.d.next.closing = self.flag.val();
-                            self.out.d.next.status = self.header.data.val().refusal;
-                        }
-                    } else if self.is_flush.val() {
-                        self.header.ready.next = true;
-                        self.state.d.next = State::FlushScan;
-                    } else if self.run.valid.val() {
-                        self.header.ready.next = true;
-                        self.run.ready.next = true;
-                        self.state.d.next = State::Check;
-                    }
-                }
+        self.next_extent.next = self.extent.val();
+        self.next_extent.next.start = self.out.q.val().lba;
+        if self.going_on.val() {
+            self.current.d.next.blocks = self.out.q.val().blocks - self.check.limit.val();
+            self.current.d.next.plan_offset = self.out.q.val().plan_offset + self.check.limit.val();
+            self.current.d.next.extent = self.next_extent.val().into();
+            self.current.d.next.extent_offset = bit_cast::<33, 17>(self.check.limit.val());
+            if self.piece.ready.val() {
+                self.run_have.d.next = true;
+                self.plan_have.d.next = true;
             }
-            State::NextRun => {
-                self.current.d.next = self.run.data.val();
-                if self.run.valid.val() {
-                    self.run.ready.next = true;
-                    self.state.d.next = State::Check;
-                }
-            }
-            State::Check => {
-                self.lba.d.next =
-                    self.extent.val().start + bit_cast::<48, 33>(self.current.q.val().extent_offset);
-                self.rest.d.next = self.current.q.val().blocks;
-                self.plan_offset.d.next = self.current.q.val().plan_offset;
-                self.limit.d.next = self.limit_now.val();
-                self.refused.d.next =
-                    self.extent_bad.val() | !self.path_ok.val() | (self.limit_now.val() == self.zero17.val());
-                self.state.d.next = State::Cut;
-            }
-            State::Cut => {
-                if self.out_free.val() {
-                    self.out_valid.d.next = true;
-                    self.first.d.next = false;
-                    self.out.d.next = self.template.val();
-                    self.rest.d.next = self.rest.q.val() - self.cut_blocks.val();
-                    self.plan_offset.d.next = self.plan_offset.q.val() + self.cut_blocks.val();
-                    self.lba.d.next = self.lba.q.val() + bit_cast::<48, 17>(self.cut_blocks.val());
-                    if self.refused.q.val() {
-                        self.out.d.next.closing = self.flag.val();
-                        self.out.d.next.status = self.internal_error.val();
-                        self.out.d.next.last = self.flag.val();
-                        self.state.d.next = State::DropRuns;
-                        if (self.current.q.val().last == self.flag.val()) {
-                            self.state.d.next = State::Idle;
-                        }
-                    } else if self.is_last_piece.val() {
-                        self.out.d.next.last = self.current.q.val().last;
-                        self.state.d.next = State::NextRun;
-                        if (self.current.q.val().last == self.flag.val()) {
-                            self.state.d.next = State::Idle;
-                        }
-                    }
-                }
-            }
-            State::DropRuns => {
-                self.run.ready.next = true;
-                if self.run.valid.val() & (self.run.data.val().last == self.flag.val()) {
-                    self.state.d.next = State::Idle;
-                }
-            }
-            State::FlushScan => {
-                if self.flush_mask.q.val().get_bit(0) {
-                    self.state.d.next = State::FlushCut;
-                } else {
-                    self.flush_mask.d.next = self.flush_rest.val();
-                    self.flush_device.d.next = self.flush_device.q.val() + self.one16.val();
-                }
-            }
-            State::FlushCut => {
-                if self.out_free.val() {
-                    self.out_valid.d.next = true;
-                    self.first.d.next = false;
-                    self.out.d.next = self.template.val();
-                    self.out.d.next.blocks = self.zero17.val();
-                    self.flush_mask.d.next = self.flush_rest.val();
-                    self.flush_device.d.next = self.flush_device.q.val() + self.one16.val();
-                    self.state.d.next = State::FlushScan;
-                    if (self.flush_rest.val() == self.zero32.val()) {
-                        self.out.d.next.last = self.flag.val();
-                        self.state.d.next = State::Idle;
-                    }
-                    if !self.path_ok.val() {
-                        self.out.d.next.closing = self.flag.val();
-                        self.out.d.next.status = self.internal_error.val();
-                        self.out.d.next.last = self.flag.val();
-                        self.state.d.next = State::Idle;
-                    }
-                }
-            }
-            _ => {}
         }
+        self.idle_register.d.next = !self.header.valid.val()
+            & !self.run.valid.val()
+            & !self.plan_have.q.val()
+            & !self.run_have.q.val()
+            & !self.out_valid.q.val();
+        self.idle.next = self.idle_register.q.val();
 
         if self.reset.val() {
-            self.state.d.next = State::Idle;
+            self.plan_have.d.next = false;
+            self.run_have.d.next = false;
+            self.dropping.d.next = false;
             self.out_valid.d.next = false;
-            self.ack_wait.d.next = false;
-            self.ack.d.next = false;
+            self.of_run.d.next = false;
+            self.fresh.d.next = false;
+            self.idle_register.d.next = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+    use volplane_abi::table;
+
+    const LIMIT: u64 = 8;
+
+    fn start() -> Bench {
+        let mut bench = Bench::new("device_cutter", DeviceCutter::new(&Sizes::DEFAULT));
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        bench.set("path_valid", 1 << 9);
+        let entry = DeviceEntry {
+            transfer_limit: LIMIT.to_bits(),
+            path: 9u64.to_bits(),
+            valid: 1u64.to_bits(),
+            ..Default::default()
+        };
+        let bits: Bits<128> = entry.into();
+        let request = TableRequest {
+            write: 1u64.to_bits(),
+            table: u64::from(table::DEVICE).to_bits(),
+            index: 3u64.to_bits(),
+            data: bit_cast::<256, 128>(bits),
+        };
+        bench.set_record("table_request", request);
+        bench.set("table_valid", 1);
+        bench.cycle();
+        bench.set("table_valid", 0);
+        let acknowledged = (0..8).any(|_| {
+            bench.cycle();
+            bench.get("table_ack") == 1
+        });
+        assert!(acknowledged);
+        bench
+    }
+
+    fn run(plan_offset: u64, blocks: u64, last: bool) -> Run {
+        let extent = ExtentEntry { device: 3u64.to_bits(), valid: 1u64.to_bits(), ..Default::default() };
+        Run {
+            plan_offset: plan_offset.to_bits(),
+            blocks: blocks.to_bits(),
+            last: u64::from(last).to_bits(),
+            extent: extent.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Feeds the same plan again and again, all ready; cycles to the first piece, and from it to the
+    /// last of `pieces`.
+    fn cycles(bench: &mut Bench, runs: &[Run], pieces: usize) -> (u64, u64) {
+        let header = PlanHeader {
+            opcode: u64::from(opcode::READ).to_bits(),
+            blocks: runs.iter().map(|run| run.blocks.to_u64()).sum::<u64>().to_bits(),
+            block_shift: 12u64.to_bits(),
+            ..Default::default()
+        };
+        let (since, mut first, mut at, mut seen) = (bench.cycles, None, 0, 0);
+        let (mut in_plan, mut in_run) = (0, 0);
+        bench.set_record::<263>("header$data", header);
+        bench.set("header$valid", 1);
+        bench.set("run$valid", 1);
+        bench.set("piece$ready", 1);
+        loop {
+            bench.set_record::<140>("run$data", runs[at % runs.len()]);
+            bench.eval();
+            if bench.get("piece$valid") == 1 {
+                let piece: Piece = bench.get_record::<348, _>("piece$data");
+                let of = &runs[in_plan];
+                let left = of.blocks.to_u64() - in_run;
+                assert_eq!(piece.closing.to_u64(), 0);
+                assert_eq!(piece.path.to_u64(), 9);
+                assert_eq!(piece.plan_offset.to_u64(), of.plan_offset.to_u64() + in_run);
+                assert_eq!(piece.lba.to_u64(), in_run);
+                assert_eq!(piece.blocks.to_u64(), left.min(LIMIT));
+                assert_eq!(piece.last.any(), of.last.any() && left <= LIMIT);
+                assert_eq!(piece.first.any(), in_plan == 0 && in_run == 0);
+                in_run += left.min(LIMIT);
+                if left <= LIMIT {
+                    (in_plan, in_run) = ((in_plan + 1) % runs.len(), 0);
+                }
+                let began = *first.get_or_insert(bench.cycles);
+                seen += 1;
+                if seen == pieces {
+                    // What is in work must not reach the next feed.
+                    let taken = bench.cycles;
+                    bench.set("reset", 1);
+                    bench.cycle();
+                    bench.set("reset", 0);
+                    return (began - since, taken - began);
+                }
+            }
+            at += usize::from(bench.get("run$ready") == 1);
+            assert!(bench.cycles - since < 4_000, "{seen} of {pieces} pieces");
+            bench.cycle();
+        }
+    }
+
+    #[test]
+    fn latency_and_throughput() {
+        let mut bench = start();
+        // A plan of one piece; one of two runs; one whose run is cut in three and followed by another.
+        assert_eq!(cycles(&mut bench, &[run(0, 8, true)], 500), (2, 2 * 499));
+        assert_eq!(cycles(&mut bench, &[run(0, 5, false), run(5, 8, true)], 500), (2, 2 * 499));
+        let (latency, rest) = cycles(&mut bench, &[run(0, 20, false), run(20, 1, true)], 400);
+        assert_eq!((latency, rest), (2, 2 * 399));
     }
 }

@@ -44,11 +44,16 @@ pub struct ListReader<const W: usize> {
     wanted: DFF<Bits<64>>,
     kept: DFF<Bits<57>>,
     kept_valid: DFF<bool>,
+    /// The line wanted is the one kept.
+    same: DFF<bool>,
+    /// The line's last beat has been written.
+    ended: DFF<bool>,
     beat: DFF<Bits<16>>,
     error: DFF<bool>,
     entry_register: DFF<Bits<64>>,
     answer_register: DFF<bool>,
     failed_register: DFF<bool>,
+    asked_line: Signal<Local, Bits<57>>,
     wanted_line: Signal<Local, Bits<57>>,
     word: Signal<Local, Bits<16>>,
     shift: Signal<Local, Bits<16>>,
@@ -85,6 +90,9 @@ impl<const W: usize> Default for ListReader<W> {
             wanted: Default::default(),
             kept: Default::default(),
             kept_valid: Default::default(),
+            same: Default::default(),
+            ended: Default::default(),
+            asked_line: Default::default(),
             beat: Default::default(),
             error: Default::default(),
             entry_register: Default::default(),
@@ -116,6 +124,8 @@ impl<const W: usize> Logic for ListReader<W> {
             wanted,
             kept,
             kept_valid,
+            same,
+            ended,
             beat,
             error,
             entry_register,
@@ -127,6 +137,8 @@ impl<const W: usize> Logic for ListReader<W> {
         self.failed.next = self.failed_register.q.val();
         self.answer_register.d.next = false;
 
+        self.asked_line.next = self.address.val().get_bits::<57>(7);
+        self.same.d.next = (self.kept.q.val() == self.asked_line.val());
         self.wanted_line.next = self.wanted.q.val().get_bits::<57>(7);
         self.list.valid.next = (self.state.q.val() == State::Ask);
         self.list.data.next.address =
@@ -155,8 +167,9 @@ impl<const W: usize> Logic for ListReader<W> {
             State::Compare => {
                 self.beat.d.next = self.zero.val();
                 self.error.d.next = false;
+                self.ended.d.next = false;
                 self.state.d.next = State::Ask;
-                if self.kept_valid.q.val() & (self.kept.q.val() == self.wanted_line.val()) {
+                if self.kept_valid.q.val() & self.same.q.val() {
                     self.state.d.next = State::Fetch;
                 }
             }
@@ -169,14 +182,14 @@ impl<const W: usize> Logic for ListReader<W> {
             State::Fill => {
                 if self.answer_valid_list.val() {
                     self.beat.d.next = self.beat.q.val() + self.one.val();
-                    if self.answer_error.val() {
-                        self.error.d.next = true;
-                    }
-                    if self.answer_last.val() {
-                        self.kept.d.next = self.wanted_line.val();
-                        self.kept_valid.d.next = !self.answer_error.val() & !self.error.q.val();
-                        self.state.d.next = State::Fetch;
-                    }
+                }
+                self.error.d.next =
+                    self.error.q.val() | (self.answer_valid_list.val() & self.answer_error.val());
+                self.ended.d.next = self.answer_valid_list.val() & self.answer_last.val();
+                if self.ended.q.val() {
+                    self.kept.d.next = self.wanted_line.val();
+                    self.kept_valid.d.next = !self.error.q.val();
+                    self.state.d.next = State::Fetch;
                 }
             }
             State::Fetch => {

@@ -11,14 +11,18 @@
 //! page for data when its last entry is the one that would lie there, so a piece with `q = S` that begins
 //! in the first list page is trimmed to end a page earlier, and the rest becomes a fragment of its own.
 //!
-//! Handshake: streams. Latency and throughput: 2 cycles a fragment for whole plans and commands without
-//! data; 6 for a piece without list reads; list reads add 5 cycles on a kept line, else the bus.
-//! Order is kept. A list that cannot be read (Data Transfer Error) or holds an entry with an offset
-//! (Invalid PRP Offset) closes the plan and drops its further pieces. Reset drops the piece in work.
+//! Handshake: streams; the fragment and the end of a plan are offered from the registers they are made
+//! in. Latency: 1 cycle for whole plans and commands without data; 6 for a piece without list reads, one
+//! more for a pointer; list reads add 6 cycles on a kept line, else the bus. Throughput: one cycle more
+//! than the latency. Order is kept. A list that cannot be read (Data Transfer Error) or holds an entry
+//! with an offset (Invalid PRP Offset) closes the plan and drops its further pieces. `idle` rises a cycle
+//! late. Reset drops the piece in work.
 
 use rust_hdl::prelude::*;
-use volplane_abi::{opcode, status};
+use volplane_abi::status;
 
+use super::list_slot::ListSlot;
+use super::piece_pages::PiecePages;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{Fragment, Piece, PlanClosed};
 
@@ -26,22 +30,23 @@ use crate::records::{Fragment, Piece, PlanClosed};
 enum State {
     /// Takes a piece.
     Idle,
-    /// Blocks to bytes.
+    /// Waits for the piece's pages: bytes, ends, pages.
     Scale,
-    /// Last bytes of the piece and of the plan.
     Measure,
-    /// Pages.
+    Ends,
     Pages,
     /// What is needed.
     Decide,
-    /// Shortens a piece that would end on the chain pointer's slot: bytes, then blocks.
+    /// Shortens a piece that would end on the chain pointer's slot.
     Trim,
-    TrimBlocks,
-    /// Where entry `index` stands.
+    /// Where entry `index` stands: its number in either list page, then the slot's address.
     Resolve,
-    /// Asks for it.
-    Ask,
+    Place,
+    /// Hands out the address.
+    Point,
+    /// Waits for the entry, and judges it.
     Wait,
+    Judge,
     /// Offers the fragment.
     Emit,
     /// What was trimmed off.
@@ -75,79 +80,51 @@ pub struct PrpBuilder {
     pub failed: Signal<In, bool>,
     pub idle: Signal<Out, bool>,
 
+    pages: PiecePages,
+    slot: ListSlot,
     state: DFF<State>,
+    /// In `Emit`, in `Close`, in `Idle`.
+    offering: DFF<bool>,
+    closing: DFF<bool>,
+    resting: DFF<bool>,
     purpose: DFF<Purpose>,
     /// What the entry is for when the chain pointer has to be read first.
     after_chain: DFF<Purpose>,
     work: DFF<Piece>,
+    /// What follows the piece on the device.
+    lba_next: DFF<Bits<48>>,
     ordinal: DFF<Bits<17>>,
     stopped: DFF<bool>,
     status: DFF<Bits<11>>,
-    start: DFF<Bits<22>>,
-    length_z: DFF<Bits<22>>,
-    plan_length_z: DFF<Bits<22>>,
-    piece_end: DFF<Bits<22>>,
-    plan_end: DFF<Bits<22>>,
-    span: DFF<Bits<10>>,
-    entries: DFF<Bits<10>>,
-    slots: DFF<Bits<10>>,
-    chained: DFF<bool>,
-    ends_at_border: DFF<bool>,
     chain: DFF<Bits<64>>,
     chain_valid: DFF<bool>,
+    forgetting: DFF<bool>,
     index: DFF<Bits<10>>,
     target: DFF<Bits<64>>,
+    entry_bad: DFF<bool>,
     prp1: DFF<Bits<64>>,
     prp2: DFF<Bits<64>>,
     trimmed: DFF<bool>,
     rest: DFF<Bits<17>>,
-    trim_bytes: DFF<Bits<22>>,
     asking: DFF<bool>,
+    idle_register: DFF<bool>,
 
-    out: DFF<Fragment>,
-    out_valid: DFF<bool>,
-    closed_out: DFF<PlanClosed>,
-    closed_valid: DFF<bool>,
-
-    out_free: Signal<Local, bool>,
-    no_data: Signal<Local, bool>,
-    bytes_offset: Signal<Local, Bits<22>>,
-    bytes: Signal<Local, Bits<22>>,
-    plan_bytes: Signal<Local, Bits<22>>,
-    trim_blocks: Signal<Local, Bits<17>>,
-    page: Signal<Local, Bits<10>>,
-    last_page: Signal<Local, Bits<10>>,
-    plan_last_page: Signal<Local, Bits<10>>,
-    slots_now: Signal<Local, Bits<10>>,
+    state_next: Signal<Local, State>,
+    is_first: Signal<Local, bool>,
     plan_prp1: Signal<Local, Bits<64>>,
     plan_prp2: Signal<Local, Bits<64>>,
     page_offset: Signal<Local, Bits<64>>,
-    first_page_offset: Signal<Local, Bits<22>>,
-    last_slot: Signal<Local, Bits<10>>,
-    in_second: Signal<Local, bool>,
-    slot_number: Signal<Local, Bits<10>>,
-    slot_base: Signal<Local, Bits<64>>,
-    slot_low: Signal<Local, Bits<9>>,
     entry_offset: Signal<Local, Bits<12>>,
-    prp2_slot: Signal<Local, Bits<9>>,
 
-    flush_opcode: Constant<Bits<8>>,
-    zeroes_opcode: Constant<Bits<8>>,
-    deallocate_opcode: Constant<Bits<8>>,
     transfer_error: Constant<Bits<11>>,
     offset_error: Constant<Bits<11>>,
     page_mask: Constant<Bits<64>>,
     zero64: Constant<Bits<64>>,
     zero12: Constant<Bits<12>>,
     zero10: Constant<Bits<10>>,
-    one10: Constant<Bits<10>>,
-    page_slots: Constant<Bits<10>>,
     one17: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
-    one22: Constant<Bits<22>>,
-    shift9: Constant<Bits<4>>,
-    shift10: Constant<Bits<4>>,
-    shift11: Constant<Bits<4>>,
+    no_reserved: Constant<Bits<21>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -167,75 +144,46 @@ impl Default for PrpBuilder {
             entry: Default::default(),
             failed: Default::default(),
             idle: Default::default(),
+            pages: Default::default(),
+            slot: Default::default(),
             state: Default::default(),
+            offering: Default::default(),
+            closing: Default::default(),
+            resting: Default::default(),
             purpose: Default::default(),
             after_chain: Default::default(),
             work: Default::default(),
+            lba_next: Default::default(),
             ordinal: Default::default(),
             stopped: Default::default(),
             status: Default::default(),
-            start: Default::default(),
-            length_z: Default::default(),
-            plan_length_z: Default::default(),
-            piece_end: Default::default(),
-            plan_end: Default::default(),
-            span: Default::default(),
-            entries: Default::default(),
-            slots: Default::default(),
-            chained: Default::default(),
-            ends_at_border: Default::default(),
             chain: Default::default(),
             chain_valid: Default::default(),
+            forgetting: Default::default(),
             index: Default::default(),
             target: Default::default(),
+            entry_bad: Default::default(),
             prp1: Default::default(),
             prp2: Default::default(),
             trimmed: Default::default(),
             rest: Default::default(),
-            trim_bytes: Default::default(),
             asking: Default::default(),
-            out: Default::default(),
-            out_valid: Default::default(),
-            closed_out: Default::default(),
-            closed_valid: Default::default(),
-            out_free: Default::default(),
-            no_data: Default::default(),
-            bytes_offset: Default::default(),
-            bytes: Default::default(),
-            plan_bytes: Default::default(),
-            trim_blocks: Default::default(),
-            page: Default::default(),
-            last_page: Default::default(),
-            plan_last_page: Default::default(),
-            slots_now: Default::default(),
+            idle_register: Default::default(),
+            state_next: Default::default(),
+            is_first: Default::default(),
             plan_prp1: Default::default(),
             plan_prp2: Default::default(),
             page_offset: Default::default(),
-            first_page_offset: Default::default(),
-            last_slot: Default::default(),
-            in_second: Default::default(),
-            slot_number: Default::default(),
-            slot_base: Default::default(),
-            slot_low: Default::default(),
             entry_offset: Default::default(),
-            prp2_slot: Default::default(),
-            flush_opcode: Constant::new((opcode::FLUSH as u64).to_bits()),
-            zeroes_opcode: Constant::new((opcode::WRITE_ZEROES as u64).to_bits()),
-            deallocate_opcode: Constant::new((opcode::DATASET_MANAGEMENT as u64).to_bits()),
             transfer_error: Constant::new((status::DATA_TRANSFER_ERROR as u64).to_bits()),
             offset_error: Constant::new((status::INVALID_PRP_OFFSET as u64).to_bits()),
             page_mask: Constant::new((!0xFFFu64).to_bits()),
             zero64: Constant::new(0u64.to_bits()),
             zero12: Constant::new(0u64.to_bits()),
             zero10: Constant::new(0u64.to_bits()),
-            one10: Constant::new(1u64.to_bits()),
-            page_slots: Constant::new(512u64.to_bits()),
             one17: Constant::new(1u64.to_bits()),
             zero17: Constant::new(0u64.to_bits()),
-            one22: Constant::new(1u64.to_bits()),
-            shift9: Constant::new(9u64.to_bits()),
-            shift10: Constant::new(10u64.to_bits()),
-            shift11: Constant::new(11u64.to_bits()),
+            no_reserved: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -249,301 +197,242 @@ impl Logic for PrpBuilder {
             self,
             clock,
             state,
+            offering,
+            closing,
+            resting,
             purpose,
             after_chain,
             work,
+            lba_next,
             ordinal,
             stopped,
             status,
-            start,
-            length_z,
-            plan_length_z,
-            piece_end,
-            plan_end,
-            span,
-            entries,
-            slots,
-            chained,
-            ends_at_border,
             chain,
             chain_valid,
+            forgetting,
             index,
             target,
+            entry_bad,
             prp1,
             prp2,
             trimmed,
             rest,
-            trim_bytes,
             asking,
-            out,
-            out_valid,
-            closed_out,
-            closed_valid
+            idle_register
         );
-        self.piece.ready.next = (self.state.q.val() == State::Idle);
-        self.fragment.valid.next = self.out_valid.q.val();
-        self.fragment.data.next = self.out.q.val();
-        self.closed.valid.next = self.closed_valid.q.val();
-        self.closed.data.next = self.closed_out.q.val();
-        self.out_free.next = !self.out_valid.q.val() | self.fragment.ready.val();
-        if self.fragment.ready.val() {
-            self.out_valid.d.next = false;
+        self.piece.ready.next = self.resting.q.val();
+        self.fragment.valid.next = self.offering.q.val();
+        self.fragment.data.next.slot = self.work.q.val().slot;
+        self.fragment.data.next.ordinal = self.ordinal.q.val();
+        self.fragment.data.next.last = self.work.q.val().last;
+        if self.trimmed.q.val() {
+            self.fragment.data.next.last = self.clear.val();
         }
-        if self.closed.ready.val() {
-            self.closed_valid.d.next = false;
-        }
-        self.idle.next =
-            (self.state.q.val() == State::Idle) & !self.out_valid.q.val() & !self.closed_valid.q.val();
+        self.fragment.data.next.opcode = self.work.q.val().opcode;
+        self.fragment.data.next.path = self.work.q.val().path;
+        self.fragment.data.next.namespace_id = self.work.q.val().namespace_id;
+        self.fragment.data.next.lba = self.work.q.val().lba;
+        self.fragment.data.next.blocks = self.work.q.val().blocks;
+        self.fragment.data.next.prp1 = self.prp1.q.val();
+        self.fragment.data.next.prp2 = self.prp2.q.val();
+        self.fragment.data.next.deallocate = self.work.q.val().deallocate;
+        self.fragment.data.next.force_unit_access = self.work.q.val().force_unit_access;
+        self.fragment.data.next.limited_retry = self.work.q.val().limited_retry;
+        self.fragment.data.next.cdw13 = self.work.q.val().cdw13;
+        self.fragment.data.next.reserved = self.no_reserved.val();
+        self.closed.valid.next = self.closing.q.val();
+        self.closed.data.next.slot = self.work.q.val().slot;
+        self.closed.data.next.issued = self.ordinal.q.val();
+        self.closed.data.next.status = self.status.q.val();
+        self.idle_register.d.next = self.resting.q.val() & !self.piece.valid.val();
+        self.idle.next = self.idle_register.q.val();
         self.request.next = self.asking.q.val();
         self.address.next = self.target.q.val();
         self.asking.d.next = false;
-        self.forget.next = false;
+        self.forget.next = self.forgetting.q.val();
+        self.forgetting.d.next = false;
 
-        self.no_data.next = (self.piece.data.val().opcode == self.flush_opcode.val())
-            | (self.piece.data.val().opcode == self.zeroes_opcode.val())
-            | (self.piece.data.val().opcode == self.deallocate_opcode.val());
+        self.is_first.next = (self.piece.data.val().first == self.flag.val());
         self.plan_prp1.next = self.work.q.val().prp1;
         self.plan_prp2.next = self.work.q.val().prp2;
 
-        // Blocks of 512 to 4,096 bytes.
-        self.bytes_offset.next = (bit_cast::<22, 17>(self.work.q.val().plan_offset) << 12);
-        self.bytes.next = (bit_cast::<22, 17>(self.work.q.val().blocks) << 12);
-        self.plan_bytes.next = (bit_cast::<22, 17>(self.work.q.val().plan_blocks) << 12);
-        self.trim_blocks.next = bit_cast::<17, 22>(self.trim_bytes.q.val() >> 12);
-        if (self.work.q.val().block_shift == self.shift9.val()) {
-            self.bytes_offset.next = (bit_cast::<22, 17>(self.work.q.val().plan_offset) << 9);
-            self.bytes.next = (bit_cast::<22, 17>(self.work.q.val().blocks) << 9);
-            self.plan_bytes.next = (bit_cast::<22, 17>(self.work.q.val().plan_blocks) << 9);
-            self.trim_blocks.next = bit_cast::<17, 22>(self.trim_bytes.q.val() >> 9);
-        } else if (self.work.q.val().block_shift == self.shift10.val()) {
-            self.bytes_offset.next = (bit_cast::<22, 17>(self.work.q.val().plan_offset) << 10);
-            self.bytes.next = (bit_cast::<22, 17>(self.work.q.val().blocks) << 10);
-            self.plan_bytes.next = (bit_cast::<22, 17>(self.work.q.val().plan_blocks) << 10);
-            self.trim_blocks.next = bit_cast::<17, 22>(self.trim_bytes.q.val() >> 10);
-        } else if (self.work.q.val().block_shift == self.shift11.val()) {
-            self.bytes_offset.next = (bit_cast::<22, 17>(self.work.q.val().plan_offset) << 11);
-            self.bytes.next = (bit_cast::<22, 17>(self.work.q.val().blocks) << 11);
-            self.plan_bytes.next = (bit_cast::<22, 17>(self.work.q.val().plan_blocks) << 11);
-            self.trim_blocks.next = bit_cast::<17, 22>(self.trim_bytes.q.val() >> 11);
-        }
-        self.first_page_offset.next = bit_cast::<22, 12>(self.plan_prp1.val().get_bits::<12>(0));
-        self.page.next = self.start.q.val().get_bits::<10>(12);
-        self.last_page.next = self.piece_end.q.val().get_bits::<10>(12);
-        self.plan_last_page.next = self.plan_end.q.val().get_bits::<10>(12);
-        self.prp2_slot.next = self.plan_prp2.val().get_bits::<9>(3);
-        self.slots_now.next = self.page_slots.val() - bit_cast::<10, 9>(self.prp2_slot.val());
-        self.page_offset.next = bit_cast::<64, 12>(self.start.q.val().get_bits::<12>(0));
-        self.last_slot.next = self.slots.q.val() - self.one10.val();
-        self.in_second.next = self.chained.q.val() & (self.index.q.val() >= self.last_slot.val());
-
-        // Slot of entry `index`: in the first list page, in the second, or the chain pointer's own.
-        self.slot_base.next = (self.plan_prp2.val() & self.page_mask.val());
-        self.slot_number.next = bit_cast::<10, 9>(self.prp2_slot.val()) + self.index.q.val();
-        if self.in_second.val() {
-            if self.chain_valid.q.val() {
-                self.slot_base.next = self.chain.q.val();
-                self.slot_number.next = self.index.q.val() - self.last_slot.val();
-            } else {
-                self.slot_number.next = bit_cast::<10, 9>(self.prp2_slot.val()) + self.last_slot.val();
-            }
-        }
-        self.slot_low.next = self.slot_number.val().get_bits::<9>(0);
+        self.lba_next.d.next = self.work.q.val().lba + bit_cast::<48, 17>(self.work.q.val().blocks);
+        self.pages.clock.next = self.clock.val();
+        self.pages.plan_offset.next = self.work.q.val().plan_offset;
+        self.pages.blocks.next = self.work.q.val().blocks;
+        self.pages.plan_blocks.next = self.work.q.val().plan_blocks;
+        self.pages.block_shift.next = self.work.q.val().block_shift;
+        self.pages.first_offset.next = self.plan_prp1.val().get_bits::<12>(0);
+        self.pages.list_slot.next = self.plan_prp2.val().get_bits::<9>(3);
+        self.page_offset.next = bit_cast::<64, 12>(self.pages.offset.val());
+        self.slot.clock.next = self.clock.val();
+        self.slot.prp2.next = self.plan_prp2.val();
+        self.slot.last_slot.next = self.pages.last_slot.val();
+        self.slot.chained.next = self.pages.chained.val();
+        self.slot.chain.next = self.chain.q.val();
+        self.slot.chain_valid.next = self.chain_valid.q.val();
+        self.slot.index.next = self.index.q.val();
         self.entry_offset.next = self.entry.val().get_bits::<12>(0);
+        self.entry_bad.d.next = (self.entry_offset.val() != self.zero12.val());
 
+        self.state_next.next = self.state.q.val();
         match self.state.q.val() {
             State::Idle => {
                 self.work.d.next = self.piece.data.val();
                 self.status.d.next = self.piece.data.val().status;
                 self.prp1.d.next = self.piece.data.val().prp1;
                 self.prp2.d.next = self.piece.data.val().prp2;
+                if (self.piece.data.val().no_data == self.flag.val()) {
+                    self.prp1.d.next = self.zero64.val();
+                    self.prp2.d.next = self.zero64.val();
+                }
                 self.trimmed.d.next = false;
-                if self.piece.valid.val() {
-                    if (self.piece.data.val().first == self.flag.val()) {
-                        self.ordinal.d.next = self.zero17.val();
-                        self.stopped.d.next = false;
-                        self.chain_valid.d.next = false;
-                        self.forget.next = true;
-                    }
-                    if (self.piece.data.val().first == self.flag.val()) | !self.stopped.q.val() {
-                        self.state.d.next = State::Scale;
-                        if (self.piece.data.val().closing == self.flag.val()) {
-                            self.state.d.next = State::Close;
-                        } else if self.no_data.val() {
-                            self.prp1.d.next = self.zero64.val();
-                            self.prp2.d.next = self.zero64.val();
-                            self.state.d.next = State::Emit;
-                        } else if (self.piece.data.val().first == self.flag.val())
-                            & (self.piece.data.val().last == self.flag.val())
-                        {
-                            self.state.d.next = State::Emit;
-                        }
+                if self.piece.valid.val() & self.is_first.val() {
+                    self.ordinal.d.next = self.zero17.val();
+                    self.stopped.d.next = false;
+                    self.chain_valid.d.next = false;
+                    self.forgetting.d.next = true;
+                }
+                if self.piece.valid.val() & (self.is_first.val() | !self.stopped.q.val()) {
+                    self.state_next.next = State::Scale;
+                    if (self.piece.data.val().closing == self.flag.val()) {
+                        self.state_next.next = State::Close;
+                    } else if (self.piece.data.val().no_data == self.flag.val())
+                        | (self.is_first.val() & (self.piece.data.val().last == self.flag.val()))
+                    {
+                        self.state_next.next = State::Emit;
                     }
                 }
             }
             State::Scale => {
-                self.start.d.next = self.bytes_offset.val() + self.first_page_offset.val();
-                self.length_z.d.next = self.bytes.val() - self.one22.val();
-                self.plan_length_z.d.next = self.plan_bytes.val() - self.one22.val();
-                self.state.d.next = State::Measure;
+                self.state_next.next = State::Measure;
             }
             State::Measure => {
-                self.piece_end.d.next = self.start.q.val() + self.length_z.q.val();
-                self.plan_end.d.next = self.plan_length_z.q.val() + self.first_page_offset.val();
-                self.state.d.next = State::Pages;
+                self.state_next.next = State::Ends;
+            }
+            State::Ends => {
+                self.state_next.next = State::Pages;
             }
             State::Pages => {
-                self.span.d.next = self.last_page.val() - self.page.val();
-                self.entries.d.next = self.plan_last_page.val();
-                self.slots.d.next = self.slots_now.val();
-                self.chained.d.next = (self.plan_last_page.val() > self.slots_now.val());
-                self.ends_at_border.d.next = (self.last_page.val() == self.slots_now.val());
-                self.state.d.next = State::Decide;
+                self.state_next.next = State::Decide;
             }
             State::Decide => {
-                self.index.d.next = self.page.val() - self.one10.val();
+                // Right where no list is read; else an entry of the list takes their places.
+                self.prp1.d.next = (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
+                self.index.d.next = self.pages.page_before.val();
                 self.purpose.d.next = Purpose::First;
-                self.state.d.next = State::Resolve;
-                if (self.entries.q.val() <= self.one10.val()) {
-                    // At most two pages in all: no list.
-                    self.prp2.d.next = self.zero64.val();
-                    self.prp1.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
-                    if (self.page.val() != self.zero10.val()) {
-                        self.prp1.d.next =
-                            (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
-                    }
-                    if (self.span.q.val() == self.one10.val()) {
-                        self.prp2.d.next = self.plan_prp2.val();
-                    }
-                    self.state.d.next = State::Emit;
-                } else if self.chained.q.val()
-                    & self.ends_at_border.q.val()
-                    & (self.page.val() < self.last_slot.val())
-                    & (self.span.q.val() > self.one10.val())
-                {
-                    self.state.d.next = State::Trim;
-                } else if (self.page.val() == self.zero10.val()) {
+                if self.pages.page_zero.val() {
                     self.prp1.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
                     self.index.d.next = self.zero10.val();
                     self.purpose.d.next = Purpose::Pointer;
-                    if (self.span.q.val() == self.one10.val()) {
+                    if self.pages.span_one.val() {
                         self.purpose.d.next = Purpose::Second;
                     }
-                    if (self.span.q.val() == self.zero10.val()) {
-                        self.prp2.d.next = self.zero64.val();
-                        self.state.d.next = State::Emit;
-                    }
+                }
+                self.prp2.d.next = self.zero64.val();
+                if self.pages.span_one.val() {
+                    self.prp2.d.next = self.plan_prp2.val();
+                }
+                self.state_next.next = State::Resolve;
+                if self.pages.listless.val() {
+                    self.state_next.next = State::Emit;
+                } else if self.pages.trims.val() {
+                    self.state_next.next = State::Trim;
+                } else if self.pages.page_zero.val() & self.pages.span_zero.val() {
+                    self.state_next.next = State::Emit;
                 }
             }
             State::Trim => {
-                self.trim_bytes.d.next =
-                    (bit_cast::<22, 10>(self.last_page.val()) << 12) - self.start.q.val();
-                self.state.d.next = State::TrimBlocks;
-            }
-            State::TrimBlocks => {
-                self.rest.d.next = self.work.q.val().blocks - self.trim_blocks.val();
-                self.work.d.next.blocks = self.trim_blocks.val();
+                self.rest.d.next = self.work.q.val().blocks - self.pages.trim_blocks.val();
+                self.work.d.next.blocks = self.pages.trim_blocks.val();
                 self.trimmed.d.next = true;
-                self.state.d.next = State::Scale;
+                self.state_next.next = State::Scale;
             }
             State::Resolve => {
-                self.target.d.next = self.slot_base.val() | (bit_cast::<64, 9>(self.slot_low.val()) << 3);
-                self.state.d.next = State::Ask;
-                if self.in_second.val() & !self.chain_valid.q.val() {
+                self.state_next.next = State::Place;
+            }
+            State::Place => {
+                self.target.d.next = self.slot.address.val();
+                self.state_next.next = State::Wait;
+                if self.slot.is_chain.val() {
                     self.after_chain.d.next = self.purpose.q.val();
                     self.purpose.d.next = Purpose::Chain;
-                }
-            }
-            State::Ask => {
-                if (self.purpose.q.val() == Purpose::Pointer) {
-                    self.prp2.d.next = self.target.q.val();
-                    self.state.d.next = State::Emit;
+                    self.asking.d.next = true;
+                } else if (self.purpose.q.val() == Purpose::Pointer) {
+                    self.state_next.next = State::Point;
                 } else {
                     self.asking.d.next = true;
-                    self.state.d.next = State::Wait;
                 }
+            }
+            State::Point => {
+                self.prp2.d.next = self.target.q.val();
+                self.state_next.next = State::Emit;
             }
             State::Wait => {
                 if self.answer.val() {
-                    if self.failed.val() {
-                        self.status.d.next = self.transfer_error.val();
-                        self.state.d.next = State::Close;
-                    } else if (self.entry_offset.val() != self.zero12.val()) {
-                        self.status.d.next = self.offset_error.val();
-                        self.state.d.next = State::Close;
-                    } else if (self.purpose.q.val() == Purpose::Chain) {
-                        self.chain.d.next = self.entry.val();
-                        self.chain_valid.d.next = true;
-                        self.purpose.d.next = self.after_chain.q.val();
-                        self.state.d.next = State::Resolve;
-                    } else if (self.purpose.q.val() == Purpose::First) {
-                        self.prp1.d.next = self.entry.val() | self.page_offset.val();
-                        self.index.d.next = self.page.val();
-                        self.purpose.d.next = Purpose::Pointer;
-                        self.state.d.next = State::Resolve;
-                        if (self.span.q.val() == self.one10.val()) {
-                            self.purpose.d.next = Purpose::Second;
-                        }
-                        if (self.span.q.val() == self.zero10.val()) {
-                            self.prp2.d.next = self.zero64.val();
-                            self.state.d.next = State::Emit;
-                        }
-                    } else {
-                        self.prp2.d.next = self.entry.val();
-                        self.state.d.next = State::Emit;
+                    self.state_next.next = State::Judge;
+                }
+            }
+            State::Judge => {
+                self.status.d.next = self.offset_error.val();
+                if self.failed.val() {
+                    self.status.d.next = self.transfer_error.val();
+                }
+                self.state_next.next = State::Resolve;
+                if (self.purpose.q.val() == Purpose::Chain) {
+                    self.chain.d.next = self.entry.val();
+                    self.chain_valid.d.next = true;
+                    self.purpose.d.next = self.after_chain.q.val();
+                } else if (self.purpose.q.val() == Purpose::First) {
+                    self.prp1.d.next = self.entry.val() | self.page_offset.val();
+                    self.index.d.next = self.pages.page.val();
+                    self.purpose.d.next = Purpose::Pointer;
+                    if self.pages.span_one.val() {
+                        self.purpose.d.next = Purpose::Second;
                     }
+                    if self.pages.span_zero.val() {
+                        self.state_next.next = State::Emit;
+                    }
+                } else {
+                    self.prp2.d.next = self.entry.val();
+                    self.state_next.next = State::Emit;
+                }
+                if self.failed.val() | self.entry_bad.q.val() {
+                    self.state_next.next = State::Close;
                 }
             }
             State::Emit => {
-                if self.out_free.val() {
-                    self.out_valid.d.next = true;
-                    self.out.d.next.slot = self.work.q.val().slot;
-                    self.out.d.next.ordinal = self.ordinal.q.val();
-                    self.out.d.next.last = self.work.q.val().last;
-                    self.out.d.next.opcode = self.work.q.val().opcode;
-                    self.out.d.next.path = self.work.q.val().path;
-                    self.out.d.next.namespace_id = self.work.q.val().namespace_id;
-                    self.out.d.next.lba = self.work.q.val().lba;
-                    self.out.d.next.blocks = self.work.q.val().blocks;
-                    self.out.d.next.prp1 = self.prp1.q.val();
-                    self.out.d.next.prp2 = self.prp2.q.val();
-                    self.out.d.next.deallocate = self.work.q.val().deallocate;
-                    self.out.d.next.force_unit_access = self.work.q.val().force_unit_access;
-                    self.out.d.next.limited_retry = self.work.q.val().limited_retry;
-                    self.out.d.next.cdw13 = self.work.q.val().cdw13;
+                if self.fragment.ready.val() {
                     self.ordinal.d.next = self.ordinal.q.val() + self.one17.val();
-                    self.state.d.next = State::Idle;
+                    self.state_next.next = State::Idle;
                     if self.trimmed.q.val() {
-                        self.out.d.next.last = self.clear.val();
-                        self.state.d.next = State::Resume;
+                        self.state_next.next = State::Resume;
                     }
                 }
             }
             State::Resume => {
                 self.work.d.next.plan_offset = self.work.q.val().plan_offset + self.work.q.val().blocks;
-                self.work.d.next.lba = self.work.q.val().lba + bit_cast::<48, 17>(self.work.q.val().blocks);
+                self.work.d.next.lba = self.lba_next.q.val();
                 self.work.d.next.blocks = self.rest.q.val();
                 self.trimmed.d.next = false;
-                self.state.d.next = State::Scale;
+                self.state_next.next = State::Scale;
             }
             State::Close => {
-                if !self.closed_valid.q.val() | self.closed.ready.val() {
-                    self.closed_valid.d.next = true;
-                    self.closed_out.d.next.slot = self.work.q.val().slot;
-                    self.closed_out.d.next.issued = self.ordinal.q.val();
-                    self.closed_out.d.next.status = self.status.q.val();
+                if self.closed.ready.val() {
                     self.stopped.d.next = true;
-                    self.state.d.next = State::Idle;
+                    self.state_next.next = State::Idle;
                 }
             }
             _ => {}
         }
-
         if self.reset.val() {
-            self.state.d.next = State::Idle;
-            self.out_valid.d.next = false;
-            self.closed_valid.d.next = false;
+            self.state_next.next = State::Idle;
             self.asking.d.next = false;
             self.stopped.d.next = false;
         }
+        self.state.d.next = self.state_next.val();
+        self.offering.d.next = (self.state_next.val() == State::Emit);
+        self.closing.d.next = (self.state_next.val() == State::Close);
+        self.resting.d.next = (self.state_next.val() == State::Idle);
     }
 }

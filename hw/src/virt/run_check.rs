@@ -1,0 +1,119 @@
+//! Judges a run by its extent and its device: how many blocks a command may have, and whether there can
+//! be one at all.
+//!
+//! No handshake, no reset. Latency: 1 cycle; the answers stay while `take` is low.
+
+use rust_hdl::prelude::*;
+use volplane_abi::extent_action;
+
+use crate::records::{DeviceEntry, ExtentEntry};
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct RunCheck {
+    pub clock: Signal<In, Clock>,
+    pub take: Signal<In, bool>,
+    pub extent: Signal<In, ExtentEntry>,
+    pub device: Signal<In, DeviceEntry>,
+    pub blocks: Signal<In, Bits<17>>,
+    /// What the plan is; none of them: Write.
+    pub is_read: Signal<In, bool>,
+    pub is_zeroes: Signal<In, bool>,
+    pub is_range: Signal<In, bool>,
+    pub is_flush: Signal<In, bool>,
+    /// Nothing to judge: it is not refused here.
+    pub is_closed: Signal<In, bool>,
+    /// Bit i: path i has a valid entry.
+    pub path_valid: Signal<In, Bits<32>>,
+    /// Blocks that a command may have.
+    pub limit: Signal<Out, Bits<17>>,
+    /// The run has more.
+    pub over: Signal<Out, bool>,
+    /// No command: the extent is invalid or faults, or the device has no limit or no valid path. Of a
+    /// Flush, only the path counts.
+    pub refused: Signal<Out, bool>,
+
+    limit_register: DFF<Bits<17>>,
+    over_register: DFF<bool>,
+    refused_register: DFF<bool>,
+    path_bits: Signal<Local, Bits<32>>,
+    path_ok: Signal<Local, bool>,
+    action: Signal<Local, Bits<2>>,
+    extent_bad: Signal<Local, bool>,
+    limit_now: Signal<Local, Bits<17>>,
+    no_limit: Signal<Local, bool>,
+    go: Constant<Bits<2>>,
+    unlimited: Constant<Bits<17>>,
+    none: Constant<Bits<17>>,
+    flag: Constant<Bits<1>>,
+}
+
+impl Default for RunCheck {
+    fn default() -> Self {
+        Self {
+            clock: Default::default(),
+            take: Default::default(),
+            extent: Default::default(),
+            device: Default::default(),
+            blocks: Default::default(),
+            is_read: Default::default(),
+            is_zeroes: Default::default(),
+            is_range: Default::default(),
+            is_flush: Default::default(),
+            is_closed: Default::default(),
+            path_valid: Default::default(),
+            limit: Default::default(),
+            over: Default::default(),
+            refused: Default::default(),
+            limit_register: Default::default(),
+            over_register: Default::default(),
+            refused_register: Default::default(),
+            path_bits: Default::default(),
+            path_ok: Default::default(),
+            action: Default::default(),
+            extent_bad: Default::default(),
+            limit_now: Default::default(),
+            no_limit: Default::default(),
+            go: Constant::new((extent_action::GO as u64).to_bits()),
+            unlimited: Constant::new((volplane_abi::registers::RANGE_BLOCKS_MAX as u64).to_bits()),
+            none: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for RunCheck {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, limit_register, over_register, refused_register);
+        self.path_bits.next = (self.path_valid.val() >> bit_cast::<32, 8>(self.device.val().path));
+        self.path_ok.next = self.path_bits.val().get_bit(0) & (self.device.val().valid == self.flag.val());
+        self.action.next = self.extent.val().write_action;
+        if self.is_read.val() {
+            self.action.next = self.extent.val().read_action;
+        }
+        self.extent_bad.next =
+            (self.extent.val().valid != self.flag.val()) | (self.action.val() != self.go.val());
+        // The limits are compared with 0 before one is chosen.
+        self.limit_now.next = self.device.val().transfer_limit;
+        self.no_limit.next = (self.device.val().transfer_limit == self.none.val());
+        if self.is_zeroes.val() {
+            self.limit_now.next = self.device.val().write_zeroes_limit;
+            self.no_limit.next = (self.device.val().write_zeroes_limit == self.none.val());
+        }
+        if self.is_range.val() {
+            self.limit_now.next = self.unlimited.val();
+            self.no_limit.next = false;
+        }
+        if self.take.val() {
+            self.limit_register.d.next = self.limit_now.val();
+            self.over_register.d.next = (self.limit_now.val() < self.blocks.val());
+            self.refused_register.d.next = !self.is_closed.val()
+                & (!self.path_ok.val()
+                    | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val())));
+        }
+        self.limit.next = self.limit_register.q.val();
+        self.over.next = self.over_register.q.val();
+        self.refused.next = self.refused_register.q.val();
+    }
+}
