@@ -68,8 +68,6 @@ pub struct DeviceCutter {
     flushing: Signal<Local, bool>,
     closed_plan: Signal<Local, bool>,
     ends: Signal<Local, bool>,
-    cut: Signal<Local, bool>,
-    going_on: Signal<Local, bool>,
     header_room: Signal<Local, bool>,
     run_room: Signal<Local, bool>,
     arriving: Signal<Local, ExtentEntry>,
@@ -130,8 +128,6 @@ impl DeviceCutter {
             flushing: Default::default(),
             closed_plan: Default::default(),
             ends: Default::default(),
-            cut: Default::default(),
-            going_on: Default::default(),
             header_room: Default::default(),
             run_room: Default::default(),
             arriving: Default::default(),
@@ -184,10 +180,8 @@ impl Logic for DeviceCutter {
         self.table_data.next = self.devices.table_data.val();
 
         // What is cut comes back to the first stage, so nothing may arrive there meanwhile.
-        self.cut.next = self.check.over.val() & self.of_run.q.val();
-        self.going_on.next = self.check.over.val() & self.of_run.q.val() & !self.check.refused.val();
-        self.header_room.next = !self.plan_have.q.val() & !self.going_on.val();
-        self.run_room.next = !self.run_have.q.val() & !self.going_on.val();
+        self.header_room.next = !self.plan_have.q.val() & self.check.not_over.val();
+        self.run_room.next = !self.run_have.q.val() & self.check.not_over.val();
         self.header.ready.next = self.header_room.val();
         self.run.ready.next = self.run_room.val();
         if self.header_room.val() {
@@ -229,8 +223,11 @@ impl Logic for DeviceCutter {
         self.check.is_range.next = self.is_range.q.val();
         self.check.is_flush.next = self.is_flush.q.val();
         self.check.path_valid.next = self.path_valid.val();
+        self.check.is_run.next =
+            self.plan_have.q.val() & self.run_have.q.val() & self.mapped.val() & !self.dropping.q.val();
         self.check.is_closed.next = self.closed_plan.val();
         self.check.clock.next = self.clock.val();
+        self.check.reset.next = self.reset.val();
         self.check.take.next = self.free.val();
         self.ends.next = (self.current.q.val().last == self.flag.val());
         if !self.mapped.val() {
@@ -291,7 +288,10 @@ impl Logic for DeviceCutter {
             }
         }
         // A refused piece is known a cycle after it came, a cycle before the next could come.
-        if self.fresh.q.val() & self.check.refused.val() & (self.out.q.val().last == self.clear.val()) {
+        if self.fresh.q.val()
+            & self.check.refused.val()
+            & (self.check.over.val() | (self.out.q.val().last == self.clear.val()))
+        {
             self.dropping.d.next = true;
         }
         if self.dropping.q.val() {
@@ -315,7 +315,7 @@ impl Logic for DeviceCutter {
         // The second stage's piece, and what it leaves of its run.
         self.piece.valid.next = self.out_valid.q.val();
         self.piece.data.next = self.out.q.val();
-        if self.cut.val() {
+        if self.check.over.val() {
             self.piece.data.next.blocks = self.check.limit.val();
             self.piece.data.next.last = self.clear.val();
         } else if !self.of_run.q.val() {
@@ -328,7 +328,7 @@ impl Logic for DeviceCutter {
         }
         self.next_extent.next = self.extent.val();
         self.next_extent.next.start = self.out.q.val().lba;
-        if self.going_on.val() {
+        if self.check.over.val() {
             self.current.d.next.blocks = self.out.q.val().blocks - self.check.limit.val();
             self.current.d.next.plan_offset = self.out.q.val().plan_offset + self.check.limit.val();
             self.current.d.next.extent = self.next_extent.val().into();

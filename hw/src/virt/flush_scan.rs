@@ -2,7 +2,7 @@
 //!
 //! `start` takes the set `devices`; while `active`, `device` is stepped to the next of the set, one device number a
 //! cycle, and is offered by `ready` a cycle after it is stable, the cycle in which a table read by it
-//! answers. `taken` goes on to the next. Latency: 2 cycles from `start` to the first; a device every 2
+//! answers. `taken` goes on to the next. Latency: 2 cycles from `start` to the first; a device every 3
 //! cycles at best. Reset is not needed: `start` sets everything.
 
 use rust_hdl::prelude::*;
@@ -25,6 +25,7 @@ pub struct FlushScan {
     rest: DFF<Bits<32>>,
     number: DFF<Bits<5>>,
     offered: DFF<bool>,
+    stepping: DFF<bool>,
     is_last: DFF<bool>,
     was_empty: DFF<bool>,
     above: Signal<Local, Bits<32>>,
@@ -48,6 +49,7 @@ impl Default for FlushScan {
             rest: Default::default(),
             number: Default::default(),
             offered: Default::default(),
+            stepping: Default::default(),
             is_last: Default::default(),
             was_empty: Default::default(),
             above: Default::default(),
@@ -61,15 +63,17 @@ impl Default for FlushScan {
 impl Logic for FlushScan {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, rest, number, offered, is_last, was_empty);
+        dff_setup!(self, clock, rest, number, offered, stepping, is_last, was_empty);
         self.device.next = bit_cast::<16, 5>(self.number.q.val());
         self.ready.next = self.offered.q.val();
         self.last.next = self.is_last.q.val();
         self.none.next = self.was_empty.q.val();
         self.above.next = (self.rest.q.val() >> 1);
         self.is_last.d.next = (self.above.val() == self.empty.val());
-        self.offered.d.next = self.active.val() & self.rest.q.val().get_bit(0) & !self.taken.val();
-        if self.taken.val() | (self.active.val() & !self.rest.q.val().get_bit(0)) {
+        self.stepping.d.next = self.taken.val();
+        self.offered.d.next =
+            self.active.val() & self.rest.q.val().get_bit(0) & !self.taken.val() & !self.stepping.q.val();
+        if self.stepping.q.val() | (self.active.val() & !self.rest.q.val().get_bit(0)) {
             self.rest.d.next = self.above.val();
             self.number.d.next = self.number.q.val() + self.one.val();
         }
@@ -78,6 +82,7 @@ impl Logic for FlushScan {
             self.was_empty.d.next = (self.devices.val() == self.empty.val());
             self.number.d.next = self.first.val();
             self.offered.d.next = false;
+            self.stepping.d.next = false;
         }
     }
 }

@@ -44,8 +44,9 @@ pub struct ListReader<const W: usize> {
     wanted: DFF<Bits<64>>,
     kept: DFF<Bits<57>>,
     kept_valid: DFF<bool>,
-    /// The line wanted is the one kept.
-    same: DFF<bool>,
+    /// The line wanted is the one kept: its lower half, its upper half.
+    same_low: DFF<bool>,
+    same_high: DFF<bool>,
     /// The line's last beat has been written.
     ended: DFF<bool>,
     beat: DFF<Bits<16>>,
@@ -53,7 +54,10 @@ pub struct ListReader<const W: usize> {
     entry_register: DFF<Bits<64>>,
     answer_register: DFF<bool>,
     failed_register: DFF<bool>,
-    asked_line: Signal<Local, Bits<57>>,
+    kept_low: Signal<Local, Bits<28>>,
+    kept_high: Signal<Local, Bits<29>>,
+    asked_low: Signal<Local, Bits<28>>,
+    asked_high: Signal<Local, Bits<29>>,
     wanted_line: Signal<Local, Bits<57>>,
     word: Signal<Local, Bits<16>>,
     shift: Signal<Local, Bits<16>>,
@@ -90,9 +94,13 @@ impl<const W: usize> Default for ListReader<W> {
             wanted: Default::default(),
             kept: Default::default(),
             kept_valid: Default::default(),
-            same: Default::default(),
+            same_low: Default::default(),
+            same_high: Default::default(),
+            kept_low: Default::default(),
+            kept_high: Default::default(),
+            asked_low: Default::default(),
+            asked_high: Default::default(),
             ended: Default::default(),
-            asked_line: Default::default(),
             beat: Default::default(),
             error: Default::default(),
             entry_register: Default::default(),
@@ -124,7 +132,8 @@ impl<const W: usize> Logic for ListReader<W> {
             wanted,
             kept,
             kept_valid,
-            same,
+            same_low,
+            same_high,
             ended,
             beat,
             error,
@@ -137,8 +146,12 @@ impl<const W: usize> Logic for ListReader<W> {
         self.failed.next = self.failed_register.q.val();
         self.answer_register.d.next = false;
 
-        self.asked_line.next = self.address.val().get_bits::<57>(7);
-        self.same.d.next = (self.kept.q.val() == self.asked_line.val());
+        self.kept_low.next = self.kept.q.val().get_bits::<28>(0);
+        self.kept_high.next = self.kept.q.val().get_bits::<29>(28);
+        self.asked_low.next = self.address.val().get_bits::<28>(7);
+        self.asked_high.next = self.address.val().get_bits::<29>(35);
+        self.same_low.d.next = (self.kept_low.val() == self.asked_low.val());
+        self.same_high.d.next = (self.kept_high.val() == self.asked_high.val());
         self.wanted_line.next = self.wanted.q.val().get_bits::<57>(7);
         self.list.valid.next = (self.state.q.val() == State::Ask);
         self.list.data.next.address =
@@ -169,7 +182,7 @@ impl<const W: usize> Logic for ListReader<W> {
                 self.error.d.next = false;
                 self.ended.d.next = false;
                 self.state.d.next = State::Ask;
-                if self.kept_valid.q.val() & self.same.q.val() {
+                if self.kept_valid.q.val() & self.same_low.q.val() & self.same_high.q.val() {
                     self.state.d.next = State::Fetch;
                 }
             }

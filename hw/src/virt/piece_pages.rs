@@ -62,6 +62,7 @@ pub struct PiecePages {
     ends_at_border4: DFF<bool>,
     trim_bytes4: DFF<Bits<22>>,
     trim_blocks5: DFF<Bits<17>>,
+    shift_low: Signal<Local, Bits<2>>,
     bytes_offset: Signal<Local, Bits<22>>,
     bytes: Signal<Local, Bits<22>>,
     plan_bytes: Signal<Local, Bits<22>>,
@@ -74,9 +75,9 @@ pub struct PiecePages {
     one10: Constant<Bits<10>>,
     page_slots: Constant<Bits<10>>,
     one22: Constant<Bits<22>>,
-    shift9: Constant<Bits<4>>,
-    shift10: Constant<Bits<4>>,
-    shift11: Constant<Bits<4>>,
+    shift9: Constant<Bits<2>>,
+    shift10: Constant<Bits<2>>,
+    shift11: Constant<Bits<2>>,
 }
 
 impl Default for PiecePages {
@@ -121,6 +122,7 @@ impl Default for PiecePages {
             ends_at_border4: Default::default(),
             trim_bytes4: Default::default(),
             trim_blocks5: Default::default(),
+            shift_low: Default::default(),
             bytes_offset: Default::default(),
             bytes: Default::default(),
             plan_bytes: Default::default(),
@@ -133,9 +135,9 @@ impl Default for PiecePages {
             one10: Constant::new(1u64.to_bits()),
             page_slots: Constant::new(512u64.to_bits()),
             one22: Constant::new(1u64.to_bits()),
-            shift9: Constant::new(9u64.to_bits()),
-            shift10: Constant::new(10u64.to_bits()),
-            shift11: Constant::new(11u64.to_bits()),
+            shift9: Constant::new(1u64.to_bits()),
+            shift10: Constant::new(2u64.to_bits()),
+            shift11: Constant::new(3u64.to_bits()),
         }
     }
 }
@@ -168,22 +170,23 @@ impl Logic for PiecePages {
             trim_bytes4,
             trim_blocks5
         );
-        // Blocks of 512 to 4,096 bytes.
+        // Blocks of 512 to 4,096 bytes: the shift's two lowest bits tell.
+        self.shift_low.next = self.block_shift.val().get_bits::<2>(0);
         self.bytes_offset.next = (bit_cast::<22, 17>(self.plan_offset.val()) << 12);
         self.bytes.next = (bit_cast::<22, 17>(self.blocks.val()) << 12);
         self.plan_bytes.next = (bit_cast::<22, 17>(self.plan_blocks.val()) << 12);
         self.trimmed.next = bit_cast::<17, 22>(self.trim_bytes4.q.val() >> 12);
-        if (self.block_shift.val() == self.shift9.val()) {
+        if (self.shift_low.val() == self.shift9.val()) {
             self.bytes_offset.next = (bit_cast::<22, 17>(self.plan_offset.val()) << 9);
             self.bytes.next = (bit_cast::<22, 17>(self.blocks.val()) << 9);
             self.plan_bytes.next = (bit_cast::<22, 17>(self.plan_blocks.val()) << 9);
             self.trimmed.next = bit_cast::<17, 22>(self.trim_bytes4.q.val() >> 9);
-        } else if (self.block_shift.val() == self.shift10.val()) {
+        } else if (self.shift_low.val() == self.shift10.val()) {
             self.bytes_offset.next = (bit_cast::<22, 17>(self.plan_offset.val()) << 10);
             self.bytes.next = (bit_cast::<22, 17>(self.blocks.val()) << 10);
             self.plan_bytes.next = (bit_cast::<22, 17>(self.plan_blocks.val()) << 10);
             self.trimmed.next = bit_cast::<17, 22>(self.trim_bytes4.q.val() >> 10);
-        } else if (self.block_shift.val() == self.shift11.val()) {
+        } else if (self.shift_low.val() == self.shift11.val()) {
             self.bytes_offset.next = (bit_cast::<22, 17>(self.plan_offset.val()) << 11);
             self.bytes.next = (bit_cast::<22, 17>(self.blocks.val()) << 11);
             self.plan_bytes.next = (bit_cast::<22, 17>(self.plan_blocks.val()) << 11);

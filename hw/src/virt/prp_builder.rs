@@ -26,43 +26,6 @@ use super::piece_pages::PiecePages;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{Fragment, Piece, PlanClosed};
 
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum State {
-    /// Takes a piece.
-    Idle,
-    /// Waits for the piece's pages: bytes, ends, pages.
-    Scale,
-    Measure,
-    Ends,
-    Pages,
-    /// What is needed.
-    Decide,
-    /// Shortens a piece that would end on the chain pointer's slot.
-    Trim,
-    /// Where entry `index` stands: its number in either list page, then the slot's address.
-    Resolve,
-    Place,
-    /// Hands out the address.
-    Point,
-    /// Waits for the entry, and judges it.
-    Wait,
-    Judge,
-    /// Offers the fragment.
-    Emit,
-    /// What was trimmed off.
-    Resume,
-    /// Offers the end of the plan.
-    Close,
-}
-
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum Purpose {
-    First,
-    Second,
-    Pointer,
-    Chain,
-}
-
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
 pub struct PrpBuilder {
@@ -82,14 +45,35 @@ pub struct PrpBuilder {
 
     pages: PiecePages,
     slot: ListSlot,
-    state: DFF<State>,
-    /// In `Emit`, in `Close`, in `Idle`.
-    offering: DFF<bool>,
-    closing: DFF<bool>,
+    // The states, one register each. Takes a piece (twice: for its own logic, for the cutter's).
     resting: DFF<bool>,
-    purpose: DFF<Purpose>,
-    /// What the entry is for when the chain pointer has to be read first.
-    after_chain: DFF<Purpose>,
+    busy: DFF<bool>,
+    // Waits for the piece's pages: bytes, ends, pages; then decides what is needed.
+    scaling: DFF<bool>,
+    measuring: DFF<bool>,
+    ending: DFF<bool>,
+    paging: DFF<bool>,
+    deciding: DFF<bool>,
+    /// Shortens a piece that would end on the chain pointer's slot.
+    trimming: DFF<bool>,
+    // Where entry `index` stands: its number in either list page, then the slot's address.
+    resolving: DFF<bool>,
+    placing: DFF<bool>,
+    /// Hands out the address.
+    pointing: DFF<bool>,
+    // Waits for the entry, and judges it.
+    waiting: DFF<bool>,
+    judging: DFF<bool>,
+    /// Offers the fragment.
+    offering: DFF<bool>,
+    /// Goes on with what was trimmed off.
+    resuming: DFF<bool>,
+    /// Offers the end of the plan.
+    closing: DFF<bool>,
+    // What the entry is for: PRP1, PRP2, else only its address is wanted; before that, the chain pointer.
+    for_first: DFF<bool>,
+    for_second: DFF<bool>,
+    for_chain: DFF<bool>,
     work: DFF<Piece>,
     /// What follows the piece on the device.
     lba_next: DFF<Bits<48>>,
@@ -109,7 +93,16 @@ pub struct PrpBuilder {
     asking: DFF<bool>,
     idle_register: DFF<bool>,
 
-    state_next: Signal<Local, State>,
+    proceeds: Signal<Local, bool>,
+    is_closing: Signal<Local, bool>,
+    is_whole: Signal<Local, bool>,
+    without_list: Signal<Local, bool>,
+    trims: Signal<Local, bool>,
+    only_points: Signal<Local, bool>,
+    entry_wrong: Signal<Local, bool>,
+    piece_done: Signal<Local, bool>,
+    gone: Signal<Local, bool>,
+    rests: Signal<Local, bool>,
     is_first: Signal<Local, bool>,
     plan_prp1: Signal<Local, Bits<64>>,
     plan_prp2: Signal<Local, Bits<64>>,
@@ -146,12 +139,25 @@ impl Default for PrpBuilder {
             idle: Default::default(),
             pages: Default::default(),
             slot: Default::default(),
-            state: Default::default(),
-            offering: Default::default(),
-            closing: Default::default(),
             resting: Default::default(),
-            purpose: Default::default(),
-            after_chain: Default::default(),
+            busy: Default::default(),
+            scaling: Default::default(),
+            measuring: Default::default(),
+            ending: Default::default(),
+            paging: Default::default(),
+            deciding: Default::default(),
+            trimming: Default::default(),
+            resolving: Default::default(),
+            placing: Default::default(),
+            pointing: Default::default(),
+            waiting: Default::default(),
+            judging: Default::default(),
+            offering: Default::default(),
+            resuming: Default::default(),
+            closing: Default::default(),
+            for_first: Default::default(),
+            for_second: Default::default(),
+            for_chain: Default::default(),
             work: Default::default(),
             lba_next: Default::default(),
             ordinal: Default::default(),
@@ -169,7 +175,16 @@ impl Default for PrpBuilder {
             rest: Default::default(),
             asking: Default::default(),
             idle_register: Default::default(),
-            state_next: Default::default(),
+            proceeds: Default::default(),
+            is_closing: Default::default(),
+            is_whole: Default::default(),
+            without_list: Default::default(),
+            trims: Default::default(),
+            only_points: Default::default(),
+            entry_wrong: Default::default(),
+            piece_done: Default::default(),
+            gone: Default::default(),
+            rests: Default::default(),
             is_first: Default::default(),
             plan_prp1: Default::default(),
             plan_prp2: Default::default(),
@@ -196,12 +211,25 @@ impl Logic for PrpBuilder {
         dff_setup!(
             self,
             clock,
-            state,
-            offering,
-            closing,
             resting,
-            purpose,
-            after_chain,
+            busy,
+            scaling,
+            measuring,
+            ending,
+            paging,
+            deciding,
+            trimming,
+            resolving,
+            placing,
+            pointing,
+            waiting,
+            judging,
+            offering,
+            resuming,
+            closing,
+            for_first,
+            for_second,
+            for_chain,
             work,
             lba_next,
             ordinal,
@@ -220,7 +248,7 @@ impl Logic for PrpBuilder {
             asking,
             idle_register
         );
-        self.piece.ready.next = self.resting.q.val();
+        self.piece.ready.next = !self.busy.q.val();
         self.fragment.valid.next = self.offering.q.val();
         self.fragment.data.next.slot = self.work.q.val().slot;
         self.fragment.data.next.ordinal = self.ordinal.q.val();
@@ -248,11 +276,8 @@ impl Logic for PrpBuilder {
         self.idle.next = self.idle_register.q.val();
         self.request.next = self.asking.q.val();
         self.address.next = self.target.q.val();
-        self.asking.d.next = false;
         self.forget.next = self.forgetting.q.val();
-        self.forgetting.d.next = false;
 
-        self.is_first.next = (self.piece.data.val().first == self.flag.val());
         self.plan_prp1.next = self.work.q.val().prp1;
         self.plan_prp2.next = self.work.q.val().prp2;
 
@@ -275,164 +300,160 @@ impl Logic for PrpBuilder {
         self.entry_offset.next = self.entry.val().get_bits::<12>(0);
         self.entry_bad.d.next = (self.entry_offset.val() != self.zero12.val());
 
-        self.state_next.next = self.state.q.val();
-        match self.state.q.val() {
-            State::Idle => {
-                self.work.d.next = self.piece.data.val();
-                self.status.d.next = self.piece.data.val().status;
-                self.prp1.d.next = self.piece.data.val().prp1;
-                self.prp2.d.next = self.piece.data.val().prp2;
-                if (self.piece.data.val().no_data == self.flag.val()) {
-                    self.prp1.d.next = self.zero64.val();
-                    self.prp2.d.next = self.zero64.val();
-                }
-                self.trimmed.d.next = false;
-                if self.piece.valid.val() & self.is_first.val() {
-                    self.ordinal.d.next = self.zero17.val();
-                    self.stopped.d.next = false;
-                    self.chain_valid.d.next = false;
-                    self.forgetting.d.next = true;
-                }
-                if self.piece.valid.val() & (self.is_first.val() | !self.stopped.q.val()) {
-                    self.state_next.next = State::Scale;
-                    if (self.piece.data.val().closing == self.flag.val()) {
-                        self.state_next.next = State::Close;
-                    } else if (self.piece.data.val().no_data == self.flag.val())
-                        | (self.is_first.val() & (self.piece.data.val().last == self.flag.val()))
-                    {
-                        self.state_next.next = State::Emit;
-                    }
-                }
-            }
-            State::Scale => {
-                self.state_next.next = State::Measure;
-            }
-            State::Measure => {
-                self.state_next.next = State::Ends;
-            }
-            State::Ends => {
-                self.state_next.next = State::Pages;
-            }
-            State::Pages => {
-                self.state_next.next = State::Decide;
-            }
-            State::Decide => {
-                // Right where no list is read; else an entry of the list takes their places.
-                self.prp1.d.next = (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
-                self.index.d.next = self.pages.page_before.val();
-                self.purpose.d.next = Purpose::First;
-                if self.pages.page_zero.val() {
-                    self.prp1.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
-                    self.index.d.next = self.zero10.val();
-                    self.purpose.d.next = Purpose::Pointer;
-                    if self.pages.span_one.val() {
-                        self.purpose.d.next = Purpose::Second;
-                    }
-                }
-                self.prp2.d.next = self.zero64.val();
-                if self.pages.span_one.val() {
-                    self.prp2.d.next = self.plan_prp2.val();
-                }
-                self.state_next.next = State::Resolve;
-                if self.pages.listless.val() {
-                    self.state_next.next = State::Emit;
-                } else if self.pages.trims.val() {
-                    self.state_next.next = State::Trim;
-                } else if self.pages.page_zero.val() & self.pages.span_zero.val() {
-                    self.state_next.next = State::Emit;
-                }
-            }
-            State::Trim => {
-                self.rest.d.next = self.work.q.val().blocks - self.pages.trim_blocks.val();
-                self.work.d.next.blocks = self.pages.trim_blocks.val();
-                self.trimmed.d.next = true;
-                self.state_next.next = State::Scale;
-            }
-            State::Resolve => {
-                self.state_next.next = State::Place;
-            }
-            State::Place => {
-                self.target.d.next = self.slot.address.val();
-                self.state_next.next = State::Wait;
-                if self.slot.is_chain.val() {
-                    self.after_chain.d.next = self.purpose.q.val();
-                    self.purpose.d.next = Purpose::Chain;
-                    self.asking.d.next = true;
-                } else if (self.purpose.q.val() == Purpose::Pointer) {
-                    self.state_next.next = State::Point;
-                } else {
-                    self.asking.d.next = true;
-                }
-            }
-            State::Point => {
-                self.prp2.d.next = self.target.q.val();
-                self.state_next.next = State::Emit;
-            }
-            State::Wait => {
-                if self.answer.val() {
-                    self.state_next.next = State::Judge;
-                }
-            }
-            State::Judge => {
-                self.status.d.next = self.offset_error.val();
-                if self.failed.val() {
-                    self.status.d.next = self.transfer_error.val();
-                }
-                self.state_next.next = State::Resolve;
-                if (self.purpose.q.val() == Purpose::Chain) {
-                    self.chain.d.next = self.entry.val();
-                    self.chain_valid.d.next = true;
-                    self.purpose.d.next = self.after_chain.q.val();
-                } else if (self.purpose.q.val() == Purpose::First) {
-                    self.prp1.d.next = self.entry.val() | self.page_offset.val();
-                    self.index.d.next = self.pages.page.val();
-                    self.purpose.d.next = Purpose::Pointer;
-                    if self.pages.span_one.val() {
-                        self.purpose.d.next = Purpose::Second;
-                    }
-                    if self.pages.span_zero.val() {
-                        self.state_next.next = State::Emit;
-                    }
-                } else {
-                    self.prp2.d.next = self.entry.val();
-                    self.state_next.next = State::Emit;
-                }
-                if self.failed.val() | self.entry_bad.q.val() {
-                    self.state_next.next = State::Close;
-                }
-            }
-            State::Emit => {
-                if self.fragment.ready.val() {
-                    self.ordinal.d.next = self.ordinal.q.val() + self.one17.val();
-                    self.state_next.next = State::Idle;
-                    if self.trimmed.q.val() {
-                        self.state_next.next = State::Resume;
-                    }
-                }
-            }
-            State::Resume => {
-                self.work.d.next.plan_offset = self.work.q.val().plan_offset + self.work.q.val().blocks;
-                self.work.d.next.lba = self.lba_next.q.val();
-                self.work.d.next.blocks = self.rest.q.val();
-                self.trimmed.d.next = false;
-                self.state_next.next = State::Scale;
-            }
-            State::Close => {
-                if self.closed.ready.val() {
-                    self.stopped.d.next = true;
-                    self.state_next.next = State::Idle;
-                }
-            }
-            _ => {}
+        // Takes a piece.
+        self.is_first.next = (self.piece.data.val().first == self.flag.val());
+        self.is_closing.next = (self.piece.data.val().closing == self.flag.val());
+        self.is_whole.next = (self.piece.data.val().no_data == self.flag.val())
+            | (self.is_first.val() & (self.piece.data.val().last == self.flag.val()));
+        self.proceeds.next =
+            self.resting.q.val() & self.piece.valid.val() & (self.is_first.val() | !self.stopped.q.val());
+        self.forgetting.d.next = self.resting.q.val() & self.piece.valid.val() & self.is_first.val();
+        if self.resting.q.val() {
+            self.work.d.next = self.piece.data.val();
+            self.status.d.next = self.piece.data.val().status;
+            self.trimmed.d.next = false;
         }
+        if self.forgetting.q.val() {
+            self.chain_valid.d.next = false;
+        }
+
+        // Decides: right where no list is read; else an entry of the list takes the PRP's place.
+        self.trims.next = self.pages.trims.val() & !self.pages.listless.val();
+        self.without_list.next = self.pages.listless.val()
+            | (self.pages.page_zero.val() & self.pages.span_zero.val() & !self.trims.val());
+        if self.deciding.q.val() {
+            self.index.d.next = self.pages.page_before.val();
+            self.for_first.d.next = !self.pages.page_zero.val();
+            self.for_second.d.next = self.pages.page_zero.val() & self.pages.span_one.val();
+            if self.pages.page_zero.val() {
+                self.index.d.next = self.zero10.val();
+            }
+        }
+        if self.trimming.q.val() {
+            self.rest.d.next = self.work.q.val().blocks - self.pages.trim_blocks.val();
+            self.work.d.next.blocks = self.pages.trim_blocks.val();
+            self.trimmed.d.next = true;
+        }
+
+        // Reads the list.
+        self.only_points.next =
+            !self.slot.is_chain.val() & !self.for_first.q.val() & !self.for_second.q.val();
+        self.asking.d.next = self.placing.q.val() & !self.only_points.val();
+        if self.placing.q.val() {
+            self.target.d.next = self.slot.address.val();
+            self.for_chain.d.next = self.slot.is_chain.val();
+        }
+        self.entry_wrong.next = self.failed.val() | self.entry_bad.q.val();
+        self.piece_done.next =
+            !self.for_chain.q.val() & (!self.for_first.q.val() | self.pages.span_zero.val());
+        if self.judging.q.val() {
+            self.status.d.next = self.offset_error.val();
+            if self.failed.val() {
+                self.status.d.next = self.transfer_error.val();
+            }
+            if self.for_chain.q.val() {
+                self.chain.d.next = self.entry.val();
+                self.chain_valid.d.next = true;
+            } else {
+                self.index.d.next = self.pages.page.val();
+                self.for_first.d.next = false;
+                self.for_second.d.next = self.pages.span_one.val();
+            }
+        }
+        if self.resting.q.val() {
+            self.prp1.d.next = self.piece.data.val().prp1;
+            self.prp2.d.next = self.piece.data.val().prp2;
+            if (self.piece.data.val().no_data == self.flag.val()) {
+                self.prp1.d.next = self.zero64.val();
+                self.prp2.d.next = self.zero64.val();
+            }
+        } else if self.deciding.q.val() {
+            self.prp1.d.next = (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
+            if self.pages.page_zero.val() {
+                self.prp1.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
+            }
+            self.prp2.d.next = self.zero64.val();
+            if self.pages.span_one.val() {
+                self.prp2.d.next = self.plan_prp2.val();
+            }
+        } else if self.pointing.q.val() {
+            self.prp2.d.next = self.target.q.val();
+        } else if self.judging.q.val() {
+            if self.for_first.q.val() {
+                self.prp1.d.next = self.entry.val() | self.page_offset.val();
+            } else {
+                self.prp2.d.next = self.entry.val();
+            }
+        }
+
+        // Gives what came of it.
+        self.gone.next = self.offering.q.val() & self.fragment.ready.val();
+        if self.gone.val() {
+            self.ordinal.d.next = self.ordinal.q.val() + self.one17.val();
+        }
+        if self.resuming.q.val() {
+            self.work.d.next.plan_offset = self.work.q.val().plan_offset + self.work.q.val().blocks;
+            self.work.d.next.lba = self.lba_next.q.val();
+            self.work.d.next.blocks = self.rest.q.val();
+            self.trimmed.d.next = false;
+        }
+        if self.closing.q.val() {
+            self.stopped.d.next = true;
+        }
+        if self.resting.q.val() & self.piece.valid.val() & self.is_first.val() {
+            self.stopped.d.next = false;
+            self.ordinal.d.next = self.zero17.val();
+        }
+
+        self.scaling.d.next = (self.proceeds.val() & !self.is_closing.val() & !self.is_whole.val())
+            | self.trimming.q.val()
+            | self.resuming.q.val();
+        self.measuring.d.next = self.scaling.q.val();
+        self.ending.d.next = self.measuring.q.val();
+        self.paging.d.next = self.ending.q.val();
+        self.deciding.d.next = self.paging.q.val();
+        self.trimming.d.next = self.deciding.q.val() & self.trims.val();
+        self.resolving.d.next = (self.deciding.q.val() & !self.trims.val() & !self.without_list.val())
+            | (self.judging.q.val() & !self.entry_wrong.val() & !self.piece_done.val());
+        self.placing.d.next = self.resolving.q.val();
+        self.pointing.d.next = self.placing.q.val() & self.only_points.val();
+        self.waiting.d.next =
+            (self.placing.q.val() & !self.only_points.val()) | (self.waiting.q.val() & !self.answer.val());
+        self.judging.d.next = self.waiting.q.val() & self.answer.val();
+        self.offering.d.next = (self.proceeds.val() & !self.is_closing.val() & self.is_whole.val())
+            | (self.deciding.q.val() & self.without_list.val())
+            | self.pointing.q.val()
+            | (self.judging.q.val() & !self.entry_wrong.val() & self.piece_done.val())
+            | (self.offering.q.val() & !self.fragment.ready.val());
+        self.resuming.d.next = self.gone.val() & self.trimmed.q.val();
+        self.closing.d.next = (self.proceeds.val() & self.is_closing.val())
+            | (self.judging.q.val() & self.entry_wrong.val())
+            | (self.closing.q.val() & !self.closed.ready.val());
+        self.rests.next = (self.resting.q.val() & !self.proceeds.val())
+            | (self.gone.val() & !self.trimmed.q.val())
+            | (self.closing.q.val() & self.closed.ready.val());
+        self.resting.d.next = self.rests.val();
+        self.busy.d.next = !self.rests.val();
+
         if self.reset.val() {
-            self.state_next.next = State::Idle;
+            self.resting.d.next = true;
+            self.busy.d.next = false;
+            self.scaling.d.next = false;
+            self.measuring.d.next = false;
+            self.ending.d.next = false;
+            self.paging.d.next = false;
+            self.deciding.d.next = false;
+            self.trimming.d.next = false;
+            self.resolving.d.next = false;
+            self.placing.d.next = false;
+            self.waiting.d.next = false;
+            self.judging.d.next = false;
+            self.pointing.d.next = false;
+            self.offering.d.next = false;
+            self.resuming.d.next = false;
+            self.closing.d.next = false;
             self.asking.d.next = false;
             self.stopped.d.next = false;
         }
-        self.state.d.next = self.state_next.val();
-        self.offering.d.next = (self.state_next.val() == State::Emit);
-        self.closing.d.next = (self.state_next.val() == State::Close);
-        self.resting.d.next = (self.state_next.val() == State::Idle);
     }
 }

@@ -1,7 +1,7 @@
 //! Judges a run by its extent and its device: how many blocks a command may have, and whether there can
 //! be one at all.
 //!
-//! No handshake, no reset. Latency: 1 cycle; the answers stay while `take` is low.
+//! No handshake. Latency: 1 cycle; the answers stay while `take` is low. Reset: no run.
 
 use rust_hdl::prelude::*;
 use volplane_abi::extent_action;
@@ -12,6 +12,7 @@ use crate::records::{DeviceEntry, ExtentEntry};
 #[derive(Clone, Debug, LogicBlock)]
 pub struct RunCheck {
     pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
     pub take: Signal<In, bool>,
     pub extent: Signal<In, ExtentEntry>,
     pub device: Signal<In, DeviceEntry>,
@@ -21,21 +22,29 @@ pub struct RunCheck {
     pub is_zeroes: Signal<In, bool>,
     pub is_range: Signal<In, bool>,
     pub is_flush: Signal<In, bool>,
+    /// A run is there.
+    pub is_run: Signal<In, bool>,
     /// Nothing to judge: it is not refused here.
     pub is_closed: Signal<In, bool>,
     /// Bit i: path i has a valid entry.
     pub path_valid: Signal<In, Bits<32>>,
     /// Blocks that a command may have.
     pub limit: Signal<Out, Bits<17>>,
-    /// The run has more.
+    /// It is a run, and has more.
     pub over: Signal<Out, bool>,
+    /// The opposite, from a register of its own, for the few that have to be fast.
+    pub not_over: Signal<Out, bool>,
     /// No command: the extent is invalid or faults, or the device has no limit or no valid path. Of a
     /// Flush, only the path counts.
     pub refused: Signal<Out, bool>,
 
     limit_register: DFF<Bits<17>>,
     over_register: DFF<bool>,
-    refused_register: DFF<bool>,
+    not_over_register: DFF<bool>,
+    path_bad: DFF<bool>,
+    run_bad: DFF<bool>,
+    closed: DFF<bool>,
+    over_now: Signal<Local, bool>,
     path_bits: Signal<Local, Bits<32>>,
     path_ok: Signal<Local, bool>,
     action: Signal<Local, Bits<2>>,
@@ -52,6 +61,7 @@ impl Default for RunCheck {
     fn default() -> Self {
         Self {
             clock: Default::default(),
+            reset: Default::default(),
             take: Default::default(),
             extent: Default::default(),
             device: Default::default(),
@@ -64,10 +74,16 @@ impl Default for RunCheck {
             path_valid: Default::default(),
             limit: Default::default(),
             over: Default::default(),
+            not_over: Default::default(),
+            is_run: Default::default(),
+            over_now: Default::default(),
+            not_over_register: Default::default(),
             refused: Default::default(),
             limit_register: Default::default(),
             over_register: Default::default(),
-            refused_register: Default::default(),
+            path_bad: Default::default(),
+            run_bad: Default::default(),
+            closed: Default::default(),
             path_bits: Default::default(),
             path_ok: Default::default(),
             action: Default::default(),
@@ -85,7 +101,7 @@ impl Default for RunCheck {
 impl Logic for RunCheck {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, limit_register, over_register, refused_register);
+        dff_setup!(self, clock, limit_register, over_register, not_over_register, path_bad, run_bad, closed);
         self.path_bits.next = (self.path_valid.val() >> bit_cast::<32, 8>(self.device.val().path));
         self.path_ok.next = self.path_bits.val().get_bit(0) & (self.device.val().valid == self.flag.val());
         self.action.next = self.extent.val().write_action;
@@ -94,26 +110,35 @@ impl Logic for RunCheck {
         }
         self.extent_bad.next =
             (self.extent.val().valid != self.flag.val()) | (self.action.val() != self.go.val());
-        // The limits are compared with 0 before one is chosen.
+        // The limits are compared before one is chosen.
         self.limit_now.next = self.device.val().transfer_limit;
         self.no_limit.next = (self.device.val().transfer_limit == self.none.val());
+        self.over_now.next = (self.device.val().transfer_limit < self.blocks.val());
         if self.is_zeroes.val() {
+            self.over_now.next = (self.device.val().write_zeroes_limit < self.blocks.val());
             self.limit_now.next = self.device.val().write_zeroes_limit;
             self.no_limit.next = (self.device.val().write_zeroes_limit == self.none.val());
         }
         if self.is_range.val() {
+            self.over_now.next = false;
             self.limit_now.next = self.unlimited.val();
             self.no_limit.next = false;
         }
         if self.take.val() {
             self.limit_register.d.next = self.limit_now.val();
-            self.over_register.d.next = (self.limit_now.val() < self.blocks.val());
-            self.refused_register.d.next = !self.is_closed.val()
-                & (!self.path_ok.val()
-                    | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val())));
+            self.over_register.d.next = self.over_now.val() & self.is_run.val();
+            self.not_over_register.d.next = !self.over_now.val() | !self.is_run.val();
+            self.path_bad.d.next = !self.path_ok.val();
+            self.run_bad.d.next = !self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val());
+            self.closed.d.next = self.is_closed.val();
+        }
+        if self.reset.val() {
+            self.over_register.d.next = false;
+            self.not_over_register.d.next = true;
         }
         self.limit.next = self.limit_register.q.val();
         self.over.next = self.over_register.q.val();
-        self.refused.next = self.refused_register.q.val();
+        self.not_over.next = self.not_over_register.q.val();
+        self.refused.next = !self.closed.q.val() & (self.path_bad.q.val() | self.run_bad.q.val());
     }
 }
