@@ -411,8 +411,8 @@ logic_record! {
         closing = 1,
         /// Status of a closing piece; 0: success.
         status = 11,
-        /// 1: a command without data, so without PRP entries.
-        no_data = 1,
+        /// 1: the PRP entries are right as they are: it is the whole plan, or has no data.
+        whole = 1,
         /// Reserved.
         reserved = 7,
     }

@@ -63,11 +63,12 @@ pub struct ColumnDivider {
 
     shift: Signal<Local, Bits<32>>,
     coarse: Signal<Local, Bits<32>>,
+    count: Signal<Local, Bits<4>>,
     after_upper: Signal<Local, Bits<16>>,
     unit_upper: Signal<Local, Bits<16>>,
     row_upper: Signal<Local, Bits<32>>,
     reciprocals: [Constant<Reciprocal>; 16],
-    counts: [Constant<Bits<8>>; 16],
+    counts: [Constant<Bits<4>>; 16],
     coarse_mask: Constant<Bits<32>>,
     fine_mask: Constant<Bits<32>>,
     ones: Constant<Bits<32>>,
@@ -121,11 +122,12 @@ impl Default for ColumnDivider {
             unit_line: DelayLine::new(6),
             shift: Default::default(),
             coarse: Default::default(),
+            count: Default::default(),
             after_upper: Default::default(),
             unit_upper: Default::default(),
             row_upper: Default::default(),
             reciprocals: std::array::from_fn(|i| Constant::new(Self::reciprocal(i as u64 + 1))),
-            counts: std::array::from_fn(|i| Constant::new((i as u64 + 1).to_bits())),
+            counts: std::array::from_fn(|i| Constant::new(((i as u64 + 1) % 16).to_bits())),
             coarse_mask: Constant::new(0x38u64.to_bits()),
             fine_mask: Constant::new(7u64.to_bits()),
             ones: Constant::new(u64::from(u32::MAX).to_bits()),
@@ -185,9 +187,11 @@ impl Logic for ColumnDivider {
         self.number2.d.next = (self.shifted1.q.val() >> self.fine1.q.val());
         self.above2.d.next = (self.above1.q.val() << self.fine1.q.val());
         self.offset2.d.next = self.offset1.q.val();
+        // 16 columns are 0 here.
+        self.count.next = self.columns1.q.val().get_bits::<4>(0);
         self.by2.d.next = self.reciprocals[0].val();
         for i in 0..16 {
-            if (self.columns1.q.val() == self.counts[i].val()) {
+            if (self.count.val() == self.counts[i].val()) {
                 self.by2.d.next = self.reciprocals[i].val();
             }
         }

@@ -44,6 +44,8 @@ pub struct DeviceCutter {
     plan_have: DFF<bool>,
     refused_plan: DFF<bool>,
     is_flush: DFF<bool>,
+    /// It has runs.
+    mapped: DFF<bool>,
     is_zeroes: DFF<bool>,
     is_range: DFF<bool>,
     is_read: DFF<bool>,
@@ -62,9 +64,11 @@ pub struct DeviceCutter {
     fresh: DFF<bool>,
     idle_register: DFF<bool>,
 
+    refuses: Signal<Local, bool>,
+    flushes: Signal<Local, bool>,
     free: Signal<Local, bool>,
     load: Signal<Local, bool>,
-    mapped: Signal<Local, bool>,
+    no_data: Signal<Local, bool>,
     flushing: Signal<Local, bool>,
     closed_plan: Signal<Local, bool>,
     ends: Signal<Local, bool>,
@@ -83,6 +87,7 @@ pub struct DeviceCutter {
     internal_error: Constant<Bits<11>>,
     no_status: Constant<Bits<11>>,
     zero17: Constant<Bits<17>>,
+    no_prp: Constant<Bits<64>>,
     no_reserved: Constant<Bits<7>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
@@ -110,6 +115,9 @@ impl DeviceCutter {
             plan_have: Default::default(),
             refused_plan: Default::default(),
             is_flush: Default::default(),
+            mapped: Default::default(),
+            refuses: Default::default(),
+            flushes: Default::default(),
             is_zeroes: Default::default(),
             is_range: Default::default(),
             is_read: Default::default(),
@@ -124,7 +132,7 @@ impl DeviceCutter {
             idle_register: Default::default(),
             free: Default::default(),
             load: Default::default(),
-            mapped: Default::default(),
+            no_data: Default::default(),
             flushing: Default::default(),
             closed_plan: Default::default(),
             ends: Default::default(),
@@ -142,6 +150,7 @@ impl DeviceCutter {
             internal_error: Constant::new((status::INTERNAL_ERROR as u64).to_bits()),
             no_status: Constant::new((status::SUCCESS as u64).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
+            no_prp: Constant::new(0u64.to_bits()),
             no_reserved: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
@@ -159,6 +168,7 @@ impl Logic for DeviceCutter {
             plan_have,
             refused_plan,
             is_flush,
+            mapped,
             is_zeroes,
             is_range,
             is_read,
@@ -184,12 +194,15 @@ impl Logic for DeviceCutter {
         self.run_room.next = !self.run_have.q.val() & self.check.not_over.val();
         self.header.ready.next = self.header_room.val();
         self.run.ready.next = self.run_room.val();
+        self.refuses.next = (self.header.data.val().refusal != self.no_status.val())
+            | (self.header.data.val().trivial == self.flag.val());
+        self.flushes.next = (self.header.data.val().opcode == self.flush_opcode.val());
         if self.header_room.val() {
             self.plan.d.next = self.header.data.val();
             self.plan_have.d.next = self.header.valid.val();
-            self.refused_plan.d.next = (self.header.data.val().refusal != self.no_status.val())
-                | (self.header.data.val().trivial == self.flag.val());
-            self.is_flush.d.next = (self.header.data.val().opcode == self.flush_opcode.val());
+            self.refused_plan.d.next = self.refuses.val();
+            self.is_flush.d.next = self.flushes.val();
+            self.mapped.d.next = !self.refuses.val() & !self.flushes.val();
             self.is_zeroes.d.next = (self.header.data.val().opcode == self.zeroes_opcode.val());
             self.is_range.d.next = (self.header.data.val().opcode == self.deallocate_opcode.val());
             self.is_read.d.next = (self.header.data.val().opcode == self.read_opcode.val())
@@ -202,9 +215,9 @@ impl Logic for DeviceCutter {
         }
 
         // The device's entry is read while the run arrives, and again while it waits.
-        self.closed_plan.next = self.refused_plan.q.val() | (self.is_flush.q.val() & self.scan.none.val());
+        self.closed_plan.next = self.refused_plan.q.val() | self.scan.none.val();
         self.free.next = !self.out_valid.q.val() | self.piece.ready.val();
-        self.mapped.next = !self.refused_plan.q.val() & !self.is_flush.q.val();
+        self.no_data.next = self.is_flush.q.val() | self.is_zeroes.q.val() | self.is_range.q.val();
         self.flushing.next = self.plan_have.q.val() & self.is_flush.q.val();
         self.arriving.next = self.run.data.val().extent.into();
         self.extent.next = self.current.q.val().extent.into();
@@ -224,13 +237,13 @@ impl Logic for DeviceCutter {
         self.check.is_flush.next = self.is_flush.q.val();
         self.check.path_valid.next = self.path_valid.val();
         self.check.is_run.next =
-            self.plan_have.q.val() & self.run_have.q.val() & self.mapped.val() & !self.dropping.q.val();
+            self.plan_have.q.val() & self.run_have.q.val() & self.mapped.q.val() & !self.dropping.q.val();
         self.check.is_closed.next = self.closed_plan.val();
         self.check.clock.next = self.clock.val();
         self.check.reset.next = self.reset.val();
         self.check.take.next = self.free.val();
         self.ends.next = (self.current.q.val().last == self.flag.val());
-        if !self.mapped.val() {
+        if !self.mapped.q.val() {
             self.ends.next = self.closed_plan.val() | self.scan.last.val();
         }
 
@@ -238,11 +251,13 @@ impl Logic for DeviceCutter {
         self.load.next = self.free.val()
             & self.plan_have.q.val()
             & !self.dropping.q.val()
-            & (self.closed_plan.val() | self.scan.ready.val() | (self.run_have.q.val() & self.mapped.val()));
+            & (self.closed_plan.val()
+                | self.scan.ready.val()
+                | (self.run_have.q.val() & self.mapped.q.val()));
         self.fresh.d.next = self.load.val();
         if self.free.val() {
             self.out_valid.d.next = self.load.val();
-            self.of_run.d.next = self.load.val() & self.mapped.val();
+            self.of_run.d.next = self.load.val() & self.mapped.q.val();
             self.out.d.next.slot = self.plan.q.val().slot;
             self.out.d.next.opcode = self.plan.q.val().opcode;
             self.out.d.next.prp1 = self.plan.q.val().prp1;
@@ -273,9 +288,14 @@ impl Logic for DeviceCutter {
             if self.closed_plan.val() {
                 self.out.d.next.closing = self.flag.val();
             }
-            self.out.d.next.no_data = self.clear.val();
-            if self.is_flush.q.val() | self.is_zeroes.q.val() | self.is_range.q.val() {
-                self.out.d.next.no_data = self.flag.val();
+            // Without data, no PRP entries.
+            if self.no_data.val() {
+                self.out.d.next.prp1 = self.no_prp.val();
+                self.out.d.next.prp2 = self.no_prp.val();
+            }
+            self.out.d.next.whole = self.clear.val();
+            if self.no_data.val() {
+                self.out.d.next.whole = self.flag.val();
             }
         }
         if self.load.val() {
@@ -283,7 +303,7 @@ impl Logic for DeviceCutter {
             if self.ends.val() {
                 self.plan_have.d.next = false;
             }
-            if self.mapped.val() {
+            if self.mapped.q.val() {
                 self.run_have.d.next = false;
             }
         }
@@ -315,6 +335,12 @@ impl Logic for DeviceCutter {
         // The second stage's piece, and what it leaves of its run.
         self.piece.valid.next = self.out_valid.q.val();
         self.piece.data.next = self.out.q.val();
+        if (self.out.q.val().first == self.flag.val())
+            & (self.out.q.val().last == self.flag.val())
+            & self.check.not_over.val()
+        {
+            self.piece.data.next.whole = self.flag.val();
+        }
         if self.check.over.val() {
             self.piece.data.next.blocks = self.check.limit.val();
             self.piece.data.next.last = self.clear.val();

@@ -5,12 +5,14 @@
 //! An index that does not fit, or a run of an invalid allocation, becomes one that no table has, so
 //! that the answer is the all-zero entry; `extent_offset` says nothing then.
 //!
-//! Handshake: streams; the pipeline stands still while the lookup port does. Latency: 4 cycles to the
-//! lookup's request, 2 from its answer to `run`. Throughput: one a cycle, in order. At most 32 lookups
-//! are outstanding, and answers are always taken. Reset drops what is in work.
+//! Handshake: streams; the pipeline stands still while the lookup port is not ready. Latency: 4 cycles to
+//! the lookup's request, 1 from its answer to `run`. Throughput: one a cycle, in order. At most 16 runs
+//! are on their way, and answers, two cycles after their request or later, are always taken. `idle` rises
+//! late. Reset drops what is in work.
 
 use rust_hdl::prelude::*;
 
+use super::credit::Credit;
 use super::splitter::UnitRun;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
@@ -68,7 +70,8 @@ pub struct ExtentAddress {
     sum4: DFF<Bits<34>>,
     nowhere4: DFF<bool>,
     pending: Fifo<PendingRun>,
-    extents: Fifo<Bits<72>>,
+    runs: Fifo<Run>,
+    credit: Credit,
 
     advance: Signal<Local, bool>,
     asked: Signal<Local, bool>,
@@ -85,6 +88,8 @@ pub struct ExtentAddress {
     offset: Signal<Local, Bits<32>>,
     sum_high: Signal<Local, Bits<2>>,
     kept: Signal<Local, PendingRun>,
+    found: Signal<Local, Run>,
+    taking: Signal<Local, bool>,
     coarse_mask: Constant<Bits<6>>,
     fine_mask: Constant<Bits<6>>,
     ones: Constant<Bits<32>>,
@@ -124,8 +129,11 @@ impl Default for ExtentAddress {
             pending4: Default::default(),
             sum4: Default::default(),
             nowhere4: Default::default(),
-            pending: Fifo::lut(5, 8),
-            extents: Fifo::lut(5, 1),
+            pending: Fifo::lut(4, 1),
+            runs: Fifo::quick(4, 1),
+            credit: Credit::new(16),
+            found: Default::default(),
+            taking: Default::default(),
             advance: Default::default(),
             asked: Default::default(),
             row_coarse: Default::default(),
@@ -159,13 +167,16 @@ impl Logic for ExtentAddress {
         );
         self.pending.clock.next = self.clock.val();
         self.pending.reset.next = self.reset.val();
-        self.extents.clock.next = self.clock.val();
-        self.extents.reset.next = self.reset.val();
+        self.runs.clock.next = self.clock.val();
+        self.runs.reset.next = self.reset.val();
 
-        self.advance.next = !self.valid4.q.val() | self.extent_request.ready.val();
-        // Not by way of `advance`: Verilator would see a loop through what `advance` moves.
-        self.unit_run.ready.next =
-            (!self.valid4.q.val() | self.extent_request.ready.val()) & self.pending.room.val();
+        self.credit.clock.next = self.clock.val();
+        self.credit.reset.next = self.reset.val();
+        self.advance.next = self.extent_request.ready.val();
+        self.taking.next = self.unit_run.valid.val() & self.credit.room.val();
+        self.unit_run.ready.next = self.extent_request.ready.val() & self.credit.room.val();
+        self.credit.coming.next = self.unit_run.valid.val();
+        self.credit.entered.next = self.taking.val() & self.extent_request.ready.val();
 
         self.row_coarse.next = self.unit_run.data.val().row_shift & self.coarse_mask.val();
         self.row_fine.next = self.run1.q.val().row_shift & self.fine_mask.val();
@@ -181,7 +192,7 @@ impl Logic for ExtentAddress {
         self.offset.next = self.block2.q.val() & !self.above2.q.val();
 
         if self.advance.val() {
-            self.valid1.d.next = self.unit_run.valid.val() & self.pending.room.val();
+            self.valid1.d.next = self.taking.val();
             self.run1.d.next = self.unit_run.data.val();
             self.extent1.d.next = (self.unit_run.data.val().row >> self.row_coarse.val());
             self.block1.d.next = (self.unit_run.data.val().row << self.stripe_coarse.val());
@@ -223,24 +234,22 @@ impl Logic for ExtentAddress {
         self.asked.next = self.valid4.q.val() & self.extent_request.ready.val();
         self.pending.push.next = self.asked.val();
         self.pending.data.next = self.pending4.q.val();
-        self.extents.push.next = self.extent_valid.val();
-        self.extents.data.next = self.extent_data.val();
 
-        // A pending run is offered no later than its extent.
+        // What a run keeps is there no later than its extent.
+        self.pending.out.ready.next = self.extent_valid.val();
         self.kept.next = self.pending.out.data.val();
-        self.run.valid.next = self.extents.out.valid.val();
-        self.extents.out.ready.next = self.run.ready.val();
-        self.pending.out.ready.next = self.run.ready.val() & self.extents.out.valid.val();
-        self.run.data.next.plan_offset = self.kept.val().plan_offset;
-        self.run.data.next.blocks = self.kept.val().blocks;
-        self.run.data.next.extent_offset = self.kept.val().extent_offset;
-        self.run.data.next.last = self.kept.val().last;
-        self.run.data.next.extent = self.extents.out.data.val();
-        self.idle.next = !self.valid1.q.val()
-            & !self.valid2.q.val()
-            & !self.valid3.q.val()
-            & !self.valid4.q.val()
-            & self.pending.empty.val();
+        self.found.next.plan_offset = self.kept.val().plan_offset;
+        self.found.next.blocks = self.kept.val().blocks;
+        self.found.next.extent_offset = self.kept.val().extent_offset;
+        self.found.next.last = self.kept.val().last;
+        self.found.next.extent = self.extent_data.val();
+        self.runs.push.next = self.extent_valid.val();
+        self.runs.data.next = self.found.val();
+        self.run.valid.next = self.runs.out.valid.val();
+        self.run.data.next = self.runs.out.data.val();
+        self.runs.out.ready.next = self.run.ready.val();
+        self.credit.left.next = self.runs.out.valid.val() & self.run.ready.val();
+        self.idle.next = self.credit.none.val();
 
         if self.reset.val() {
             self.valid1.d.next = false;

@@ -36,7 +36,7 @@ impl Default for HeaderQueue {
             room: Default::default(),
             empty: Default::default(),
             header: Default::default(),
-            headers: Fifo::lut(4, 2),
+            headers: Fifo::lut(3, 2),
             item: Default::default(),
             no_reserved: Constant::new(0u64.to_bits()),
         }

@@ -5,13 +5,14 @@
 //! columns, more than 16, or extents smaller than its stripe units, is marked `invalid`.
 //!
 //! Handshake: streams; the lookup port and the `ColumnDivider` are wired to the other ports. At most
-//! 30 lookups are outstanding and answers are always taken. Latency: none to the lookup's request, 13
-//! from its answer to `located` (11 of them the divider's). Throughput: an allocation a cycle; a plan
-//! of more than one takes one cycle more. Reset drops what is in work.
+//! 16 lookups are outstanding and answers are always taken. Latency: none to the lookup's request, 12
+//! from its answer to `located` (11 of them the divider's). Throughput: a plan every 2 cycles; each
+//! further allocation takes 2 more. `idle` rises late. Reset drops what is in work.
 
 use rust_hdl::prelude::*;
 
 use super::command_judge::AllocationLookup;
+use super::credit::Credit;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{AllocationEntry, Location};
@@ -85,14 +86,25 @@ pub struct Locator {
     pub idle: Signal<Out, bool>,
 
     // The walk through the allocations after the first.
+    walks: DFF<bool>,
+    preparing: DFF<bool>,
     walking: DFF<bool>,
+    /// The next is to be asked for; `over` says whether it is not the last.
+    due: DFF<bool>,
+    over: DFF<bool>,
+    /// No plan in work: the opposite of `walks`, from a register of its own.
+    open: DFF<bool>,
+    shift: DFF<Bits<8>>,
     index: DFF<Bits<32>>,
     rest: DFF<Bits<17>>,
     size: DFF<Bits<17>>,
-    outstanding: DFF<Bits<6>>,
-    credit: DFF<bool>,
     entry: DFF<AllocationEntry>,
     entry_valid: DFF<bool>,
+    checked_register: DFF<CheckedAllocation>,
+    checked_valid: DFF<bool>,
+    asked_register: DFF<bool>,
+    offset: DFF<Bits<32>>,
+    credit: Credit,
     offsets: Fifo<Bits<32>>,
     allocations: Fifo<CheckedAllocation>,
     divisions: Fifo<Divided>,
@@ -102,14 +114,17 @@ pub struct Locator {
     taken: Signal<Local, bool>,
     wanted: Signal<Local, Bits<32>>,
     wanted_high: Signal<Local, Bits<16>>,
-    shift: Signal<Local, Bits<8>>,
+    rest_any: Signal<Local, bool>,
+    rest_now: Signal<Local, Bits<17>>,
+    granted: Signal<Local, bool>,
+    walks_next: Signal<Local, bool>,
+    stepped: Signal<Local, Bits<32>>,
     first_rest: Signal<Local, Bits<17>>,
     answer: Signal<Local, AllocationEntry>,
     checked: Signal<Local, CheckedAllocation>,
     row_shift: Signal<Local, Bits<8>>,
     division: Signal<Local, Divided>,
     place: Signal<Local, Location>,
-    outstanding_next: Signal<Local, Bits<6>>,
     one: Constant<Bits<32>>,
     no_offset: Constant<Bits<32>>,
     highest: Constant<Bits<16>>,
@@ -119,9 +134,6 @@ pub struct Locator {
     most_columns: Constant<Bits<8>>,
     no_columns: Constant<Bits<8>>,
     most_shift: Constant<Bits<8>>,
-    none: Constant<Bits<6>>,
-    one_more: Constant<Bits<6>>,
-    limit: Constant<Bits<6>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -145,30 +157,42 @@ impl Default for Locator {
             divided_unit: Default::default(),
             located: Default::default(),
             idle: Default::default(),
+            walks: Default::default(),
+            preparing: Default::default(),
             walking: Default::default(),
+            due: Default::default(),
+            over: Default::default(),
+            open: Default::default(),
+            granted: Default::default(),
+            walks_next: Default::default(),
+            shift: Default::default(),
+            credit: Credit::new(16),
+            asked_register: Default::default(),
+            offset: Default::default(),
+            checked_register: Default::default(),
+            checked_valid: Default::default(),
+            rest_any: Default::default(),
+            rest_now: Default::default(),
+            stepped: Default::default(),
             index: Default::default(),
             rest: Default::default(),
             size: Default::default(),
-            outstanding: Default::default(),
-            credit: Default::default(),
             entry: Default::default(),
             entry_valid: Default::default(),
-            offsets: Fifo::lut(5, 1),
-            allocations: Fifo::lut(5, 1),
-            divisions: Fifo::lut(5, 1),
+            offsets: Fifo::quick(4, 1),
+            allocations: Fifo::lut(4, 1),
+            divisions: Fifo::quick(4, 1),
             asking: Default::default(),
             asked: Default::default(),
             taken: Default::default(),
             wanted: Default::default(),
             wanted_high: Default::default(),
-            shift: Default::default(),
             first_rest: Default::default(),
             answer: Default::default(),
             checked: Default::default(),
             row_shift: Default::default(),
             division: Default::default(),
             place: Default::default(),
-            outstanding_next: Default::default(),
             one: Constant::new(1u64.to_bits()),
             no_offset: Constant::new(0u64.to_bits()),
             highest: Constant::new(0xFFFFu64.to_bits()),
@@ -178,9 +202,6 @@ impl Default for Locator {
             most_columns: Constant::new(16u64.to_bits()),
             no_columns: Constant::new(0u64.to_bits()),
             most_shift: Constant::new(32u64.to_bits()),
-            none: Constant::new(0u64.to_bits()),
-            one_more: Constant::new(1u64.to_bits()),
-            limit: Constant::new(30u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -190,7 +211,26 @@ impl Default for Locator {
 impl Logic for Locator {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, walking, index, rest, size, outstanding, credit, entry, entry_valid);
+        dff_setup!(
+            self,
+            clock,
+            walks,
+            preparing,
+            walking,
+            due,
+            over,
+            open,
+            shift,
+            index,
+            rest,
+            size,
+            entry,
+            entry_valid,
+            checked_register,
+            checked_valid,
+            asked_register,
+            offset
+        );
         self.offsets.clock.next = self.clock.val();
         self.offsets.reset.next = self.reset.val();
         self.allocations.clock.next = self.clock.val();
@@ -199,43 +239,68 @@ impl Logic for Locator {
         self.divisions.reset.next = self.reset.val();
 
         // Asks for the first allocation straight from the stream, for the others from the walk.
-        self.asking.next = self.credit.q.val() & (self.walking.q.val() | self.lookup.valid.val());
+        self.credit.clock.next = self.clock.val();
+        self.credit.reset.next = self.reset.val();
+        self.asking.next =
+            self.credit.room.val() & (self.due.q.val() | (self.lookup.valid.val() & self.open.q.val()));
         self.allocation_request.valid.next = self.asking.val();
         self.wanted.next = self.lookup.data.val().index;
-        if self.walking.q.val() {
+        if self.walks.q.val() {
             self.wanted.next = self.index.q.val();
         }
         self.allocation_request.data.next = self.wanted.val();
         self.asked.next = self.asking.val() & self.allocation_request.ready.val();
         self.lookup.ready.next =
-            self.credit.q.val() & !self.walking.q.val() & self.allocation_request.ready.val();
-        self.offsets.push.next = self.asked.val();
-        self.offsets.data.next = self.lookup.data.val().offset;
-        if self.walking.q.val() {
-            self.offsets.data.next = self.no_offset.val();
+            self.credit.room.val() & self.open.q.val() & self.allocation_request.ready.val();
+        self.asked_register.d.next = self.asked.val();
+        self.offset.d.next = self.lookup.data.val().offset;
+        if self.walks.q.val() {
+            self.offset.d.next = self.no_offset.val();
         }
+        // In time for the answer.
+        self.offsets.push.next = self.asked_register.q.val();
+        self.offsets.data.next = self.offset.q.val();
+        self.credit.coming.next = self.lookup.valid.val() | self.walks.q.val();
+        self.credit.entered.next = self.asked.val();
 
         // No table reaches as high as 2^32 - 2^16: an index up there stays, lest it wraps.
-        self.wanted_high.next = self.wanted.val().get_bits::<16>(16);
-        self.first_rest.next = self.lookup.data.val().rest;
-        self.shift.next = self.lookup.data.val().allocation_shift;
-        if self.asked.val() {
-            self.index.d.next = self.wanted.val();
-            if (self.wanted_high.val() != self.highest.val()) {
-                self.index.d.next = self.wanted.val() + self.one.val();
-            }
-            if self.walking.q.val() {
-                self.rest.d.next = self.rest.q.val() - self.size.q.val();
-                self.walking.d.next = (self.rest.q.val() > self.size.q.val());
-            } else {
-                self.rest.d.next = self.first_rest.val();
-                self.walking.d.next = self.first_rest.val().any();
-                self.size.d.next = (self.size_one.val() << self.shift.val());
-                if (self.shift.val() > self.most_size_shift.val()) {
-                    self.size.d.next = self.most_size.val();
-                }
-            }
+        self.wanted_high.next = self.index.q.val().get_bits::<16>(16);
+        self.stepped.next = self.index.q.val() + self.one.val();
+        if (self.wanted_high.val() == self.highest.val()) {
+            self.stepped.next = self.index.q.val();
         }
+        self.first_rest.next = self.lookup.data.val().rest;
+        self.rest_now.next = self.rest.q.val();
+        self.rest_any.next = self.rest_now.val().any();
+        self.over.d.next = (self.rest.q.val() > self.size.q.val());
+        self.granted.next = self.due.q.val() & self.credit.room.val() & self.allocation_request.ready.val();
+        self.walks_next.next = self.walks.q.val();
+        self.preparing.d.next = self.asked.val() & self.open.q.val();
+        if !self.walks.q.val() {
+            self.index.d.next = self.lookup.data.val().index;
+            self.rest.d.next = self.first_rest.val();
+            self.shift.d.next = self.lookup.data.val().allocation_shift;
+            self.walks_next.next = self.asked.val();
+        }
+        if self.preparing.q.val() {
+            self.size.d.next = (self.size_one.val() << self.shift.q.val());
+            if (self.shift.q.val() > self.most_size_shift.val()) {
+                self.size.d.next = self.most_size.val();
+            }
+            self.walking.d.next = self.rest_any.val();
+            self.walks_next.next = self.rest_any.val();
+        }
+        if self.preparing.q.val() | self.granted.val() {
+            self.index.d.next = self.stepped.val();
+        }
+        self.due.d.next = self.walking.q.val() & !self.granted.val();
+        if self.granted.val() {
+            self.rest.d.next = self.rest.q.val() - self.size.q.val();
+            self.walking.d.next = self.over.q.val();
+            self.walks_next.next = self.over.q.val();
+        }
+        self.walks.d.next = self.walks_next.val();
+        self.open.d.next = !self.walks_next.val();
 
         // Answers go to the divider with their offsets, and are checked beside it.
         self.offsets.out.ready.next = self.allocation_valid.val();
@@ -261,8 +326,10 @@ impl Logic for Locator {
         {
             self.checked.next.invalid = self.flag.val();
         }
-        self.allocations.push.next = self.entry_valid.q.val();
-        self.allocations.data.next = self.checked.val();
+        self.checked_register.d.next = self.checked.val();
+        self.checked_valid.d.next = self.entry_valid.q.val();
+        self.allocations.push.next = self.checked_valid.q.val();
+        self.allocations.data.next = self.checked_register.q.val();
 
         self.division.next.location = self.divided_location.val().into();
         self.division.next.space = self.divided_space.val();
@@ -283,20 +350,17 @@ impl Logic for Locator {
         self.divisions.out.ready.next = self.located.ready.val();
         self.allocations.out.ready.next = self.taken.val();
 
-        self.outstanding_next.next = self.outstanding.q.val();
-        if self.asked.val() & !self.taken.val() {
-            self.outstanding_next.next = self.outstanding.q.val() + self.one_more.val();
-        } else if !self.asked.val() & self.taken.val() {
-            self.outstanding_next.next = self.outstanding.q.val() - self.one_more.val();
-        }
-        self.outstanding.d.next = self.outstanding_next.val();
-        self.credit.d.next = (self.outstanding_next.val() < self.limit.val());
-        self.idle.next = (self.outstanding.q.val() == self.none.val()) & !self.walking.q.val();
+        self.credit.left.next = self.taken.val();
+        self.idle.next = self.credit.none.val();
 
         if self.reset.val() {
             self.walking.d.next = false;
-            self.outstanding.d.next = self.none.val();
-            self.credit.d.next = false;
+            self.walks.d.next = false;
+            self.open.d.next = true;
+            self.due.d.next = false;
+            self.preparing.d.next = false;
+            self.asked_register.d.next = false;
+            self.checked_valid.d.next = false;
             self.entry_valid.d.next = false;
         }
     }

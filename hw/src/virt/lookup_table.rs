@@ -4,7 +4,7 @@
 //! outside the table is answered with zeros. Throughput: one a cycle; a read by the control ring
 //! takes one cycle from the data path (`request.ready` falls). The requester always takes answers.
 //! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture.
-//! Reset drops lookups in flight; the entries stay.
+//! `idle` rises a cycle late. Reset drops lookups in flight; the entries stay.
 
 use rust_hdl::prelude::*;
 
@@ -28,10 +28,15 @@ pub struct LookupTable<const D: usize> {
 
     memory: BlockRam<Bits<D>>,
     taken: DFF<bool>,
-    taken_inside: DFF<bool>,
+    taken_index: DFF<Bits<32>>,
     answered: DFF<bool>,
     answered_inside: DFF<bool>,
-    // The control ring's access: the cycle it has the RAM, then the RAM's two cycles, then the answer.
+    // The control ring's access, whose request stays: what it is, the cycle it has the RAM, then the RAM's two cycles, then the answer.
+    control_asked: DFF<bool>,
+    control_matches_low: DFF<bool>,
+    control_matches_high: DFF<bool>,
+    control_fits: DFF<bool>,
+    control_is_write: DFF<bool>,
     control_write: DFF<bool>,
     control_read: DFF<bool>,
     control_address: DFF<Bits<16>>,
@@ -39,10 +44,15 @@ pub struct LookupTable<const D: usize> {
     control_answer: DFF<bool>,
     ack: DFF<bool>,
     ack_data: DFF<Bits<256>>,
+    idle_register: DFF<bool>,
+    control_table: Signal<Local, Bits<16>>,
+    table_low: Signal<Local, Bits<8>>,
+    table_high: Signal<Local, Bits<8>>,
     accept: Signal<Local, bool>,
     selected: Signal<Local, bool>,
     entry: Signal<Local, Bits<256>>,
-    table_number: Constant<Bits<16>>,
+    number_low: Constant<Bits<8>>,
+    number_high: Constant<Bits<8>>,
     table_size: Constant<Bits<32>>,
     outside: Constant<Bits<32>>,
     last: Constant<Bits<32>>,
@@ -68,9 +78,17 @@ impl<const D: usize> LookupTable<D> {
             idle: Default::default(),
             memory: BlockRam::new(address_bits),
             taken: Default::default(),
-            taken_inside: Default::default(),
+            taken_index: Default::default(),
             answered: Default::default(),
             answered_inside: Default::default(),
+            control_asked: Default::default(),
+            control_matches_low: Default::default(),
+            control_matches_high: Default::default(),
+            control_table: Default::default(),
+            table_low: Default::default(),
+            table_high: Default::default(),
+            control_fits: Default::default(),
+            control_is_write: Default::default(),
             control_write: Default::default(),
             control_read: Default::default(),
             control_address: Default::default(),
@@ -78,10 +96,12 @@ impl<const D: usize> LookupTable<D> {
             control_answer: Default::default(),
             ack: Default::default(),
             ack_data: Default::default(),
+            idle_register: Default::default(),
             accept: Default::default(),
             selected: Default::default(),
             entry: Default::default(),
-            table_number: Constant::new(u64::from(number).to_bits()),
+            number_low: Constant::new(u64::from(number & 0xFF).to_bits()),
+            number_high: Constant::new(u64::from(number >> 8).to_bits()),
             table_size: Constant::new((1u64 << address_bits).to_bits()),
             outside: Constant::new(u64::from((first as u32).wrapping_sub(1)).to_bits()),
             last: Constant::new(((1u64 << address_bits) - 1 + first).to_bits()),
@@ -98,26 +118,32 @@ impl<const D: usize> Logic for LookupTable<D> {
             self,
             clock,
             taken,
-            taken_inside,
+            taken_index,
             answered,
             answered_inside,
+            control_asked,
+            control_matches_low,
+            control_matches_high,
+            control_fits,
+            control_is_write,
             control_write,
             control_read,
             control_address,
             control_wait,
             control_answer,
             ack,
-            ack_data
+            ack_data,
+            idle_register
         );
         self.memory.clock.next = self.clock.val();
 
         self.request.ready.next = !self.control_read.q.val();
         self.accept.next = self.request.valid.val() & !self.control_read.q.val();
         self.taken.d.next = self.accept.val();
-        self.taken_inside.d.next =
-            (self.request.data.val() != self.outside.val()) & (self.request.data.val() <= self.last.val());
+        self.taken_index.d.next = self.request.data.val();
         self.answered.d.next = self.taken.q.val();
-        self.answered_inside.d.next = self.taken_inside.q.val();
+        self.answered_inside.d.next =
+            (self.taken_index.q.val() != self.outside.val()) & (self.taken_index.q.val() <= self.last.val());
         self.response_valid.next = self.answered.q.val();
         self.response.next = bits::<D>(0);
         if self.answered_inside.q.val() {
@@ -128,11 +154,20 @@ impl<const D: usize> Logic for LookupTable<D> {
             self.memory.read_address.next = self.control_address.q.val();
         }
 
-        self.selected.next = self.table_valid.val()
-            & (self.table_request.val().table == self.table_number.val())
-            & (self.table_request.val().index < self.table_size.val());
-        self.control_write.d.next = self.selected.val() & (self.table_request.val().write == self.flag.val());
-        self.control_read.d.next = self.selected.val() & (self.table_request.val().write != self.flag.val());
+        self.control_asked.d.next = self.table_valid.val();
+        self.control_table.next = self.table_request.val().table;
+        self.table_low.next = self.control_table.val().get_bits::<8>(0);
+        self.table_high.next = self.control_table.val().get_bits::<8>(8);
+        self.control_matches_low.d.next = (self.table_low.val() == self.number_low.val());
+        self.control_matches_high.d.next = (self.table_high.val() == self.number_high.val());
+        self.control_fits.d.next = (self.table_request.val().index < self.table_size.val());
+        self.control_is_write.d.next = (self.table_request.val().write == self.flag.val());
+        self.selected.next = self.control_asked.q.val()
+            & self.control_matches_low.q.val()
+            & self.control_matches_high.q.val()
+            & self.control_fits.q.val();
+        self.control_write.d.next = self.selected.val() & self.control_is_write.q.val();
+        self.control_read.d.next = self.selected.val() & !self.control_is_write.q.val();
         self.control_address.d.next =
             bit_cast::<16, 32>(self.table_request.val().index) + self.first_address.val();
         self.entry.next = self.table_request.val().data;
@@ -148,17 +183,23 @@ impl<const D: usize> Logic for LookupTable<D> {
         }
         self.table_ack.next = self.ack.q.val();
         self.table_data.next = self.ack_data.q.val();
-        self.idle.next = !self.taken.q.val()
+        self.idle_register.d.next = !self.request.valid.val()
+            & !self.table_valid.val()
+            & !self.taken.q.val()
             & !self.answered.q.val()
+            & !self.control_asked.q.val()
             & !self.control_write.q.val()
             & !self.control_read.q.val()
             & !self.control_wait.q.val()
             & !self.control_answer.q.val()
             & !self.ack.q.val();
+        self.idle.next = self.idle_register.q.val();
 
         if self.reset.val() {
             self.taken.d.next = false;
             self.answered.d.next = false;
+            self.control_asked.d.next = false;
+            self.idle_register.d.next = false;
             self.control_write.d.next = false;
             self.control_read.d.next = false;
             self.control_wait.d.next = false;

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod allocation_index;
 pub mod column_divider;
 pub mod command_judge;
+pub mod credit;
 pub mod delay_line;
 pub mod device_cutter;
 pub mod device_table;

@@ -87,6 +87,7 @@ pub struct PrpBuilder {
     target: DFF<Bits<64>>,
     entry_bad: DFF<bool>,
     prp1: DFF<Bits<64>>,
+    prp1_decided: DFF<Bits<64>>,
     prp2: DFF<Bits<64>>,
     trimmed: DFF<bool>,
     rest: DFF<Bits<17>>,
@@ -170,6 +171,7 @@ impl Default for PrpBuilder {
             target: Default::default(),
             entry_bad: Default::default(),
             prp1: Default::default(),
+            prp1_decided: Default::default(),
             prp2: Default::default(),
             trimmed: Default::default(),
             rest: Default::default(),
@@ -242,6 +244,7 @@ impl Logic for PrpBuilder {
             target,
             entry_bad,
             prp1,
+            prp1_decided,
             prp2,
             trimmed,
             rest,
@@ -303,11 +306,10 @@ impl Logic for PrpBuilder {
         // Takes a piece.
         self.is_first.next = (self.piece.data.val().first == self.flag.val());
         self.is_closing.next = (self.piece.data.val().closing == self.flag.val());
-        self.is_whole.next = (self.piece.data.val().no_data == self.flag.val())
-            | (self.is_first.val() & (self.piece.data.val().last == self.flag.val()));
+        self.is_whole.next = (self.piece.data.val().whole == self.flag.val());
         self.proceeds.next =
-            self.resting.q.val() & self.piece.valid.val() & (self.is_first.val() | !self.stopped.q.val());
-        self.forgetting.d.next = self.resting.q.val() & self.piece.valid.val() & self.is_first.val();
+            !self.busy.q.val() & self.piece.valid.val() & (self.is_first.val() | !self.stopped.q.val());
+        self.forgetting.d.next = !self.busy.q.val() & self.piece.valid.val() & self.is_first.val();
         if self.resting.q.val() {
             self.work.d.next = self.piece.data.val();
             self.status.d.next = self.piece.data.val().status;
@@ -363,15 +365,8 @@ impl Logic for PrpBuilder {
         if self.resting.q.val() {
             self.prp1.d.next = self.piece.data.val().prp1;
             self.prp2.d.next = self.piece.data.val().prp2;
-            if (self.piece.data.val().no_data == self.flag.val()) {
-                self.prp1.d.next = self.zero64.val();
-                self.prp2.d.next = self.zero64.val();
-            }
         } else if self.deciding.q.val() {
-            self.prp1.d.next = (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
-            if self.pages.page_zero.val() {
-                self.prp1.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
-            }
+            self.prp1.d.next = self.prp1_decided.q.val();
             self.prp2.d.next = self.zero64.val();
             if self.pages.span_one.val() {
                 self.prp2.d.next = self.plan_prp2.val();
@@ -384,6 +379,10 @@ impl Logic for PrpBuilder {
             } else {
                 self.prp2.d.next = self.entry.val();
             }
+        }
+        self.prp1_decided.d.next = (self.plan_prp2.val() & self.page_mask.val()) | self.page_offset.val();
+        if self.pages.page_zero.val() {
+            self.prp1_decided.d.next = (self.plan_prp1.val() & self.page_mask.val()) | self.page_offset.val();
         }
 
         // Gives what came of it.
@@ -400,7 +399,7 @@ impl Logic for PrpBuilder {
         if self.closing.q.val() {
             self.stopped.d.next = true;
         }
-        if self.resting.q.val() & self.piece.valid.val() & self.is_first.val() {
+        if !self.busy.q.val() & self.piece.valid.val() & self.is_first.val() {
             self.stopped.d.next = false;
             self.ordinal.d.next = self.zero17.val();
         }
@@ -429,7 +428,7 @@ impl Logic for PrpBuilder {
         self.closing.d.next = (self.proceeds.val() & self.is_closing.val())
             | (self.judging.q.val() & self.entry_wrong.val())
             | (self.closing.q.val() & !self.closed.ready.val());
-        self.rests.next = (self.resting.q.val() & !self.proceeds.val())
+        self.rests.next = (!self.busy.q.val() & !self.proceeds.val())
             | (self.gone.val() & !self.trimmed.q.val())
             | (self.closing.q.val() & self.closed.ready.val());
         self.resting.d.next = self.rests.val();

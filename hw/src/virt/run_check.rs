@@ -26,7 +26,7 @@ pub struct RunCheck {
     pub is_run: Signal<In, bool>,
     /// Nothing to judge: it is not refused here.
     pub is_closed: Signal<In, bool>,
-    /// Bit i: path i has a valid entry.
+    /// Bit i: path i has a valid entry. Seen a cycle late.
     pub path_valid: Signal<In, Bits<32>>,
     /// Blocks that a command may have.
     pub limit: Signal<Out, Bits<17>>,
@@ -41,6 +41,7 @@ pub struct RunCheck {
     limit_register: DFF<Bits<17>>,
     over_register: DFF<bool>,
     not_over_register: DFF<bool>,
+    paths: DFF<Bits<32>>,
     path_bad: DFF<bool>,
     run_bad: DFF<bool>,
     closed: DFF<bool>,
@@ -81,6 +82,7 @@ impl Default for RunCheck {
             refused: Default::default(),
             limit_register: Default::default(),
             over_register: Default::default(),
+            paths: Default::default(),
             path_bad: Default::default(),
             run_bad: Default::default(),
             closed: Default::default(),
@@ -101,8 +103,19 @@ impl Default for RunCheck {
 impl Logic for RunCheck {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, limit_register, over_register, not_over_register, path_bad, run_bad, closed);
-        self.path_bits.next = (self.path_valid.val() >> bit_cast::<32, 8>(self.device.val().path));
+        dff_setup!(
+            self,
+            clock,
+            limit_register,
+            over_register,
+            not_over_register,
+            paths,
+            path_bad,
+            run_bad,
+            closed
+        );
+        self.paths.d.next = self.path_valid.val();
+        self.path_bits.next = (self.paths.q.val() >> bit_cast::<32, 8>(self.device.val().path));
         self.path_ok.next = self.path_bits.val().get_bit(0) & (self.device.val().valid == self.flag.val());
         self.action.next = self.extent.val().write_action;
         if self.is_read.val() {

@@ -6,9 +6,10 @@
 //! numbers of units, so no run leaves its extent. The part in an invalid allocation is one run, marked
 //! so. `located` brings an item for each allocation.
 //!
-//! Handshake: streams. Latency: 1 cycle from `plan` and `located` to `unit_run`, 2 to `header`.
-//! Throughput: a plan of one run every 2 cycles, further runs one every 2, a further allocation 2
-//! more. Reset drops what is in work.
+//! Handshake: streams; a plan may come before its allocations. Latency: 2 cycles from `plan`, 1 from
+//! `located` to `unit_run`; 2 from `plan` to `header`. Throughput: a plan of one run every 2 cycles,
+//! further runs one every 2, a further allocation 2 more. `idle` rises a cycle late. Reset drops what is
+//! in work.
 
 use rust_hdl::prelude::*;
 
@@ -71,6 +72,13 @@ pub struct Splitter {
     pub idle: Signal<Out, bool>,
 
     headers: HeaderQueue,
+    // The next plan with runs, until its first allocation is there.
+    plan_have: DFF<bool>,
+    plan_blocks: DFF<Bits<17>>,
+    plan_later: DFF<Bits<17>>,
+    plan_crosses: DFF<bool>,
+    plan_shift: DFF<Bits<8>>,
+    idle_register: DFF<bool>,
     state: DFF<State>,
     place: DFF<Located>,
     plan_offset: DFF<Bits<17>>,
@@ -85,15 +93,22 @@ pub struct Splitter {
     /// Blocks of an allocation, at most 65,536.
     size: DFF<Bits<17>>,
     /// The run ends at its unit's end and its allocation's part goes on.
-    cut: DFF<bool>,
+    cut_first: DFF<bool>,
+    cut_next: DFF<bool>,
+    /// The plan's first run is still to be given.
+    opening: DFF<bool>,
+    /// The next unit's column and row are still to be found; the column after this one is 0.
+    stepping: DFF<bool>,
+    wraps: DFF<bool>,
 
     first: Signal<Local, Located>,
     arriving: Signal<Local, CheckedAllocation>,
     allocation: Signal<Local, CheckedAllocation>,
     unmapped: Signal<Local, bool>,
+    accepting: Signal<Local, bool>,
+    cut: Signal<Local, bool>,
     free: Signal<Local, bool>,
     taken: Signal<Local, bool>,
-    shift: Signal<Local, Bits<8>>,
     blocks: Signal<Local, Bits<17>>,
     column_next: Signal<Local, Bits<5>>,
     flag: Constant<Bits<1>>,
@@ -119,6 +134,13 @@ impl Default for Splitter {
             unit_run: Default::default(),
             idle: Default::default(),
             headers: Default::default(),
+            plan_have: Default::default(),
+            plan_blocks: Default::default(),
+            plan_later: Default::default(),
+            plan_crosses: Default::default(),
+            plan_shift: Default::default(),
+            idle_register: Default::default(),
+            accepting: Default::default(),
             state: Default::default(),
             place: Default::default(),
             plan_offset: Default::default(),
@@ -127,6 +149,11 @@ impl Default for Splitter {
             more: Default::default(),
             even_more: Default::default(),
             size: Default::default(),
+            cut_first: Default::default(),
+            cut_next: Default::default(),
+            opening: Default::default(),
+            stepping: Default::default(),
+            wraps: Default::default(),
             cut: Default::default(),
             first: Default::default(),
             arriving: Default::default(),
@@ -134,7 +161,6 @@ impl Default for Splitter {
             unmapped: Default::default(),
             free: Default::default(),
             taken: Default::default(),
-            shift: Default::default(),
             blocks: Default::default(),
             column_next: Default::default(),
             flag: Constant::new(1u64.to_bits()),
@@ -154,7 +180,29 @@ impl Default for Splitter {
 impl Logic for Splitter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, place, plan_offset, rest, later, more, even_more, size, cut);
+        dff_setup!(
+            self,
+            clock,
+            plan_have,
+            plan_blocks,
+            plan_later,
+            plan_crosses,
+            plan_shift,
+            idle_register,
+            state,
+            place,
+            plan_offset,
+            rest,
+            later,
+            more,
+            even_more,
+            size,
+            cut_first,
+            cut_next,
+            opening,
+            stepping,
+            wraps
+        );
         self.headers.clock.next = self.clock.val();
         self.headers.reset.next = self.reset.val();
         StreamOut::<PlanHeader>::link(&mut self.header, &mut self.headers.header);
@@ -164,26 +212,37 @@ impl Logic for Splitter {
         self.arriving.next = self.first.val().allocation.into();
         self.allocation.next = self.place.q.val().allocation.into();
         self.unmapped.next = (self.plan.data.val().unmapped == self.flag.val());
-        // A plan and its first allocation are taken together.
-        self.free.next = (self.state.q.val() == State::Idle) & self.headers.room.val();
-        self.plan.ready.next = self.free.val() & (self.unmapped.val() | self.located.valid.val());
-        self.taken.next =
-            self.free.val() & self.plan.valid.val() & (self.unmapped.val() | self.located.valid.val());
-        self.headers.push.next = self.taken.val();
-        self.located.ready.next = (self.free.val() & self.plan.valid.val() & !self.unmapped.val())
-            | (self.state.q.val() == State::NextAllocation);
-        self.shift.next = self.plan.data.val().allocation_shift;
+        self.accepting.next = !self.plan_have.q.val() & self.headers.room.val();
+        self.plan.ready.next = self.accepting.val();
+        self.headers.push.next = self.accepting.val() & self.plan.valid.val();
+        if !self.plan_have.q.val() {
+            self.plan_have.d.next = self.headers.room.val() & self.plan.valid.val() & !self.unmapped.val();
+            self.plan_blocks.d.next = self.plan.data.val().first_blocks;
+            self.plan_later.d.next = self.plan.data.val().blocks - self.plan.data.val().first_blocks;
+            self.plan_crosses.d.next = (self.plan.data.val().crosses == self.flag.val());
+            self.plan_shift.d.next = self.plan.data.val().allocation_shift;
+        }
+        self.free.next = (self.state.q.val() == State::Idle);
+        self.taken.next = self.free.val() & self.plan_have.q.val() & self.located.valid.val();
+        self.located.ready.next =
+            (self.free.val() & self.plan_have.q.val()) | (self.state.q.val() == State::NextAllocation);
+        self.even_more.d.next = (self.later.q.val() > self.size.q.val());
 
+        self.cut.next = self.cut_next.q.val();
+        if self.opening.q.val() {
+            self.cut.next = self.cut_first.q.val();
+        }
         self.blocks.next = self.rest.q.val();
-        if self.cut.q.val() {
+        if self.cut.val() {
             self.blocks.next = self.place.q.val().space;
         }
         self.column_next.next = self.place.q.val().column + self.one_column.val();
+        self.wraps.d.next = (self.column_next.val() == self.allocation.val().columns);
         self.unit_run.valid.next = (self.state.q.val() == State::Give);
         self.unit_run.data.next.plan_offset = self.plan_offset.q.val();
         self.unit_run.data.next.blocks = self.blocks.val();
         self.unit_run.data.next.last = self.clear.val();
-        if !self.cut.q.val() & !self.more.q.val() {
+        if !self.cut.val() & !self.more.q.val() {
             self.unit_run.data.next.last = self.flag.val();
         }
         self.unit_run.data.next.row = self.place.q.val().row;
@@ -195,22 +254,26 @@ impl Logic for Splitter {
         self.unit_run.data.next.extent_shift = self.allocation.val().extent_shift;
         self.unit_run.data.next.row_shift = self.allocation.val().row_shift;
         self.unit_run.data.next.invalid = self.allocation.val().invalid;
-        self.idle.next = (self.state.q.val() == State::Idle) & self.headers.empty.val();
+        self.idle_register.d.next =
+            self.free.val() & self.headers.empty.val() & !self.plan_have.q.val() & !self.plan.valid.val();
+        self.idle.next = self.idle_register.q.val();
 
         match self.state.q.val() {
             State::Idle => {
                 self.place.d.next = self.first.val();
                 self.plan_offset.d.next = self.zero.val();
-                self.rest.d.next = self.plan.data.val().first_blocks;
-                self.later.d.next = self.plan.data.val().blocks - self.plan.data.val().first_blocks;
-                self.more.d.next = (self.plan.data.val().crosses == self.flag.val());
-                self.size.d.next = (self.one.val() << self.shift.val());
-                if (self.shift.val() > self.most_size_shift.val()) {
+                self.rest.d.next = self.plan_blocks.q.val();
+                self.later.d.next = self.plan_later.q.val();
+                self.more.d.next = self.plan_crosses.q.val();
+                self.size.d.next = (self.one.val() << self.plan_shift.q.val());
+                if (self.plan_shift.q.val() > self.most_size_shift.val()) {
                     self.size.d.next = self.most_size.val();
                 }
-                self.cut.d.next = (self.plan.data.val().first_blocks > self.first.val().space)
+                self.opening.d.next = true;
+                self.cut_first.d.next = (self.plan_blocks.q.val() > self.first.val().space)
                     & (self.arriving.val().invalid == self.clear.val());
-                if self.taken.val() & !self.unmapped.val() {
+                if self.taken.val() {
+                    self.plan_have.d.next = false;
                     self.state.d.next = State::Give;
                 }
             }
@@ -220,22 +283,18 @@ impl Logic for Splitter {
                     self.rest.d.next = self.rest.q.val() - self.place.q.val().space;
                     self.place.d.next.space = self.place.q.val().unit;
                     self.place.d.next.unit_offset = self.unit_start.val();
-                    self.place.d.next.column = self.column_next.val();
-                    if (self.column_next.val() == self.allocation.val().columns) {
-                        self.place.d.next.column = self.first_column.val();
-                        self.place.d.next.row = self.place.q.val().row + self.one_row.val();
-                    }
+                    self.stepping.d.next = true;
                     self.state.d.next = State::Idle;
-                    if self.cut.q.val() {
+                    if self.cut.val() {
                         self.state.d.next = State::Compare;
                     } else if self.more.q.val() {
                         self.state.d.next = State::NextAllocation;
-                        self.even_more.d.next = (self.later.q.val() > self.size.q.val());
                     }
                 }
             }
             State::NextAllocation => {
                 self.place.d.next = self.first.val();
+                self.stepping.d.next = false;
                 if self.located.valid.val() {
                     self.more.d.next = self.even_more.q.val();
                     self.rest.d.next = self.later.q.val();
@@ -247,8 +306,16 @@ impl Logic for Splitter {
                 }
             }
             State::Compare => {
-                self.cut.d.next = (self.rest.q.val() > self.place.q.val().space)
+                self.opening.d.next = false;
+                self.cut_next.d.next = (self.rest.q.val() > self.place.q.val().space)
                     & (self.allocation.val().invalid == self.clear.val());
+                if self.stepping.q.val() {
+                    self.place.d.next.column = self.column_next.val();
+                    if self.wraps.q.val() {
+                        self.place.d.next.column = self.first_column.val();
+                        self.place.d.next.row = self.place.q.val().row + self.one_row.val();
+                    }
+                }
                 self.state.d.next = State::Give;
             }
             _ => {}
@@ -256,6 +323,8 @@ impl Logic for Splitter {
 
         if self.reset.val() {
             self.state.d.next = State::Idle;
+            self.plan_have.d.next = false;
+            self.idle_register.d.next = false;
         }
     }
 }
