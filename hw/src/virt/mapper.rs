@@ -109,7 +109,6 @@ impl Logic for Mapper {
         self.idle_register.d.next = !self.plan.valid.val()
             & !self.lookup.valid.val()
             & !self.table_valid.val()
-            & !self.reset.val()
             & self.locator.idle.val()
             & self.splitter.idle.val()
             & self.address.idle.val()

@@ -84,6 +84,9 @@ pub struct Splitter {
     plan_offset: DFF<Bits<17>>,
     /// Blocks left in this allocation.
     rest: DFF<Bits<17>>,
+    /// The same after this run, and the block of the plan at which the next one begins.
+    rest_after: DFF<Bits<17>>,
+    offset_after: DFF<Bits<17>>,
     /// Blocks left after this allocation.
     later: DFF<Bits<17>>,
     /// There are any.
@@ -145,6 +148,8 @@ impl Default for Splitter {
             place: Default::default(),
             plan_offset: Default::default(),
             rest: Default::default(),
+            rest_after: Default::default(),
+            offset_after: Default::default(),
             later: Default::default(),
             more: Default::default(),
             even_more: Default::default(),
@@ -193,6 +198,8 @@ impl Logic for Splitter {
             place,
             plan_offset,
             rest,
+            rest_after,
+            offset_after,
             later,
             more,
             even_more,
@@ -226,6 +233,7 @@ impl Logic for Splitter {
         self.taken.next = self.free.val() & self.plan_have.q.val() & self.located.valid.val();
         self.located.ready.next =
             (self.free.val() & self.plan_have.q.val()) | (self.state.q.val() == State::NextAllocation);
+        self.rest_after.d.next = self.rest.q.val() - self.place.q.val().space;
         self.even_more.d.next = (self.later.q.val() > self.size.q.val());
 
         self.cut.next = self.cut_next.q.val();
@@ -236,6 +244,7 @@ impl Logic for Splitter {
         if self.cut.val() {
             self.blocks.next = self.place.q.val().space;
         }
+        self.offset_after.d.next = self.plan_offset.q.val() + self.blocks.val();
         self.column_next.next = self.place.q.val().column + self.one_column.val();
         self.wraps.d.next = (self.column_next.val() == self.allocation.val().columns);
         self.unit_run.valid.next = (self.state.q.val() == State::Give);
@@ -278,12 +287,8 @@ impl Logic for Splitter {
                 }
             }
             State::Give => {
+                self.stepping.d.next = true;
                 if self.unit_run.ready.val() {
-                    self.plan_offset.d.next = self.plan_offset.q.val() + self.blocks.val();
-                    self.rest.d.next = self.rest.q.val() - self.place.q.val().space;
-                    self.place.d.next.space = self.place.q.val().unit;
-                    self.place.d.next.unit_offset = self.unit_start.val();
-                    self.stepping.d.next = true;
                     self.state.d.next = State::Idle;
                     if self.cut.val() {
                         self.state.d.next = State::Compare;
@@ -295,20 +300,25 @@ impl Logic for Splitter {
             State::NextAllocation => {
                 self.place.d.next = self.first.val();
                 self.stepping.d.next = false;
+                self.rest_after.d.next = self.later.q.val();
+                if self.even_more.q.val() {
+                    self.rest_after.d.next = self.size.q.val();
+                }
                 if self.located.valid.val() {
                     self.more.d.next = self.even_more.q.val();
-                    self.rest.d.next = self.later.q.val();
-                    if self.even_more.q.val() {
-                        self.rest.d.next = self.size.q.val();
-                    }
                     self.later.d.next = self.later.q.val() - self.size.q.val();
                     self.state.d.next = State::Compare;
                 }
             }
             State::Compare => {
+                // From here on every run begins with its unit.
                 self.opening.d.next = false;
-                self.cut_next.d.next = (self.rest.q.val() > self.place.q.val().space)
+                self.plan_offset.d.next = self.offset_after.q.val();
+                self.rest.d.next = self.rest_after.q.val();
+                self.cut_next.d.next = (self.rest_after.q.val() > self.place.q.val().unit)
                     & (self.allocation.val().invalid == self.clear.val());
+                self.place.d.next.space = self.place.q.val().unit;
+                self.place.d.next.unit_offset = self.unit_start.val();
                 if self.stepping.q.val() {
                     self.place.d.next.column = self.column_next.val();
                     if self.wraps.q.val() {
