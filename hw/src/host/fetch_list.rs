@@ -1,12 +1,15 @@
 //! The list of queues that may have entries to fetch, each once.
 //!
-//! The first one is offered in `queue` with `valid`; `pick` takes it for a visit. `relist` puts a queue
-//! back at the end. A submission tail doorbell (`rang`) lists its queue; a completion head doorbell does
-//! so only if the queue's last visit found no room in its completion ring: a visit counts as such from
-//! `pick` on until `fed` says otherwise, so that no doorbell is lost in between.
+//! The first one is offered in `queue` with `valid`; `pick` takes it for a visit, the next cycle is
+//! `looking`, and the visit ends with `ending`: `relist` then puts the queue back at the end. A submission
+//! tail doorbell (`rang`) lists its queue; a completion head doorbell does so only if the queue's last visit
+//! ended `blocked`, without room in its completion ring. A doorbell during a visit comes too late for it
+//! and lists its queue again, so that none is lost.
 //!
-//! Latency: 2 cycles from `relist` to `valid`, 3 from `rang`. Throughput: a `rang` every other cycle at
-//! most, with at most every other cycle a `relist`. Ordering: first in, first out. Reset empties it.
+//! A doorbell is looked up only while no visit is under way or it is `looking`, so that what was looked up
+//! holds until the queue is listed, a cycle later. Latency: 1 cycle from `ending` to `valid`, 3 from `rang`.
+//! Throughput: a `rang` every third cycle at most, with an `ending` every fourth at most. Ordering: first
+//! in, first out. Reset empties it.
 
 use rust_hdl::prelude::*;
 
@@ -24,22 +27,50 @@ pub struct FetchList {
     pub valid: Signal<Out, bool>,
     pub queue: Signal<Out, Bits<8>>,
     pub pick: Signal<In, bool>,
-    /// The queue of `relist` and `fed`.
+    /// No visit is under way before this cycle.
+    pub free: Signal<In, bool>,
+    pub looking: Signal<In, bool>,
+    pub ending: Signal<In, bool>,
+    /// The queue of the visit under way.
     pub visited: Signal<In, Bits<8>>,
+    /// The same, one bit set.
+    pub visited_bit: Signal<In, Bits<32>>,
+    /// With `ending` only.
     pub relist: Signal<In, bool>,
-    pub fed: Signal<In, bool>,
+    pub blocked: Signal<In, bool>,
     /// Nothing in the list or on its way into it.
     pub idle: Signal<Out, bool>,
 
-    list: Fifo<Bits<8>>,
+    list: Fifo<Bits<5>>,
+    /// Bit i: queue i is in the list or visited.
     listed: DFF<Bits<32>>,
     starved: DFF<Bits<32>>,
+    // A doorbell, kept until it is looked up.
     wake: DFF<bool>,
-    wake_queue: DFF<Bits<8>>,
+    wake_queue: DFF<Bits<5>>,
+    wake_bit: DFF<Bits<32>>,
     wake_is_head: DFF<bool>,
-    wake_now: Signal<Local, bool>,
-    picked_bit: Signal<Local, Bits<32>>,
-    visited_bit: Signal<Local, Bits<32>>,
+    // What was found of it.
+    found: DFF<bool>,
+    found_queue: DFF<Bits<5>>,
+    found_bit: DFF<Bits<32>>,
+    found_is_head: DFF<bool>,
+    found_listed: DFF<bool>,
+    found_starved: DFF<bool>,
+    found_visited: DFF<bool>,
+    /// A doorbell of the visited queue came too late for the visit.
+    again: DFF<bool>,
+    look: Signal<Local, bool>,
+    is_same: Signal<Local, bool>,
+    is_visited: Signal<Local, bool>,
+    lists: Signal<Local, bool>,
+    stays: Signal<Local, bool>,
+    visited_short: Signal<Local, Bits<5>>,
+    listed_bit: Signal<Local, Bits<32>>,
+    starved_bit: Signal<Local, Bits<32>>,
+    ended_bit: Signal<Local, Bits<32>>,
+    blocked_bit: Signal<Local, Bits<32>>,
+    left_bit: Signal<Local, Bits<32>>,
     pushed_bit: Signal<Local, Bits<32>>,
     one: Constant<Bits<32>>,
     zero: Constant<Bits<32>>,
@@ -58,19 +89,40 @@ impl FetchList {
             valid: Default::default(),
             queue: Default::default(),
             pick: Default::default(),
+            free: Default::default(),
+            looking: Default::default(),
+            ending: Default::default(),
             visited: Default::default(),
+            visited_bit: Default::default(),
             relist: Default::default(),
-            fed: Default::default(),
+            blocked: Default::default(),
             idle: Default::default(),
-            list: Fifo::lut(sizes.queue_bits, 1),
+            list: Fifo::quick(sizes.queue_bits, 1),
             listed: Default::default(),
             starved: Default::default(),
             wake: Default::default(),
             wake_queue: Default::default(),
+            wake_bit: Default::default(),
             wake_is_head: Default::default(),
-            wake_now: Default::default(),
-            picked_bit: Default::default(),
-            visited_bit: Default::default(),
+            found: Default::default(),
+            found_queue: Default::default(),
+            found_bit: Default::default(),
+            found_is_head: Default::default(),
+            found_listed: Default::default(),
+            found_starved: Default::default(),
+            found_visited: Default::default(),
+            again: Default::default(),
+            look: Default::default(),
+            is_same: Default::default(),
+            is_visited: Default::default(),
+            lists: Default::default(),
+            stays: Default::default(),
+            visited_short: Default::default(),
+            listed_bit: Default::default(),
+            starved_bit: Default::default(),
+            ended_bit: Default::default(),
+            blocked_bit: Default::default(),
+            left_bit: Default::default(),
             pushed_bit: Default::default(),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
@@ -81,57 +133,92 @@ impl FetchList {
 impl Logic for FetchList {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, listed, starved, wake, wake_queue, wake_is_head);
+        dff_setup!(
+            self,
+            clock,
+            listed,
+            starved,
+            wake,
+            wake_queue,
+            wake_bit,
+            wake_is_head,
+            found,
+            found_queue,
+            found_bit,
+            found_is_head,
+            found_listed,
+            found_starved,
+            found_visited,
+            again
+        );
         self.list.clock.next = self.clock.val();
         self.list.reset.next = self.reset.val();
         self.valid.next = self.list.out.valid.val();
-        self.queue.next = self.list.out.data.val();
+        self.queue.next = bit_cast::<8, 5>(self.list.out.data.val());
         self.list.out.ready.next = self.pick.val();
 
-        // A doorbell is kept for a cycle, and while a visit puts its own queue back.
-        self.wake_now.next = self.wake.q.val() & !self.relist.val();
-        if self.wake_now.val() {
+        // A doorbell waits for the end of a visit at most.
+        self.look.next = self.wake.q.val() & (self.free.val() | self.looking.val());
+        if self.look.val() {
             self.wake.d.next = false;
         }
         if self.rang.val() {
             self.wake.d.next = true;
-            self.wake_queue.d.next = self.rang_queue.val();
+            self.wake_queue.d.next = bit_cast::<5, 8>(self.rang_queue.val());
+            self.wake_bit.d.next =
+                (self.one.val() << bit_cast::<32, 5>(bit_cast::<5, 8>(self.rang_queue.val())));
             self.wake_is_head.d.next = self.rang_is_head.val();
         }
-        self.picked_bit.next = self.zero.val();
-        if self.pick.val() {
-            self.picked_bit.next = (self.one.val() << bit_cast::<32, 8>(self.list.out.data.val()));
+        self.lists.next = self.found.q.val()
+            & !self.found_listed.q.val()
+            & (!self.found_is_head.q.val() | self.found_starved.q.val());
+        self.visited_short.next = bit_cast::<5, 8>(self.visited.val());
+        self.is_same.next = (self.wake_queue.q.val() == self.found_queue.q.val());
+        self.is_visited.next = (self.wake_queue.q.val() == self.visited_short.val());
+        self.found.d.next = self.look.val();
+        self.found_queue.d.next = self.wake_queue.q.val();
+        self.found_is_head.d.next = self.wake_is_head.q.val();
+        self.found_bit.d.next = self.wake_bit.q.val();
+        self.listed_bit.next = self.listed.q.val() & self.wake_bit.q.val();
+        self.starved_bit.next = self.starved.q.val() & self.wake_bit.q.val();
+        self.found_listed.d.next = self.listed_bit.val().any() | (self.lists.val() & self.is_same.val());
+        self.found_starved.d.next = self.starved_bit.val().any();
+        self.found_visited.d.next = self.looking.val() & self.is_visited.val();
+        self.again.d.next = self.found.q.val() & self.found_visited.q.val();
+
+        // A visit's end and a doorbell never list in the same cycle.
+        self.stays.next = self.relist.val() | self.again.q.val();
+        self.list.push.next = self.lists.val() | self.stays.val();
+        self.list.data.next = self.found_queue.q.val();
+        if self.ending.val() {
+            self.list.data.next = self.visited_short.val();
         }
-        self.visited_bit.next = (self.one.val() << bit_cast::<32, 8>(self.visited.val()));
+        self.ended_bit.next = self.zero.val();
+        self.blocked_bit.next = self.zero.val();
+        self.left_bit.next = self.zero.val();
+        if self.ending.val() {
+            self.ended_bit.next = self.visited_bit.val();
+            if self.blocked.val() {
+                self.blocked_bit.next = self.visited_bit.val();
+            }
+            if !self.stays.val() {
+                self.left_bit.next = self.visited_bit.val();
+            }
+        }
         self.pushed_bit.next = self.zero.val();
-        self.list.push.next = false;
-        self.list.data.next = self.visited.val();
-        if self.relist.val() {
-            // A doorbell may have listed it during the visit.
-            if !self.listed.q.val().get_bit(self.visited.val().index()) {
-                self.list.push.next = true;
-                self.pushed_bit.next = self.visited_bit.val();
-            }
-        } else if self.wake.q.val() {
-            self.list.data.next = self.wake_queue.q.val();
-            if !self.listed.q.val().get_bit(self.wake_queue.q.val().index())
-                & (!self.wake_is_head.q.val() | self.starved.q.val().get_bit(self.wake_queue.q.val().index()))
-            {
-                self.list.push.next = true;
-                self.pushed_bit.next = (self.one.val() << bit_cast::<32, 8>(self.wake_queue.q.val()));
-            }
+        if self.lists.val() {
+            self.pushed_bit.next = self.found_bit.q.val();
         }
-        self.listed.d.next = ((self.listed.q.val() & (!self.picked_bit.val())) | self.pushed_bit.val());
-        self.starved.d.next = (self.starved.q.val() | self.picked_bit.val());
-        if self.fed.val() {
-            self.starved.d.next = (self.starved.q.val() & (!self.visited_bit.val()));
-        }
-        self.idle.next = self.list.empty.val() & !self.wake.q.val();
+        self.listed.d.next = ((self.listed.q.val() & (!self.left_bit.val())) | self.pushed_bit.val());
+        self.starved.d.next = ((self.starved.q.val() & (!self.ended_bit.val())) | self.blocked_bit.val());
+        self.idle.next = self.list.empty.val() & !self.wake.q.val() & !self.found.q.val();
 
         if self.reset.val() {
             self.listed.d.next = self.zero.val();
             self.starved.d.next = self.zero.val();
             self.wake.d.next = false;
+            self.found.d.next = false;
+            self.again.d.next = false;
         }
     }
 }

@@ -9,7 +9,7 @@
 //! `look_queue` reads a queue's `look_head` and `look_completed`, one cycle later, while `hold` is set
 //! and `resting` says that no entry is being counted; then also `configure` may set a queue's ring size,
 //! `restart` its head to 0, and `clear` its completions to 0. Up to 64
-//! arrivals wait; `room` is clear while more than 24 do. Latency: 4 cycles
+//! arrivals wait; `room` is clear while more than 24 do. Latency: 6 cycles
 //! from `arrived` to the new head. Throughput: one arrival every 2 cycles. Reset forgets arrivals not
 //! yet counted; every queue is to be configured after it.
 
@@ -18,16 +18,6 @@ use rust_hdl::prelude::*;
 use crate::prim::fifo::Fifo;
 use crate::prim::ram::LutRam;
 use crate::sizes::Sizes;
-
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum State {
-    /// Waits for an arrival.
-    Rest,
-    /// The head and the ring's size are there.
-    Count,
-    /// Waits until a failure is taken.
-    Fail,
-}
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -65,17 +55,40 @@ pub struct FetchedHeads {
     heads_told: LutRam<Bits<16>>,
     completions: LutRam<Bits<16>>,
     completions_look: LutRam<Bits<16>>,
-    state: DFF<State>,
+    held: DFF<bool>,
+    /// Waits for an arrival, unless held.
+    free: DFF<bool>,
+    /// The head and the ring's size come out of the tables.
+    looking: DFF<bool>,
+    /// Waits until a failure is taken.
+    failing: DFF<bool>,
+    /// Of the arrival taken last.
     queue: DFF<Bits<8>>,
     failed: DFF<bool>,
+    /// It is of the same queue as the one before, whose head is not in the table yet.
+    same: DFF<bool>,
+    recent: DFF<bool>,
+    // The head is there, and is written.
+    counting: DFF<bool>,
+    head: DFF<Bits<16>>,
+    size_z: DFF<Bits<16>>,
+    writing: DFF<bool>,
+    writing_queue: DFF<Bits<8>>,
+    head_after: DFF<Bits<16>>,
     completing: DFF<bool>,
     completing_queue: DFF<Bits<8>>,
     /// Of queue 0.
     control_completions: DFF<Bits<16>>,
     look_control: DFF<bool>,
+    take: Signal<Local, bool>,
+    taken: Signal<Local, bool>,
+    arrival_short: Signal<Local, Bits<5>>,
+    queue_short: Signal<Local, Bits<5>>,
     arrival: Signal<Local, Bits<9>>,
     arrival_queue: Signal<Local, Bits<8>>,
     read_queue: Signal<Local, Bits<8>>,
+    head_plus: Signal<Local, Bits<16>>,
+    wraps: Signal<Local, Bits<16>>,
     head_write: Signal<Local, bool>,
     head_queue: Signal<Local, Bits<8>>,
     head_next: Signal<Local, Bits<16>>,
@@ -86,6 +99,7 @@ pub struct FetchedHeads {
     control_queue: Constant<Bits<8>>,
     one: Constant<Bits<16>>,
     zero: Constant<Bits<16>>,
+    ones: Constant<Bits<16>>,
 }
 
 impl FetchedHeads {
@@ -124,16 +138,33 @@ impl FetchedHeads {
             heads_told: LutRam::new(sizes.queue_bits),
             completions: LutRam::new(sizes.queue_bits),
             completions_look: LutRam::new(sizes.queue_bits),
-            state: Default::default(),
+            held: Default::default(),
+            free: Default::default(),
+            looking: Default::default(),
+            failing: Default::default(),
             queue: Default::default(),
             failed: Default::default(),
+            same: Default::default(),
+            recent: Default::default(),
+            counting: Default::default(),
+            head: Default::default(),
+            size_z: Default::default(),
+            writing: Default::default(),
+            writing_queue: Default::default(),
+            head_after: Default::default(),
             completing: Default::default(),
             completing_queue: Default::default(),
             control_completions: Default::default(),
             look_control: Default::default(),
+            take: Default::default(),
+            taken: Default::default(),
+            arrival_short: Default::default(),
+            queue_short: Default::default(),
             arrival: Default::default(),
             arrival_queue: Default::default(),
             read_queue: Default::default(),
+            head_plus: Default::default(),
+            wraps: Default::default(),
             head_write: Default::default(),
             head_queue: Default::default(),
             head_next: Default::default(),
@@ -144,6 +175,7 @@ impl FetchedHeads {
             control_queue: Constant::new(0u64.to_bits()),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
+            ones: Constant::new(0xFFFFu64.to_bits()),
         }
     }
 }
@@ -154,9 +186,20 @@ impl Logic for FetchedHeads {
         dff_setup!(
             self,
             clock,
-            state,
+            held,
+            free,
+            looking,
+            failing,
             queue,
             failed,
+            same,
+            recent,
+            counting,
+            head,
+            size_z,
+            writing,
+            writing_queue,
+            head_after,
             completing,
             completing_queue,
             control_completions,
@@ -178,39 +221,50 @@ impl Logic for FetchedHeads {
         self.arrival.next = self.arrivals.out.data.val();
         self.arrival_queue.next = bit_cast::<8, 9>(self.arrival.val());
         self.room.next = self.arrivals.room.val();
-        self.arrivals.out.ready.next = false;
-        self.failure.next = (self.state.q.val() == State::Fail);
+        self.failure.next = self.failing.q.val();
         self.failure_queue.next = self.queue.q.val();
-        match self.state.q.val() {
-            State::Rest => {
-                self.queue.d.next = self.arrival_queue.val();
-                self.failed.d.next = self.arrival.val().get_bit(8);
-                if self.arrivals.out.valid.val() & !self.hold.val() {
-                    self.arrivals.out.ready.next = true;
-                    self.state.d.next = State::Count;
-                }
-            }
-            State::Count => {
-                self.state.d.next = State::Rest;
-                if self.failed.q.val() {
-                    self.state.d.next = State::Fail;
-                }
-            }
-            State::Fail => {
-                if self.failure_taken.val() {
-                    self.state.d.next = State::Rest;
-                }
-            }
-            _ => {}
+        self.held.d.next = self.hold.val();
+        self.take.next = self.free.q.val() & !self.held.q.val();
+        self.arrivals.out.ready.next = self.take.val();
+        self.taken.next = self.take.val() & self.arrivals.out.valid.val();
+        self.arrival_short.next = bit_cast::<5, 9>(self.arrival.val());
+        self.queue_short.next = bit_cast::<5, 8>(self.queue.q.val());
+        self.looking.d.next = self.taken.val();
+        if self.taken.val() {
+            self.queue.d.next = self.arrival_queue.val();
+            self.failed.d.next = self.arrival.val().get_bit(8);
+            self.same.d.next = self.recent.q.val() & (self.arrival_short.val() == self.queue_short.val());
+            self.recent.d.next = true;
         }
+        self.failing.d.next =
+            (self.looking.q.val() & self.failed.q.val()) | (self.failing.q.val() & !self.failure_taken.val());
+        self.free.d.next = (self.free.q.val() & !self.taken.val())
+            | (self.looking.q.val() & !self.failed.q.val())
+            | (self.failing.q.val() & self.failure_taken.val());
 
-        self.head_write.next = (self.state.q.val() == State::Count);
-        self.head_queue.next = self.queue.q.val();
-        self.head_next.next = self.heads.read_data.val() + self.one.val();
-        if (self.heads.read_data.val() == self.sizes.read_data.val()) {
-            self.head_next.next = self.zero.val();
+        // Looked up, counted, written: a cycle each. The next arrival's look comes before the write.
+        self.counting.d.next = self.looking.q.val();
+        self.head.d.next = self.heads.read_data.val();
+        if self.same.q.val() {
+            self.head.d.next = self.head_after.q.val();
         }
+        self.size_z.d.next = self.sizes.read_data.val();
+        // A mask, since a reset of the register would come later than its data.
+        self.wraps.next = self.ones.val();
+        if (self.head.q.val() == self.size_z.q.val()) {
+            self.wraps.next = self.zero.val();
+        }
+        self.head_plus.next = self.head.q.val() + self.one.val();
+        self.writing.d.next = self.counting.q.val();
+        self.writing_queue.d.next = self.queue.q.val();
+        if self.counting.q.val() {
+            self.head_after.d.next = self.head_plus.val() & self.wraps.val();
+        }
+        self.head_write.next = self.writing.q.val();
+        self.head_queue.next = self.writing_queue.q.val();
+        self.head_next.next = self.head_after.q.val();
         if self.configure.val() {
+            self.recent.d.next = false;
             self.head_write.next = self.restart.val();
             self.head_queue.next = self.configure_queue.val();
             self.head_next.next = self.zero.val();
@@ -225,7 +279,7 @@ impl Logic for FetchedHeads {
         self.heads_told.write_address.next = bit_cast::<16, 8>(self.head_queue.val());
         self.heads_told.write_data.next = self.head_next.val();
         self.read_queue.next = self.arrival_queue.val();
-        if self.hold.val() {
+        if self.held.q.val() {
             self.read_queue.next = self.look_queue.val();
         }
         self.sizes.read_address.next = bit_cast::<16, 8>(self.read_queue.val());
@@ -261,12 +315,21 @@ impl Logic for FetchedHeads {
         if self.look_control.q.val() {
             self.look_completed.next = self.control_completions.q.val();
         }
-        self.resting.next = (self.state.q.val() != State::Count);
-        self.idle.next =
-            self.arrivals.empty.val() & (self.state.q.val() == State::Rest) & !self.completing.q.val();
+        self.resting.next =
+            self.held.q.val() & !self.looking.q.val() & !self.counting.q.val() & !self.writing.q.val();
+        self.idle.next = self.arrivals.empty.val()
+            & self.free.q.val()
+            & !self.counting.q.val()
+            & !self.writing.q.val()
+            & !self.completing.q.val();
 
         if self.reset.val() {
-            self.state.d.next = State::Rest;
+            self.free.d.next = true;
+            self.looking.d.next = false;
+            self.failing.d.next = false;
+            self.recent.d.next = false;
+            self.counting.d.next = false;
+            self.writing.d.next = false;
             self.completing.d.next = false;
             self.control_completions.d.next = self.zero.val();
         }

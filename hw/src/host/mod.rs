@@ -5,6 +5,7 @@ pub mod burst_cutter;
 pub mod completion_writer;
 pub mod entry_assembler;
 pub mod entry_buffer;
+pub mod fetch_credits;
 pub mod fetch_list;
 pub mod fetch_scheduler;
 pub mod fetched_heads;

@@ -43,16 +43,6 @@ logic_record! {
     }
 }
 
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum State {
-    /// Waits for a doorbell.
-    Rest,
-    /// The ring's sizes are there.
-    Check,
-    /// Writes the pointer.
-    Act,
-}
-
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
 pub struct QueueDoorbells {
@@ -76,21 +66,37 @@ pub struct QueueDoorbells {
     pub restart: Signal<In, bool>,
     pub idle: Signal<Out, bool>,
 
+    /// The bus's write, and whether it is a doorbell.
+    heard: DFF<bool>,
+    heard_doorbell: DFF<Doorbell>,
     written: Fifo<Doorbell>,
     sizes: LutRam<RingSizes>,
     tails: LutRam<Bits<16>>,
     heads: LutRam<Bits<16>>,
-    state: DFF<State>,
+    held: DFF<bool>,
+    /// Waits for a doorbell, unless held.
+    free: DFF<bool>,
+    /// The ring's sizes are there.
+    checking: DFF<bool>,
+    acting: DFF<bool>,
     doorbell: DFF<Doorbell>,
-    beyond: DFF<bool>,
-    enabled: DFF<bool>,
+    // Written in the cycle in which one of these is set.
+    good_tail: DFF<bool>,
+    good_head: DFF<bool>,
+    enabled_now: DFF<bool>,
     page: Signal<Local, Bits<6>>,
     number: Signal<Local, Bits<6>>,
     offset: Signal<Local, Bits<12>>,
     upper: Signal<Local, Bits<16>>,
     is_doorbell: Signal<Local, bool>,
     is_head: Signal<Local, bool>,
-    limit: Signal<Local, Bits<16>>,
+    take: Signal<Local, bool>,
+    taken: Signal<Local, bool>,
+    enabled: Signal<Local, bool>,
+    overflow: Signal<Local, bool>,
+    for_head: Signal<Local, bool>,
+    beyond_sq: Signal<Local, bool>,
+    beyond_cq: Signal<Local, bool>,
     pointer_queue: Signal<Local, Bits<8>>,
     pointer: Signal<Local, Bits<16>>,
     first_page: Constant<Bits<6>>,
@@ -128,21 +134,33 @@ impl QueueDoorbells {
             configure_sizes: Default::default(),
             restart: Default::default(),
             idle: Default::default(),
-            written: Fifo::lut(4, 2),
+            heard: Default::default(),
+            heard_doorbell: Default::default(),
+            written: Fifo::quick(4, 4),
             sizes: LutRam::new(sizes.queue_bits),
             tails: LutRam::new(sizes.queue_bits),
             heads: LutRam::new(sizes.queue_bits),
-            state: Default::default(),
+            held: Default::default(),
+            free: Default::default(),
+            checking: Default::default(),
+            acting: Default::default(),
             doorbell: Default::default(),
-            beyond: Default::default(),
-            enabled: Default::default(),
+            good_tail: Default::default(),
+            good_head: Default::default(),
+            enabled_now: Default::default(),
             page: Default::default(),
             number: Default::default(),
             offset: Default::default(),
             upper: Default::default(),
             is_doorbell: Default::default(),
             is_head: Default::default(),
-            limit: Default::default(),
+            take: Default::default(),
+            taken: Default::default(),
+            enabled: Default::default(),
+            overflow: Default::default(),
+            for_head: Default::default(),
+            beyond_sq: Default::default(),
+            beyond_cq: Default::default(),
             pointer_queue: Default::default(),
             pointer: Default::default(),
             first_page: Constant::new(first_page.to_bits()),
@@ -158,7 +176,20 @@ impl QueueDoorbells {
 impl Logic for QueueDoorbells {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, doorbell, beyond, enabled);
+        dff_setup!(
+            self,
+            clock,
+            heard,
+            heard_doorbell,
+            held,
+            free,
+            checking,
+            acting,
+            doorbell,
+            good_tail,
+            good_head,
+            enabled_now
+        );
         self.written.clock.next = self.clock.val();
         self.written.reset.next = self.reset.val();
         self.sizes.clock.next = self.clock.val();
@@ -173,44 +204,46 @@ impl Logic for QueueDoorbells {
         self.is_doorbell.next = (self.page.val() >= self.first_page.val())
             & (self.page.val() < self.end_page.val())
             & (self.is_head.val() | (self.offset.val() == self.tail_offset.val()));
+        self.heard.d.next = self.write_valid.val() & self.is_doorbell.val() & self.written.room.val();
+        self.heard_doorbell.d.next.queue = bit_cast::<8, 6>(self.number.val());
+        self.heard_doorbell.d.next.is_head = self.is_head.val().into();
+        self.heard_doorbell.d.next.overflow = (self.upper.val() != self.zero16.val()).into();
+        self.heard_doorbell.d.next.value = bit_cast::<16, 32>(self.write_data.val());
         // The bus brings at most one write in 4 cycles, so there is room.
-        self.written.push.next = self.write_valid.val() & self.is_doorbell.val() & self.written.room.val();
-        self.written.data.next.queue = bit_cast::<8, 6>(self.number.val());
-        self.written.data.next.is_head = self.is_head.val().into();
-        self.written.data.next.overflow = (self.upper.val() != self.zero16.val()).into();
-        self.written.data.next.value = bit_cast::<16, 32>(self.write_data.val());
+        self.written.push.next = self.heard.q.val();
+        self.written.data.next = self.heard_doorbell.q.val();
 
-        self.written.out.ready.next = false;
+        self.held.d.next = self.hold.val();
+        self.take.next = self.free.q.val() & !self.held.q.val();
+        self.written.out.ready.next = self.take.val();
         self.sizes.read_address.next = bit_cast::<16, 8>(self.written.out.data.val().queue);
-        self.limit.next = self.sizes.read_data.val().sq_size_z;
-        if (self.doorbell.q.val().is_head == self.flag.val()) {
-            self.limit.next = self.sizes.read_data.val().cq_size_z;
+        if self.take.val() {
+            self.doorbell.d.next = self.written.out.data.val();
         }
-        self.rang.next = false;
-        self.bad.next = false;
+        self.taken.next = self.take.val() & self.written.out.valid.val();
+        self.checking.d.next = self.taken.val();
+        self.free.d.next = (self.free.q.val() & !self.taken.val()) | self.acting.q.val();
+        self.enabled.next = (self.sizes.read_data.val().enable == self.flag.val());
+        self.overflow.next = (self.doorbell.q.val().overflow == self.flag.val());
+        self.for_head.next = (self.doorbell.q.val().is_head == self.flag.val());
+        self.beyond_sq.next = (self.doorbell.q.val().value > self.sizes.read_data.val().sq_size_z);
+        self.beyond_cq.next = (self.doorbell.q.val().value > self.sizes.read_data.val().cq_size_z);
+        self.acting.d.next = self.checking.q.val();
+        self.good_tail.d.next = self.checking.q.val()
+            & self.enabled.val()
+            & !self.overflow.val()
+            & !self.for_head.val()
+            & !self.beyond_sq.val();
+        self.good_head.d.next = self.checking.q.val()
+            & self.enabled.val()
+            & !self.overflow.val()
+            & self.for_head.val()
+            & !self.beyond_cq.val();
+        self.enabled_now.d.next = self.checking.q.val() & self.enabled.val();
+        self.rang.next = self.good_tail.q.val() | self.good_head.q.val();
+        self.bad.next = self.enabled_now.q.val() & !self.good_tail.q.val() & !self.good_head.q.val();
         self.rang_queue.next = self.doorbell.q.val().queue;
         self.rang_is_head.next = (self.doorbell.q.val().is_head == self.flag.val());
-        match self.state.q.val() {
-            State::Rest => {
-                self.doorbell.d.next = self.written.out.data.val();
-                if self.written.out.valid.val() & !self.hold.val() {
-                    self.written.out.ready.next = true;
-                    self.state.d.next = State::Check;
-                }
-            }
-            State::Check => {
-                self.enabled.d.next = (self.sizes.read_data.val().enable == self.flag.val());
-                self.beyond.d.next = (self.doorbell.q.val().overflow == self.flag.val())
-                    | (self.doorbell.q.val().value > self.limit.val());
-                self.state.d.next = State::Act;
-            }
-            State::Act => {
-                self.rang.next = self.enabled.q.val() & !self.beyond.q.val();
-                self.bad.next = self.enabled.q.val() & self.beyond.q.val();
-                self.state.d.next = State::Rest;
-            }
-            _ => {}
-        }
 
         // Pointers are written by a doorbell, or by a restart while none is under way.
         self.pointer_queue.next = self.doorbell.q.val().queue;
@@ -222,23 +255,27 @@ impl Logic for QueueDoorbells {
         self.sizes.write.next = self.configure.val();
         self.sizes.write_address.next = bit_cast::<16, 8>(self.configure_queue.val());
         self.sizes.write_data.next = self.configure_sizes.val();
-        self.tails.write.next =
-            (self.configure.val() & self.restart.val()) | (self.rang.val() & !self.rang_is_head.val());
+        self.tails.write.next = (self.configure.val() & self.restart.val()) | self.good_tail.q.val();
         self.tails.write_address.next = bit_cast::<16, 8>(self.pointer_queue.val());
         self.tails.write_data.next = self.pointer.val();
-        self.heads.write.next =
-            (self.configure.val() & self.restart.val()) | (self.rang.val() & self.rang_is_head.val());
+        self.heads.write.next = (self.configure.val() & self.restart.val()) | self.good_head.q.val();
         self.heads.write_address.next = bit_cast::<16, 8>(self.pointer_queue.val());
         self.heads.write_data.next = self.pointer.val();
         self.tails.read_address.next = bit_cast::<16, 8>(self.look_queue.val());
         self.heads.read_address.next = bit_cast::<16, 8>(self.look_queue.val());
         self.sq_tail.next = self.tails.read_data.val();
         self.cq_head.next = self.heads.read_data.val();
-        self.resting.next = (self.state.q.val() == State::Rest);
-        self.idle.next = self.written.empty.val() & (self.state.q.val() == State::Rest);
+        self.resting.next = self.free.q.val() & self.held.q.val();
+        self.idle.next = self.written.empty.val() & !self.heard.q.val() & self.free.q.val();
 
         if self.reset.val() {
-            self.state.d.next = State::Rest;
+            self.heard.d.next = false;
+            self.free.d.next = true;
+            self.checking.d.next = false;
+            self.acting.d.next = false;
+            self.good_tail.d.next = false;
+            self.good_head.d.next = false;
+            self.enabled_now.d.next = false;
         }
     }
 }

@@ -14,9 +14,9 @@
 //! completes where the client looks; with `enable` set the queue begins anew.
 //!
 //! Tables: QUEUE (index 0 only for reading), QUEUE_STATE (reading). An access waits for the work under
-//! way, 5 to 12 cycles in all, and stops everything else meanwhile. Latency: 10 cycles from the register
+//! way, 9 to 16 cycles in all, and stops everything else meanwhile. Latency: 11 cycles from the register
 //! bus to `request`. Throughput: a request every 4 cycles, one queue alone too, 18 bursts in flight.
-//! Reset clears every queue, one a cycle.
+//! Reset clears every queue, one a cycle. `idle` comes a cycle late and goes with the input that ends it.
 
 use rust_hdl::prelude::*;
 use volplane_abi::table;
@@ -31,22 +31,28 @@ use crate::records::{QueueEntry, QueueState, ReadRequest, TableRequest};
 use crate::sizes::Sizes;
 
 logic_record! {
-    /// A queue's entry without its reserved bits.
-    QueueSettings: 210 {
+    /// What fetching needs of a queue's entry.
+    FetchSettings: 97 {
         /// Submission ring.
         sq_base = 64,
-        /// Completion ring.
-        cq_base = 64,
         /// Entries of the submission ring − 1.
         sq_size_z = 16,
         /// Entries of the completion ring − 1.
         cq_size_z = 16,
+        /// 1: the card fetches from the ring.
+        enable = 1,
+    }
+}
+
+logic_record! {
+    /// The rest of it, kept for reading back.
+    OtherSettings: 113 {
+        /// Completion ring.
+        cq_base = 64,
         /// Interrupt vector.
         vector = 16,
         /// 1: completions raise the vector.
         interrupt_enable = 1,
-        /// 1: the card fetches from the ring.
-        enable = 1,
         /// Client.
         client = 16,
         /// PCI function.
@@ -64,8 +70,10 @@ enum State {
     Settle,
     /// The tables are read.
     Read,
-    /// What was read is there: does it.
+    /// What was read is there: prepares what is to be done.
     Act,
+    /// It is done.
+    Apply,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
@@ -119,10 +127,38 @@ pub struct QueuePairs {
     doorbells: QueueDoorbells,
     scheduler: FetchScheduler,
     heads: FetchedHeads,
-    settings: LutRam<QueueSettings>,
+    settings: LutRam<FetchSettings>,
+    others: LutRam<OtherSettings>,
     state: DFF<State>,
     duty: DFF<Duty>,
     queue: DFF<Bits<8>>,
+    /// Set in every state but `Rest`.
+    hold: DFF<bool>,
+    // What is done in `Apply`; in `Clear`, queues are configured all the time.
+    configure: DFF<bool>,
+    restart: DFF<bool>,
+    clear: DFF<bool>,
+    fail: DFF<bool>,
+    begins: DFF<bool>,
+    /// There is something to do.
+    due: DFF<bool>,
+    /// In `Clear`: the last queue.
+    is_last: DFF<bool>,
+    // Of the table's request.
+    requested: DFF<bool>,
+    is_inside: DFF<bool>,
+    is_control: DFF<bool>,
+    is_queue: DFF<bool>,
+    is_state: DFF<bool>,
+    is_write: DFF<bool>,
+    // What is read back in `Act`.
+    reads_entry: DFF<bool>,
+    reads_state: DFF<bool>,
+    outstanding: DFF<Bits<16>>,
+    is_stopped: DFF<bool>,
+    // For `idle`: nothing to do, and something came.
+    rests: DFF<bool>,
+    came: DFF<bool>,
     was_enabled: DFF<bool>,
     /// The control ring is to begin.
     opening: DFF<bool>,
@@ -135,31 +171,26 @@ pub struct QueuePairs {
     fetched: DFF<bool>,
 
     matched: Signal<Local, bool>,
-    is_queue: Signal<Local, bool>,
-    is_state: Signal<Local, bool>,
-    is_write: Signal<Local, bool>,
-    hold: Signal<Local, bool>,
+    table_queue: Signal<Local, Bits<8>>,
     resting: Signal<Local, bool>,
-    configure: Signal<Local, bool>,
-    restart: Signal<Local, bool>,
-    clear: Signal<Local, bool>,
+    quiet: Signal<Local, bool>,
     entry: Signal<Local, QueueEntry>,
-    written: Signal<Local, QueueSettings>,
-    current: Signal<Local, QueueSettings>,
+    written: Signal<Local, FetchSettings>,
+    written_others: Signal<Local, OtherSettings>,
+    current: Signal<Local, FetchSettings>,
+    current_others: Signal<Local, OtherSettings>,
     read_entry: Signal<Local, QueueEntry>,
     read_state: Signal<Local, QueueState>,
     state_bits: Signal<Local, Bits<128>>,
-    stopped: Signal<Local, Bits<32>>,
     queue_table: Constant<Bits<16>>,
     state_table: Constant<Bits<16>>,
     queues: Constant<Bits<32>>,
-    last_queue: Constant<Bits<8>>,
-    control_index: Constant<Bits<32>>,
+    last_but_one: Constant<Bits<8>>,
     control_queue: Constant<Bits<8>>,
     one8: Constant<Bits<8>>,
     no_answer: Constant<Bits<256>>,
-    no_settings: Constant<Bits<210>>,
-    no_base: Constant<Bits<64>>,
+    no_settings: Constant<Bits<97>>,
+    no_others: Constant<Bits<113>>,
     zero14: Constant<Bits<14>>,
     zero16: Constant<Bits<16>>,
     zero30: Constant<Bits<30>>,
@@ -206,9 +237,30 @@ impl QueuePairs {
             scheduler: FetchScheduler::new(sizes),
             heads: FetchedHeads::new(sizes),
             settings: LutRam::new(sizes.queue_bits),
+            others: LutRam::new(sizes.queue_bits),
             state: Default::default(),
             duty: Default::default(),
             queue: Default::default(),
+            hold: Default::default(),
+            configure: Default::default(),
+            restart: Default::default(),
+            clear: Default::default(),
+            fail: Default::default(),
+            begins: Default::default(),
+            due: Default::default(),
+            is_last: Default::default(),
+            requested: Default::default(),
+            is_inside: Default::default(),
+            is_control: Default::default(),
+            is_queue: Default::default(),
+            is_state: Default::default(),
+            is_write: Default::default(),
+            reads_entry: Default::default(),
+            reads_state: Default::default(),
+            outstanding: Default::default(),
+            is_stopped: Default::default(),
+            rests: Default::default(),
+            came: Default::default(),
             was_enabled: Default::default(),
             opening: Default::default(),
             accessed: Default::default(),
@@ -218,31 +270,26 @@ impl QueuePairs {
             answer: Default::default(),
             fetched: Default::default(),
             matched: Default::default(),
-            is_queue: Default::default(),
-            is_state: Default::default(),
-            is_write: Default::default(),
-            hold: Default::default(),
+            table_queue: Default::default(),
             resting: Default::default(),
-            configure: Default::default(),
-            restart: Default::default(),
-            clear: Default::default(),
+            quiet: Default::default(),
             entry: Default::default(),
             written: Default::default(),
+            written_others: Default::default(),
             current: Default::default(),
+            current_others: Default::default(),
             read_entry: Default::default(),
             read_state: Default::default(),
             state_bits: Default::default(),
-            stopped: Default::default(),
             queue_table: Constant::new((table::QUEUE as u64).to_bits()),
             state_table: Constant::new((table::QUEUE_STATE as u64).to_bits()),
             queues: Constant::new((1u64 << sizes.queue_bits).to_bits()),
-            last_queue: Constant::new(((1u64 << sizes.queue_bits) - 1).to_bits()),
-            control_index: Constant::new(0u64.to_bits()),
+            last_but_one: Constant::new(((1u64 << sizes.queue_bits) - 2).to_bits()),
             control_queue: Constant::new(0u64.to_bits()),
             one8: Constant::new(1u64.to_bits()),
             no_answer: Constant::new(0u64.to_bits()),
             no_settings: Constant::new(0u64.to_bits()),
-            no_base: Constant::new(0u64.to_bits()),
+            no_others: Constant::new(0u64.to_bits()),
             zero14: Constant::new(0u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
             zero30: Constant::new(0u64.to_bits()),
@@ -262,6 +309,26 @@ impl Logic for QueuePairs {
             state,
             duty,
             queue,
+            hold,
+            configure,
+            restart,
+            clear,
+            fail,
+            begins,
+            due,
+            is_last,
+            requested,
+            is_inside,
+            is_control,
+            is_queue,
+            is_state,
+            is_write,
+            reads_entry,
+            reads_state,
+            outstanding,
+            is_stopped,
+            rests,
+            came,
             was_enabled,
             opening,
             accessed,
@@ -272,6 +339,7 @@ impl Logic for QueuePairs {
             fetched
         );
         self.settings.clock.next = self.clock.val();
+        self.others.clock.next = self.clock.val();
         self.doorbells.clock.next = self.clock.val();
         self.doorbells.reset.next = self.reset.val();
         self.scheduler.clock.next = self.clock.val();
@@ -280,21 +348,27 @@ impl Logic for QueuePairs {
         self.heads.reset.next = self.reset.val();
 
         // Requests: the table's, and the control ring's.
-        self.is_queue.next = (self.table_request.val().table == self.queue_table.val());
-        self.is_state.next = (self.table_request.val().table == self.state_table.val());
-        self.is_write.next = (self.table_request.val().write == self.flag.val());
-        self.matched.next = self.table_valid.val()
-            & (self.table_request.val().index < self.queues.val())
-            & ((self.is_queue.val()
-                & (!self.is_write.val() | (self.table_request.val().index != self.control_index.val())))
-                | (self.is_state.val() & !self.is_write.val()));
+        self.requested.d.next = self.table_valid.val();
+        self.is_inside.d.next = (self.table_request.val().index < self.queues.val());
+        self.table_queue.next = bit_cast::<8, 32>(self.table_request.val().index);
+        self.is_control.d.next = (self.table_queue.val() == self.control_queue.val());
+        self.is_queue.d.next = (self.table_request.val().table == self.queue_table.val());
+        self.is_state.d.next = (self.table_request.val().table == self.state_table.val());
+        self.is_write.d.next = (self.table_request.val().write == self.flag.val());
+        self.matched.next = self.requested.q.val()
+            & self.is_inside.q.val()
+            & ((self.is_queue.q.val() & (!self.is_write.q.val() | !self.is_control.q.val()))
+                | (self.is_state.q.val() & !self.is_write.q.val()));
         if self.matched.val() {
             self.accessed.d.next = true;
-            self.access_queue.d.next = bit_cast::<8, 32>(self.table_request.val().index);
+        }
+        // The request stays as it is until it is answered.
+        if self.requested.q.val() {
+            self.access_queue.d.next = self.table_queue.val();
             self.access.d.next = Duty::ReadState;
-            if self.is_write.val() {
+            if self.is_write.q.val() {
                 self.access.d.next = Duty::Write;
-            } else if self.is_queue.val() {
+            } else if self.is_queue.q.val() {
                 self.access.d.next = Duty::ReadEntry;
             }
         }
@@ -306,62 +380,86 @@ impl Logic for QueuePairs {
         // One task at a time, everything else at rest.
         self.entry.next = self.table_request.val().data.into();
         self.written.next.sq_base = self.entry.val().sq_base;
-        self.written.next.cq_base = self.entry.val().cq_base;
         self.written.next.sq_size_z = self.entry.val().sq_size_z;
         self.written.next.cq_size_z = self.entry.val().cq_size_z;
-        self.written.next.vector = self.entry.val().vector;
-        self.written.next.interrupt_enable = self.entry.val().interrupt_enable;
         self.written.next.enable = self.entry.val().enable;
-        self.written.next.client = self.entry.val().client;
-        self.written.next.function = self.entry.val().function;
+        self.written_others.next.cq_base = self.entry.val().cq_base;
+        self.written_others.next.vector = self.entry.val().vector;
+        self.written_others.next.interrupt_enable = self.entry.val().interrupt_enable;
+        self.written_others.next.client = self.entry.val().client;
+        self.written_others.next.function = self.entry.val().function;
+        if self.begins.q.val() {
+            self.written.next.sq_base = self.control_sq_base.val();
+            self.written.next.sq_size_z = self.control_entries_z.val();
+            self.written.next.cq_size_z = self.control_entries_z.val();
+            self.written.next.enable = self.flag.val();
+            self.written_others.next = self.no_others.val().into();
+        }
+        if self.clear.q.val() {
+            self.written.next = self.no_settings.val().into();
+            self.written_others.next = self.no_others.val().into();
+        }
         self.current.next = self.settings.read_data.val();
+        self.current_others.next = self.others.read_data.val();
         self.read_entry.next = bits::<256>(0).into();
         self.read_entry.next.sq_base = self.current.val().sq_base;
-        self.read_entry.next.cq_base = self.current.val().cq_base;
+        self.read_entry.next.cq_base = self.current_others.val().cq_base;
         self.read_entry.next.sq_size_z = self.current.val().sq_size_z;
         self.read_entry.next.cq_size_z = self.current.val().cq_size_z;
-        self.read_entry.next.vector = self.current.val().vector;
-        self.read_entry.next.interrupt_enable = self.current.val().interrupt_enable;
+        self.read_entry.next.vector = self.current_others.val().vector;
+        self.read_entry.next.interrupt_enable = self.current_others.val().interrupt_enable;
         self.read_entry.next.enable = self.current.val().enable;
         self.read_entry.next.reserved0 = self.zero14.val();
-        self.read_entry.next.client = self.current.val().client;
-        self.read_entry.next.function = self.current.val().function;
+        self.read_entry.next.client = self.current_others.val().client;
+        self.read_entry.next.function = self.current_others.val().function;
         self.read_entry.next.reserved1 = self.zero32.val();
-        self.stopped.next = self.scheduler.stopped.val();
+        self.is_stopped.d.next = self.scheduler.stopped_here.val();
+        self.outstanding.d.next = self.scheduler.state_data.val().asked - self.heads.look_completed.val();
         self.read_state.next = bits::<128>(0).into();
         self.read_state.next.sq_head = self.heads.look_head.val();
         self.read_state.next.sq_tail = self.doorbells.sq_tail.val();
         self.read_state.next.cq_head = self.doorbells.cq_head.val();
         self.read_state.next.cq_reserved = self.scheduler.state_data.val().cq_reserved;
         self.read_state.next.cq_tail = self.state_tail.val();
-        self.read_state.next.outstanding =
-            self.scheduler.state_data.val().asked - self.heads.look_completed.val();
+        self.read_state.next.outstanding = self.outstanding.q.val();
         self.read_state.next.phase = self.state_phase.val();
         self.read_state.next.stopped = self.no_flag.val();
-        if self.stopped.val().get_bit(self.queue.q.val().index()) {
+        if self.is_stopped.q.val() {
             self.read_state.next.stopped = self.flag.val();
         }
         self.read_state.next.reserved = self.zero30.val();
         self.state_bits.next = self.read_state.val().into();
-        self.hold.next = (self.state.q.val() != State::Rest);
         self.resting.next =
             self.doorbells.resting.val() & self.scheduler.resting.val() & self.heads.resting.val();
-        self.configure.next = false;
-        self.restart.next = false;
-        self.clear.next = false;
-        self.scheduler.fail.next = false;
-        self.heads.failure_taken.next = false;
+        self.due.d.next = false;
+        self.is_last.d.next = (self.queue.q.val() == self.last_but_one.val());
+        self.configure.d.next = false;
+        self.restart.d.next = false;
+        self.clear.d.next = false;
+        self.fail.d.next = false;
+        self.begins.d.next = false;
         self.ack.d.next = false;
+        self.reads_entry.d.next =
+            (self.state.q.val() == State::Read) & (self.duty.q.val() == Duty::ReadEntry);
+        self.reads_state.d.next =
+            (self.state.q.val() == State::Read) & (self.duty.q.val() == Duty::ReadState);
         self.answer.d.next = self.no_answer.val();
+        if self.reads_entry.q.val() {
+            self.answer.d.next = self.read_entry.val().into();
+        }
+        if self.reads_state.q.val() {
+            self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
+        }
         match self.state.q.val() {
             State::Clear => {
-                self.configure.next = true;
-                self.restart.next = true;
-                self.clear.next = true;
-                self.written.next = self.no_settings.val().into();
                 self.queue.d.next = self.queue.q.val() + self.one8.val();
-                if (self.queue.q.val() == self.last_queue.val()) {
+                if self.is_last.q.val() {
+                    self.hold.d.next = false;
                     self.state.d.next = State::Rest;
+                } else {
+                    self.configure.d.next = true;
+                    self.restart.d.next = true;
+                    self.clear.d.next = true;
                 }
             }
             State::Rest => {
@@ -375,7 +473,10 @@ impl Logic for QueuePairs {
                     self.queue.d.next = self.heads.failure_queue.val();
                     self.duty.d.next = Duty::Fail;
                 }
-                if self.heads.failure.val() | self.opening.q.val() | self.accessed.q.val() {
+                self.due.d.next = self.heads.failure.val() | self.opening.q.val() | self.accessed.q.val();
+                if self.due.q.val() {
+                    self.due.d.next = false;
+                    self.hold.d.next = true;
                     self.state.d.next = State::Settle;
                 }
             }
@@ -388,63 +489,66 @@ impl Logic for QueuePairs {
                 self.state.d.next = State::Act;
             }
             State::Act => {
-                self.state.d.next = State::Rest;
+                self.state.d.next = State::Apply;
                 match self.duty.q.val() {
                     Duty::Fail => {
-                        self.scheduler.fail.next = true;
-                        self.heads.failure_taken.next = true;
+                        self.fail.d.next = true;
                     }
                     Duty::Begin => {
                         self.opening.d.next = false;
-                        self.configure.next = true;
-                        self.restart.next = true;
-                        self.written.next = self.no_settings.val().into();
-                        self.written.next.sq_base = self.control_sq_base.val();
-                        self.written.next.sq_size_z = self.control_entries_z.val();
-                        self.written.next.cq_size_z = self.control_entries_z.val();
-                        self.written.next.enable = self.flag.val();
+                        self.begins.d.next = true;
+                        self.configure.d.next = true;
+                        self.restart.d.next = true;
                     }
                     Duty::Write => {
                         self.accessed.d.next = false;
                         self.ack.d.next = true;
-                        self.configure.next = true;
-                        self.restart.next = (self.entry.val().enable == self.flag.val());
+                        self.configure.d.next = true;
+                        self.restart.d.next = (self.entry.val().enable == self.flag.val());
                     }
                     Duty::ReadEntry => {
                         self.accessed.d.next = false;
                         self.ack.d.next = true;
-                        self.answer.d.next = self.read_entry.val().into();
                     }
                     Duty::ReadState => {
                         self.accessed.d.next = false;
                         self.ack.d.next = true;
-                        self.answer.d.next = bit_cast::<256, 128>(self.state_bits.val());
                     }
                     _ => {}
                 }
             }
+            State::Apply => {
+                self.hold.d.next = false;
+                self.state.d.next = State::Rest;
+            }
             _ => {}
         }
+        self.scheduler.fail.next = self.fail.q.val();
+        self.heads.failure_taken.next = self.fail.q.val();
         self.table_ack.next = self.ack.q.val();
         self.table_data.next = self.answer.q.val();
 
         self.state_query.next = self.queue.q.val();
 
-        self.settings.write.next = self.configure.val();
+        self.settings.write.next = self.configure.q.val();
         self.settings.write_address.next = bit_cast::<16, 8>(self.queue.q.val());
         self.settings.write_data.next = self.written.val();
         self.settings.read_address.next = bit_cast::<16, 8>(self.scheduler.look_queue.val());
+        self.others.write.next = self.configure.q.val();
+        self.others.write_address.next = bit_cast::<16, 8>(self.queue.q.val());
+        self.others.write_data.next = self.written_others.val();
+        self.others.read_address.next = bit_cast::<16, 8>(self.queue.q.val());
         self.doorbells.write_valid.next = self.write_valid.val();
         self.doorbells.write_address.next = self.write_address.val();
         self.doorbells.write_data.next = self.write_data.val();
         self.doorbells.look_queue.next = self.scheduler.look_queue.val();
-        self.doorbells.hold.next = self.hold.val();
-        self.doorbells.configure.next = self.configure.val();
+        self.doorbells.hold.next = self.hold.q.val();
+        self.doorbells.configure.next = self.configure.q.val();
         self.doorbells.configure_queue.next = self.queue.q.val();
         self.doorbells.configure_sizes.next.sq_size_z = self.written.val().sq_size_z;
         self.doorbells.configure_sizes.next.cq_size_z = self.written.val().cq_size_z;
         self.doorbells.configure_sizes.next.enable = self.written.val().enable;
-        self.doorbells.restart.next = self.restart.val();
+        self.doorbells.restart.next = self.restart.q.val();
         self.scheduler.enable.next = self.enable.val() & self.heads.room.val();
         self.scheduler.rang.next = self.doorbells.rang.val();
         self.scheduler.bad.next = self.doorbells.bad.val();
@@ -458,11 +562,10 @@ impl Logic for QueuePairs {
         self.scheduler.queue_enable.next = (self.current.val().enable == self.flag.val());
         self.scheduler.sq_tail.next = self.doorbells.sq_tail.val();
         self.scheduler.cq_head.next = self.doorbells.cq_head.val();
-        self.scheduler.hold.next = self.hold.val();
-        self.scheduler.configure.next = self.configure.val();
+        self.scheduler.hold.next = self.hold.q.val();
         self.scheduler.configure_queue.next = self.queue.q.val();
-        self.scheduler.restart.next = self.restart.val();
-        self.scheduler.clear.next = self.clear.val();
+        self.scheduler.restart.next = self.restart.q.val();
+        self.scheduler.clear.next = self.clear.q.val();
         self.request.valid.next = self.scheduler.request.valid.val();
         self.request.data.next = self.scheduler.request.data.val();
         self.scheduler.request.ready.next = self.request.ready.val();
@@ -475,35 +578,51 @@ impl Logic for QueuePairs {
         self.heads.head_query.next = self.head_query.val();
         self.head_value.next = self.heads.head_value.val();
         self.heads.look_queue.next = self.queue.q.val();
-        self.heads.hold.next = self.hold.val();
-        self.heads.configure.next = self.configure.val();
+        self.heads.hold.next = self.hold.q.val();
+        self.heads.configure.next = self.configure.q.val();
         self.heads.configure_queue.next = self.queue.q.val();
         self.heads.configure_size_z.next = self.written.val().sq_size_z;
-        self.heads.restart.next = self.restart.val();
-        self.heads.clear.next = self.clear.val();
-        self.control_stopped.next = self.stopped.val().get_bit(0);
+        self.heads.restart.next = self.restart.q.val();
+        self.heads.clear.next = self.clear.q.val();
+        self.control_stopped.next = self.scheduler.control_stopped.val();
         self.fetched.d.next = self.arrived.val()
             & !self.arrived_failed.val()
             & (self.arrived_queue.val() != self.control_queue.val());
         self.command_fetched.next = self.fetched.q.val();
-        self.idle.next = (self.state.q.val() == State::Rest)
+        self.quiet.next = (self.state.q.val() == State::Rest)
             & !self.opening.q.val()
+            & !self.requested.q.val()
             & !self.accessed.q.val()
-            & !self.ack.q.val()
-            & (self.was_enabled.q.val() == self.enable.val())
             & !self.fetched.q.val()
             & self.doorbells.idle.val()
             & self.scheduler.idle.val()
             & self.heads.idle.val();
+        self.rests.d.next = self.quiet.val();
+        self.came.d.next = self.write_valid.val()
+            | self.table_valid.val()
+            | self.arrived.val()
+            | self.client_completed.val()
+            | (self.was_enabled.q.val() != self.enable.val());
+        self.idle.next = self.rests.q.val() & !self.came.q.val();
 
         if self.reset.val() {
             self.state.d.next = State::Clear;
+            self.hold.d.next = true;
+            self.configure.d.next = true;
+            self.restart.d.next = true;
+            self.clear.d.next = true;
+            self.fail.d.next = false;
+            self.requested.d.next = false;
+            self.rests.d.next = false;
             self.queue.d.next = self.control_queue.val();
             self.was_enabled.d.next = false;
             self.opening.d.next = false;
             self.accessed.d.next = false;
+            self.is_last.d.next = false;
+            self.due.d.next = false;
+            self.reads_entry.d.next = false;
+            self.reads_state.d.next = false;
             self.ack.d.next = false;
-            self.answer.d.next = self.no_answer.val();
             self.fetched.d.next = false;
         }
     }
