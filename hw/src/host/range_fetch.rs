@@ -5,8 +5,8 @@
 //! is not executed Invalid Opcode; a range that is not dword aligned Invalid PRP Offset; one that the bus
 //! refuses Data Transfer Error. Hints without deallocation and empty ranges are `trivial`.
 //!
-//! Handshake: streams. Latency: 2 cycles. Throughput: one command every 2 cycles; a Dataset Management
-//! command takes 14 cycles and a bus read, during which the next ones wait. Reset drops the command.
+//! Handshake: streams. Latency: 1 cycle. Throughput: one command every 2 cycles; a Dataset Management
+//! command takes 20 cycles and a bus read, during which the next ones wait. Reset drops the command.
 
 use rust_hdl::prelude::*;
 use volplane_abi::{opcode, registers, status};
@@ -19,14 +19,20 @@ use crate::records::{
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
+    /// Waits for an entry, or for its command to be taken.
     Idle,
+    /// A Dataset Management command: looks at it.
+    Look,
     Sort,
     Ask,
     Fill,
+    // A dword of the answer: its beat is read, the dword picked, and kept.
+    Read,
     Pick,
-    Take,
+    Keep,
+    // Weighs the range, and judges it.
+    Weigh,
     Judge,
-    Leave,
 }
 
 /// See the module's header.
@@ -44,36 +50,55 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     pub idle: Signal<Out, bool>,
 
     state: DFF<State>,
+    /// An entry may come: nothing is in work or offered.
+    free: DFF<bool>,
+    valid: DFF<bool>,
+    /// A Dataset Management command is done.
+    ends: DFF<bool>,
+    asks: DFF<bool>,
+    // Set in `Sort`, `Keep` and `Judge`; the last beat of the answer has come.
+    sorts: DFF<bool>,
+    keeps: DFF<bool>,
+    judges: DFF<bool>,
+    filled: DFF<bool>,
+    /// The command, but for `odd` and `unknown`, which refuse it before anything else.
     parsed: DFF<ClientCommand>,
+    odd: DFF<bool>,
+    unknown: DFF<bool>,
+    // What is wrong with a Dataset Management command.
+    hints: DFF<bool>,
+    many: DFF<bool>,
+    unaligned: DFF<bool>,
+    crosses: DFF<bool>,
+    two_beats: DFF<bool>,
+    empty: DFF<bool>,
+    long: DFF<bool>,
     beats: LutRam<Bits<W>>,
     beat: DFF<Bits<16>>,
     failed: DFF<bool>,
     dword: DFF<Bits<3>>,
     /// Byte address of the dword that is picked, counted from the first beat.
     place: DFF<Bits<16>>,
+    picked: DFF<Bits<32>>,
     found: DFF<Bits<128>>,
-    out: DFF<ClientCommand>,
-    out_valid: DFF<bool>,
 
-    out_free: Signal<Local, bool>,
-    sorted: Signal<Local, ClientCommand>,
-    needs_range: Signal<Local, bool>,
+    takes: Signal<Local, bool>,
     fields: Signal<Local, SubmissionEntry>,
     attributes: Signal<Local, DatasetAttributes>,
     lba_bits: Signal<Local, Bits<64>>,
     range_fields: Signal<Local, DeallocateRange>,
     known: Signal<Local, bool>,
     has_blocks: Signal<Local, bool>,
-    plain_dataset: Signal<Local, bool>,
-    odd: Signal<Local, bool>,
+    is_dataset: Signal<Local, bool>,
+    is_odd: Signal<Local, bool>,
     prp1: Signal<Local, Bits<64>>,
     prp1_low: Signal<Local, Bits<2>>,
     prp1_page: Signal<Local, Bits<12>>,
     in_beat: Signal<Local, Bits<12>>,
-    two_beats: Signal<Local, bool>,
     beat_bits: Signal<Local, Bits<W>>,
     shift: Signal<Local, Bits<16>>,
-    picked: Signal<Local, Bits<W>>,
+    shifted: Signal<Local, Bits<W>>,
+    range_blocks: Signal<Local, Bits<17>>,
     count: Signal<Local, Bits<32>>,
 
     flush_opcode: Constant<Bits<8>>,
@@ -90,7 +115,7 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     beat_bytes: Constant<Bits<8>>,
     two_beat_bytes: Constant<Bits<8>>,
     beat_mask: Constant<Bits<12>>,
-    beat_mask16: Constant<Bits<16>>,
+    dword_mask: Constant<Bits<16>>,
     beat_shift: Constant<Bits<16>>,
     last_start: Constant<Bits<12>>,
     page_last_start: Constant<Bits<12>>,
@@ -124,34 +149,48 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             answer_error: Default::default(),
             idle: Default::default(),
             state: Default::default(),
+            free: Default::default(),
+            valid: Default::default(),
+            ends: Default::default(),
+            asks: Default::default(),
+            sorts: Default::default(),
+            keeps: Default::default(),
+            judges: Default::default(),
+            filled: Default::default(),
             parsed: Default::default(),
+            odd: Default::default(),
+            unknown: Default::default(),
+            hints: Default::default(),
+            many: Default::default(),
+            unaligned: Default::default(),
+            crosses: Default::default(),
+            two_beats: Default::default(),
+            empty: Default::default(),
+            long: Default::default(),
             beats: LutRam::new(1),
             beat: Default::default(),
             failed: Default::default(),
             dword: Default::default(),
             place: Default::default(),
+            picked: Default::default(),
             found: Default::default(),
-            out: Default::default(),
-            out_valid: Default::default(),
-            out_free: Default::default(),
-            sorted: Default::default(),
-            needs_range: Default::default(),
+            takes: Default::default(),
             fields: Default::default(),
             attributes: Default::default(),
             lba_bits: Default::default(),
             range_fields: Default::default(),
             known: Default::default(),
             has_blocks: Default::default(),
-            plain_dataset: Default::default(),
-            odd: Default::default(),
+            is_dataset: Default::default(),
+            is_odd: Default::default(),
             prp1: Default::default(),
             prp1_low: Default::default(),
             prp1_page: Default::default(),
             in_beat: Default::default(),
-            two_beats: Default::default(),
             beat_bits: Default::default(),
             shift: Default::default(),
-            picked: Default::default(),
+            shifted: Default::default(),
+            range_blocks: Default::default(),
             count: Default::default(),
             flush_opcode: Constant::new((opcode::FLUSH as u64).to_bits()),
             write_opcode: Constant::new((opcode::WRITE as u64).to_bits()),
@@ -167,7 +206,7 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             beat_bytes: Constant::new((B as u64).to_bits()),
             two_beat_bytes: Constant::new((2 * B as u64).to_bits()),
             beat_mask: Constant::new((B as u64 - 1).to_bits()),
-            beat_mask16: Constant::new((B as u64 - 1).to_bits()),
+            dword_mask: Constant::new((B as u64 - 4).to_bits()),
             beat_shift: Constant::new((B.ilog2() as u64).to_bits()),
             last_start: Constant::new((B as u64 - 16).to_bits()),
             page_last_start: Constant::new((4096u64 - 16).to_bits()),
@@ -191,39 +230,71 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
 impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, parsed, beat, failed, dword, place, found, out, out_valid);
-        self.entry.ready.next = (self.state.q.val() == State::Idle);
-        self.command.valid.next = self.out_valid.q.val();
-        self.command.data.next = self.out.q.val();
-        self.out_free.next = !self.out_valid.q.val() | self.command.ready.val();
-        if self.command.ready.val() {
-            self.out_valid.d.next = false;
+        dff_setup!(
+            self, clock, state, free, valid, ends, asks, sorts, keeps, judges, filled, parsed, odd, unknown,
+            hints, many, unaligned, crosses, two_beats, empty, long, beat, failed, dword, place, picked,
+            found
+        );
+        self.entry.ready.next = self.free.q.val();
+        self.command.valid.next = self.valid.q.val();
+        self.command.data.next = self.parsed.q.val();
+        if self.unknown.q.val() {
+            self.command.data.next.refusal = self.invalid_opcode.val();
         }
-        self.idle.next = (self.state.q.val() == State::Idle) & !self.out_valid.q.val();
+        if self.odd.q.val() {
+            self.command.data.next.refusal = self.invalid_field.val();
+        }
+        self.idle.next = self.free.q.val();
 
         self.fields.next = self.entry.data.val().entry.into();
-        self.lba_bits.next = self.parsed.q.val().lba;
-        self.attributes.next = self.lba_bits.val().into();
-        self.range_fields.next = self.found.q.val().into();
         self.has_blocks.next = (self.fields.val().opcode == self.read_opcode.val())
             | (self.fields.val().opcode == self.write_opcode.val())
             | (self.fields.val().opcode == self.zeroes_opcode.val());
-        self.plain_dataset.next = (self.fields.val().opcode == self.dataset_opcode.val());
+        self.is_dataset.next = (self.fields.val().opcode == self.dataset_opcode.val());
         self.known.next = self.has_blocks.val()
-            | self.plain_dataset.val()
+            | self.is_dataset.val()
             | (self.fields.val().opcode == self.flush_opcode.val());
-        self.odd.next =
+        self.is_odd.next =
             (self.fields.val().fuse != self.zero2.val()) | (self.fields.val().psdt != self.zero2.val());
 
+        // What is parsed is offered as it is, but for a Dataset Management command.
+        self.takes.next = self.entry.valid.val() & self.free.q.val();
+        if self.free.q.val() {
+            self.parsed.d.next.queue = self.entry.data.val().queue;
+            self.parsed.d.next.command_id = self.fields.val().command_id;
+            self.parsed.d.next.opcode = self.fields.val().opcode;
+            self.parsed.d.next.namespace_id = self.fields.val().namespace_id;
+            self.parsed.d.next.prp1 = self.fields.val().prp1;
+            self.parsed.d.next.prp2 = self.fields.val().prp2;
+            self.parsed.d.next.lba = self.fields.val().starting_lba;
+            self.parsed.d.next.blocks =
+                bit_cast::<17, 16>(self.fields.val().block_count_z) + self.one17.val();
+            self.parsed.d.next.deallocate = self.fields.val().deallocate;
+            self.parsed.d.next.force_unit_access = self.fields.val().force_unit_access;
+            self.parsed.d.next.limited_retry = self.fields.val().limited_retry;
+            self.parsed.d.next.cdw13 = self.fields.val().cdw13;
+            self.parsed.d.next.trivial = self.clear.val();
+            self.parsed.d.next.refusal = self.no_refusal.val();
+            self.odd.d.next = self.is_odd.val();
+            self.unknown.d.next = !self.known.val();
+        }
+        self.valid.d.next = (self.valid.q.val() & !self.command.ready.val())
+            | (self.takes.val() & (self.is_odd.val() | !self.is_dataset.val()))
+            | self.ends.q.val();
+        self.free.d.next =
+            (self.free.q.val() & !self.entry.valid.val()) | (self.valid.q.val() & self.command.ready.val());
+        self.ends.d.next = false;
+
+        self.lba_bits.next = self.parsed.q.val().lba;
+        self.attributes.next = self.lba_bits.val().into();
         self.prp1.next = self.parsed.q.val().prp1;
         self.prp1_low.next = self.prp1.val().get_bits::<2>(0);
         self.prp1_page.next = self.prp1.val().get_bits::<12>(0);
         self.in_beat.next = self.prp1_page.val() & self.beat_mask.val();
-        self.two_beats.next = (self.in_beat.val() > self.last_start.val());
-        self.range.valid.next = (self.state.q.val() == State::Ask);
+        self.range.valid.next = self.asks.q.val();
         self.range.data.next.address = self.prp1.val();
         self.range.data.next.bytes = self.beat_bytes.val();
-        if self.two_beats.val() {
+        if self.two_beats.q.val() {
             self.range.data.next.bytes = self.two_beat_bytes.val();
         }
         self.range.data.next.tag = self.no_tag.val();
@@ -235,123 +306,117 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
         self.beats.write_data.next = self.answer_data.val();
         self.beats.read_address.next = (self.place.q.val() >> self.beat_shift.val());
         self.beat_bits.next = self.beats.read_data.val();
-        self.shift.next = ((self.place.q.val() & self.beat_mask16.val()) << 3);
-        self.picked.next = (self.beat_bits.val() >> bit_cast::<W, 16>(self.shift.val()));
+        self.shift.next = ((self.place.q.val() & self.dword_mask.val()) << 3);
+        self.shifted.next = (self.beat_bits.val() >> bit_cast::<W, 16>(self.shift.val()));
+        self.picked.d.next = bit_cast::<32, W>(self.shifted.val());
+        self.range_fields.next = self.found.q.val().into();
         self.count.next = self.range_fields.val().block_count;
+        self.range_blocks.next = self.count.val().get_bits::<17>(0);
+        self.empty.d.next = (self.count.val() == self.zero32.val());
+        self.long.d.next = (self.count.val() > self.most_blocks.val());
+        self.hints.d.next = (self.attributes.val().deallocate == self.clear.val());
+        self.many.d.next = (self.attributes.val().range_count_z != self.zero8.val());
+        self.unaligned.d.next = (self.prp1_low.val() != self.zero2.val());
+        self.crosses.d.next = (self.prp1_page.val() > self.page_last_start.val());
+        self.two_beats.d.next = (self.in_beat.val() > self.last_start.val());
 
-        // What a command is without its range, and whether it needs one.
-        self.needs_range.next = false;
-        self.sorted.next = self.parsed.q.val();
-        self.sorted.next.blocks = self.parsed.q.val().blocks + self.one17.val();
-        if (self.parsed.q.val().opcode == self.dataset_opcode.val())
-            & (self.parsed.q.val().refusal == self.no_refusal.val())
-        {
-            if (self.attributes.val().deallocate == self.clear.val()) {
-                self.sorted.next.trivial = self.flag.val();
-            } else if (self.attributes.val().range_count_z != self.zero8.val()) {
-                self.sorted.next.refusal = self.invalid_field.val();
-            } else if (self.prp1_low.val() != self.zero2.val()) {
-                self.sorted.next.refusal = self.invalid_offset.val();
-            } else if (self.prp1_page.val() > self.page_last_start.val()) {
-                self.sorted.next.refusal = self.invalid_field.val();
-            } else {
-                self.needs_range.next = true;
-            }
+        if self.sorts.q.val() {
+            self.beat.d.next = self.zero16.val();
+            self.failed.d.next = false;
+            self.dword.d.next = self.zero3.val();
+            self.place.d.next = bit_cast::<16, 12>(self.in_beat.val());
+        } else if self.answer_valid_range.val() {
+            self.beat.d.next = self.beat.q.val() + self.one16.val();
+            self.failed.d.next = self.failed.q.val() | self.answer_error.val();
         }
-
+        if self.keeps.q.val() {
+            self.found.d.next = (self.found.q.val() >> 32) | (bit_cast::<128, 32>(self.picked.q.val()) << 96);
+            self.place.d.next = self.place.q.val() + self.four16.val();
+            self.dword.d.next = self.dword.q.val() + self.one3.val();
+        }
+        if self.judges.q.val() {
+            self.parsed.d.next.lba = self.range_fields.val().starting_lba;
+            self.parsed.d.next.blocks = self.range_blocks.val();
+        }
+        self.sorts.d.next = (self.state.q.val() == State::Look);
+        self.keeps.d.next = (self.state.q.val() == State::Pick);
+        self.judges.d.next = (self.state.q.val() == State::Weigh);
+        self.filled.d.next = self.answer_valid_range.val() & self.answer_last.val();
         match self.state.q.val() {
             State::Idle => {
-                self.parsed.d.next.queue = self.entry.data.val().queue;
-                self.parsed.d.next.command_id = self.fields.val().command_id;
-                self.parsed.d.next.opcode = self.fields.val().opcode;
-                self.parsed.d.next.namespace_id = self.fields.val().namespace_id;
-                self.parsed.d.next.prp1 = self.fields.val().prp1;
-                self.parsed.d.next.prp2 = self.fields.val().prp2;
-                self.parsed.d.next.lba = self.fields.val().starting_lba;
-                self.parsed.d.next.blocks = bit_cast::<17, 16>(self.fields.val().block_count_z);
-                self.parsed.d.next.deallocate = self.fields.val().deallocate;
-                self.parsed.d.next.force_unit_access = self.fields.val().force_unit_access;
-                self.parsed.d.next.limited_retry = self.fields.val().limited_retry;
-                self.parsed.d.next.cdw13 = self.fields.val().cdw13;
-                self.parsed.d.next.trivial = self.clear.val();
-                self.parsed.d.next.refusal = self.no_refusal.val();
-                if !self.known.val() {
-                    self.parsed.d.next.refusal = self.invalid_opcode.val();
-                }
-                if self.odd.val() {
-                    self.parsed.d.next.refusal = self.invalid_field.val();
-                }
-                if self.entry.valid.val() {
-                    self.state.d.next = State::Sort;
+                if self.takes.val() & self.is_dataset.val() & !self.is_odd.val() {
+                    self.state.d.next = State::Look;
                 }
             }
+            State::Look => {
+                self.state.d.next = State::Sort;
+            }
             State::Sort => {
-                self.beat.d.next = self.zero16.val();
-                self.failed.d.next = false;
-                self.dword.d.next = self.zero3.val();
-                self.place.d.next = bit_cast::<16, 12>(self.in_beat.val());
-                if self.needs_range.val() {
+                self.state.d.next = State::Idle;
+                self.ends.d.next = true;
+                if self.hints.q.val() {
+                    self.parsed.d.next.trivial = self.flag.val();
+                } else if self.many.q.val() {
+                    self.parsed.d.next.refusal = self.invalid_field.val();
+                } else if self.unaligned.q.val() {
+                    self.parsed.d.next.refusal = self.invalid_offset.val();
+                } else if self.crosses.q.val() {
+                    self.parsed.d.next.refusal = self.invalid_field.val();
+                } else {
+                    self.ends.d.next = false;
+                    self.asks.d.next = true;
                     self.state.d.next = State::Ask;
-                } else if self.out_free.val() {
-                    self.out.d.next = self.sorted.val();
-                    self.out_valid.d.next = true;
-                    self.state.d.next = State::Idle;
                 }
             }
             State::Ask => {
                 if self.range.ready.val() {
+                    self.asks.d.next = false;
                     self.state.d.next = State::Fill;
                 }
             }
             State::Fill => {
-                if self.answer_valid_range.val() {
-                    self.beat.d.next = self.beat.q.val() + self.one16.val();
-                    if self.answer_error.val() {
-                        self.failed.d.next = true;
-                    }
-                    if self.answer_last.val() {
-                        self.state.d.next = State::Pick;
-                    }
+                if self.filled.q.val() {
+                    self.state.d.next = State::Read;
                 }
+            }
+            State::Read => {
+                self.state.d.next = State::Pick;
             }
             State::Pick => {
-                self.state.d.next = State::Take;
+                self.state.d.next = State::Keep;
             }
-            State::Take => {
-                self.found.d.next = (self.found.q.val() >> 32)
-                    | (bit_cast::<128, 32>(bit_cast::<32, W>(self.picked.val())) << 96);
-                self.place.d.next = self.place.q.val() + self.four16.val();
-                self.dword.d.next = self.dword.q.val() + self.one3.val();
-                self.state.d.next = State::Pick;
+            State::Keep => {
+                self.state.d.next = State::Read;
                 if (self.dword.q.val() == self.last_dword.val()) {
-                    self.state.d.next = State::Judge;
+                    self.state.d.next = State::Weigh;
                 }
+            }
+            State::Weigh => {
+                self.state.d.next = State::Judge;
             }
             State::Judge => {
-                self.parsed.d.next.lba = self.range_fields.val().starting_lba;
-                self.parsed.d.next.blocks = bit_cast::<17, 32>(self.count.val());
                 if self.failed.q.val() {
                     self.parsed.d.next.refusal = self.transfer_error.val();
-                } else if (self.count.val() == self.zero32.val()) {
+                } else if self.empty.q.val() {
                     self.parsed.d.next.trivial = self.flag.val();
-                } else if (self.count.val() > self.most_blocks.val()) {
+                } else if self.long.q.val() {
                     self.parsed.d.next.refusal = self.invalid_field.val();
                 }
-                self.state.d.next = State::Leave;
-            }
-            State::Leave => {
-                if self.out_free.val() {
-                    self.out.d.next = self.parsed.q.val();
-                    self.out_valid.d.next = true;
-                    self.state.d.next = State::Idle;
-                }
+                self.ends.d.next = true;
+                self.state.d.next = State::Idle;
             }
             _ => {}
         }
 
         if self.reset.val() {
             self.state.d.next = State::Idle;
-            self.out_valid.d.next = false;
+            self.free.d.next = true;
+            self.valid.d.next = false;
+            self.ends.d.next = false;
+            self.asks.d.next = false;
+            self.sorts.d.next = false;
+            self.keeps.d.next = false;
+            self.judges.d.next = false;
         }
     }
 }
