@@ -5,7 +5,8 @@
 //! mapped has one item in `lookup`: its first allocation, and how much lies beyond, in as many
 //! allocations as it takes.
 //!
-//! Latency: 8 cycles to `plan` and `lookup`. Throughput: a command every 2 cycles. Owner of the table
+//! Latency: 8 cycles to `plan`, 7 to `lookup` when none waits before it, else 8. `idle` comes a cycle late
+//! and goes with the command that ends it. Throughput: a command every 2 cycles. Owner of the table
 //! `VD`; a disk's entry changes between two commands. Reset drops what is in work; the table stays.
 
 use rust_hdl::prelude::*;
@@ -46,6 +47,9 @@ pub struct Admission {
     valids: DFF<Bits<6>>,
     command1: DFF<ClientCommand>,
     slot1: DFF<Bits<12>>,
+    // For `idle`: nothing in work, and something came.
+    rests: DFF<bool>,
+    came: DFF<bool>,
 
     ready: Signal<Local, bool>,
     accept: Signal<Local, bool>,
@@ -74,12 +78,14 @@ impl Admission {
             disks: LookupTable::new(table::VD, sizes.vd_bits, 1),
             judge: Default::default(),
             plans: Fifo::lut(4, 6),
-            lookups: Fifo::lut(4, 6),
+            lookups: Fifo::quick(4, 6),
             held_slot: Default::default(),
             held: Default::default(),
             valids: Default::default(),
             command1: Default::default(),
             slot1: Default::default(),
+            rests: Default::default(),
+            came: Default::default(),
             ready: Default::default(),
             accept: Default::default(),
             empty: Constant::new(0u64.to_bits()),
@@ -91,7 +97,7 @@ impl Admission {
 impl Logic for Admission {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, held_slot, held, valids, command1, slot1);
+        dff_setup!(self, clock, held_slot, held, valids, command1, slot1, rests, came);
         self.disks.clock.next = self.clock.val();
         self.disks.reset.next = self.reset.val();
         self.judge.clock.next = self.clock.val();
@@ -139,14 +145,17 @@ impl Logic for Admission {
         self.lookups.data.next = self.judge.lookup.val();
         self.lookups.push.next = self.valids.q.val().get_bit(5) & self.judge.mapped.val();
 
-        self.idle.next = (self.valids.q.val() == self.empty.val())
+        self.came.d.next = self.accept.val() | self.table_valid.val();
+        self.rests.d.next = (self.valids.q.val() == self.empty.val())
             & self.plans.empty.val()
             & self.lookups.empty.val()
             & self.disks.idle.val();
+        self.idle.next = self.rests.q.val() & !self.came.q.val();
 
         if self.reset.val() {
             self.held.d.next = false;
             self.valids.d.next = self.empty.val();
+            self.rests.d.next = false;
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct AllocationIndex {
     pub offset: Signal<Out, Bits<32>>,
     /// Blocks that lie in it.
     pub first_blocks: Signal<Out, Bits<17>>,
+    /// There is one more.
+    pub crosses: Signal<Out, bool>,
     /// Blocks that lie in those after it.
     pub rest: Signal<Out, Bits<17>>,
 
@@ -47,6 +49,9 @@ pub struct AllocationIndex {
     blocks_z3: DFF<Bits<32>>,
     index4: DFF<Bits<32>>,
     offset4: DFF<Bits<32>>,
+    crosses4: DFF<bool>,
+    blocks4: DFF<Bits<17>>,
+    // If it crosses.
     first_blocks4: DFF<Bits<17>>,
     rest4: DFF<Bits<17>>,
     coarse: Signal<Local, Bits<8>>,
@@ -72,6 +77,7 @@ impl Default for AllocationIndex {
             index: Default::default(),
             offset: Default::default(),
             first_blocks: Default::default(),
+            crosses: Default::default(),
             rest: Default::default(),
             number1: Default::default(),
             above1: Default::default(),
@@ -92,6 +98,8 @@ impl Default for AllocationIndex {
             blocks_z3: Default::default(),
             index4: Default::default(),
             offset4: Default::default(),
+            crosses4: Default::default(),
+            blocks4: Default::default(),
             first_blocks4: Default::default(),
             rest4: Default::default(),
             coarse: Default::default(),
@@ -133,6 +141,8 @@ impl Logic for AllocationIndex {
             blocks_z3,
             index4,
             offset4,
+            crosses4,
+            blocks4,
             first_blocks4,
             rest4
         );
@@ -166,17 +176,20 @@ impl Logic for AllocationIndex {
         }
         self.offset4.d.next = self.offset3.q.val();
         self.space.next = self.after3.q.val().get_bits::<17>(0);
-        self.first_blocks4.d.next = self.blocks3.q.val();
-        self.rest4.d.next = self.zero.val();
-        if (self.blocks_z3.q.val() > self.after3.q.val()) {
-            self.first_blocks4.d.next = self.space.val() + self.one.val();
-            self.rest4.d.next = self.blocks_z3.q.val().get_bits::<17>(0) - self.space.val();
-        }
+        self.crosses4.d.next = (self.blocks_z3.q.val() > self.after3.q.val());
+        self.blocks4.d.next = self.blocks3.q.val();
+        self.first_blocks4.d.next = self.space.val() + self.one.val();
+        self.rest4.d.next = self.blocks_z3.q.val().get_bits::<17>(0) - self.space.val();
 
         self.index.next = self.index4.q.val();
         self.offset.next = self.offset4.q.val();
-        self.first_blocks.next = self.first_blocks4.q.val();
-        self.rest.next = self.rest4.q.val();
+        self.crosses.next = self.crosses4.q.val();
+        self.first_blocks.next = self.blocks4.q.val();
+        self.rest.next = self.zero.val();
+        if self.crosses4.q.val() {
+            self.first_blocks.next = self.first_blocks4.q.val();
+            self.rest.next = self.rest4.q.val();
+        }
     }
 }
 

@@ -46,9 +46,15 @@ pub struct CommandJudge {
     slot1: DFF<Bits<12>>,
     end1: DFF<Bits<49>>,
     far1: DFF<bool>,
+    refused1: DFF<bool>,
+    flush1: DFF<bool>,
     // Cycles 2 to 4: judged by the disk; the other checks go on.
     plan2: DFF<AdmittedPlan>,
-    beyond2: DFF<bool>,
+    far2: DFF<bool>,
+    // The end against the size, in two halves.
+    above_high2: DFF<bool>,
+    below_high2: DFF<bool>,
+    above_low2: DFF<bool>,
     unaddressable2: DFF<bool>,
     plan3: DFF<AdmittedPlan>,
     beyond3: DFF<bool>,
@@ -62,7 +68,14 @@ pub struct CommandJudge {
     lba: Signal<Local, Bits<64>>,
     lba_high: Signal<Local, Bits<16>>,
     status_of_disk: Signal<Local, Bits<11>>,
-    is_flush: Signal<Local, bool>,
+    /// Neither refused nor without a disk.
+    fit: Signal<Local, bool>,
+    end_blocks: Signal<Local, Bits<49>>,
+    end_high: Signal<Local, Bits<25>>,
+    end_low: Signal<Local, Bits<24>>,
+    size: Signal<Local, Bits<49>>,
+    size_high: Signal<Local, Bits<25>>,
+    size_low: Signal<Local, Bits<24>>,
     rest: Signal<Local, Bits<17>>,
     is_mapped: Signal<Local, bool>,
     empty_plan: Constant<AdmittedPlan>,
@@ -73,6 +86,8 @@ pub struct CommandJudge {
     no_status: Constant<Bits<11>>,
     namespace_error: Constant<Bits<11>>,
     not_ready: Constant<Bits<11>>,
+    field_error: Constant<Bits<11>>,
+    offset_error: Constant<Bits<11>>,
     range_error: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
     flag: Constant<Bits<1>>,
@@ -95,8 +110,13 @@ impl Default for CommandJudge {
             slot1: Default::default(),
             end1: Default::default(),
             far1: Default::default(),
+            refused1: Default::default(),
+            flush1: Default::default(),
             plan2: Default::default(),
-            beyond2: Default::default(),
+            far2: Default::default(),
+            above_high2: Default::default(),
+            below_high2: Default::default(),
+            above_low2: Default::default(),
             unaddressable2: Default::default(),
             plan3: Default::default(),
             beyond3: Default::default(),
@@ -108,7 +128,13 @@ impl Default for CommandJudge {
             lba: Default::default(),
             lba_high: Default::default(),
             status_of_disk: Default::default(),
-            is_flush: Default::default(),
+            fit: Default::default(),
+            end_blocks: Default::default(),
+            end_high: Default::default(),
+            end_low: Default::default(),
+            size: Default::default(),
+            size_high: Default::default(),
+            size_low: Default::default(),
             rest: Default::default(),
             is_mapped: Default::default(),
             empty_plan: Constant::new(AdmittedPlan::default()),
@@ -119,6 +145,8 @@ impl Default for CommandJudge {
             no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
             namespace_error: Constant::new(u64::from(status::INVALID_NAMESPACE).to_bits()),
             not_ready: Constant::new(u64::from(status::NAMESPACE_NOT_READY).to_bits()),
+            field_error: Constant::new(u64::from(status::INVALID_FIELD).to_bits()),
+            offset_error: Constant::new(u64::from(status::INVALID_PRP_OFFSET).to_bits()),
             range_error: Constant::new(u64::from(status::LBA_OUT_OF_RANGE).to_bits()),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
             flag: Constant::new(1u64.to_bits()),
@@ -137,8 +165,13 @@ impl Logic for CommandJudge {
             slot1,
             end1,
             far1,
+            refused1,
+            flush1,
             plan2,
-            beyond2,
+            far2,
+            above_high2,
+            below_high2,
+            above_low2,
             unaddressable2,
             plan3,
             beyond3,
@@ -156,18 +189,20 @@ impl Logic for CommandJudge {
         self.lba.next = self.command.val().lba;
         self.lba_high.next = self.lba.val().get_bits::<16>(48);
         self.far1.d.next = self.lba_high.val().any();
+        self.refused1.d.next = (self.command.val().refusal != self.no_status.val());
+        self.flush1.d.next = (self.command.val().opcode == self.flush.val());
         self.end1.d.next = bit_cast::<49, 48>(self.lba.val().get_bits::<48>(0))
             + bit_cast::<49, 17>(self.command.val().blocks);
 
         self.status_of_disk.next = self.no_status.val();
-        if (self.command1.q.val().refusal != self.no_status.val()) {
+        if self.refused1.q.val() {
             self.status_of_disk.next = self.command1.q.val().refusal;
         } else if (self.disk.val().status == self.absent.val()) {
             self.status_of_disk.next = self.namespace_error.val();
         } else if (self.disk.val().status != self.enabled.val()) {
             self.status_of_disk.next = self.not_ready.val();
         }
-        self.is_flush.next = (self.command1.q.val().opcode == self.flush.val());
+        self.fit.next = !self.refused1.q.val() & (self.disk.val().status == self.enabled.val());
         self.plan2.d.next = self.empty_plan.val();
         self.plan2.d.next.slot = self.slot1.q.val();
         self.plan2.d.next.opcode = self.command1.q.val().opcode;
@@ -181,9 +216,9 @@ impl Logic for CommandJudge {
         self.plan2.d.next.cdw13 = self.command1.q.val().cdw13;
         self.plan2.d.next.allocation_shift = self.disk.val().allocation_shift;
         self.plan2.d.next.refusal = self.status_of_disk.val();
-        if (self.status_of_disk.val() != self.no_status.val()) {
+        if !self.fit.val() {
             self.plan2.d.next.unmapped = self.flag.val();
-        } else if self.is_flush.val() {
+        } else if self.flush1.q.val() {
             self.plan2.d.next.unmapped = self.flag.val();
             self.plan2.d.next.trivial = self.command1.q.val().trivial;
             self.plan2.d.next.flush_devices = self.disk.val().flush_devices;
@@ -191,8 +226,16 @@ impl Logic for CommandJudge {
             self.plan2.d.next.unmapped = self.flag.val();
             self.plan2.d.next.trivial = self.flag.val();
         }
-        self.beyond2.d.next =
-            self.far1.q.val() | (self.end1.q.val() > bit_cast::<49, 48>(self.disk.val().size_blocks));
+        self.far2.d.next = self.far1.q.val();
+        self.end_blocks.next = self.end1.q.val();
+        self.end_high.next = self.end_blocks.val().get_bits::<25>(24);
+        self.end_low.next = self.end_blocks.val().get_bits::<24>(0);
+        self.size.next = bit_cast::<49, 48>(self.disk.val().size_blocks);
+        self.size_high.next = self.size.val().get_bits::<25>(24);
+        self.size_low.next = self.size.val().get_bits::<24>(0);
+        self.above_high2.d.next = (self.end_high.val() > self.size_high.val());
+        self.below_high2.d.next = (self.end_high.val() < self.size_high.val());
+        self.above_low2.d.next = (self.end_low.val() > self.size_low.val());
         self.unaddressable2.d.next = (self.disk.val().allocation_shift > self.most_shift.val());
         self.transfer.opcode.next = self.command1.q.val().opcode;
         self.transfer.blocks.next = self.command1.q.val().blocks;
@@ -205,7 +248,9 @@ impl Logic for CommandJudge {
         self.first.map_root.next = self.disk.val().map_root;
 
         self.plan3.d.next = self.plan2.q.val();
-        self.beyond3.d.next = self.beyond2.q.val();
+        self.beyond3.d.next = self.far2.q.val()
+            | self.above_high2.q.val()
+            | (!self.below_high2.q.val() & self.above_low2.q.val());
         self.unaddressable3.d.next = self.unaddressable2.q.val();
         self.plan4.d.next = self.plan3.q.val();
         self.beyond4.d.next = self.beyond3.q.val();
@@ -213,8 +258,10 @@ impl Logic for CommandJudge {
         self.plan5.d.next = self.plan4.q.val();
         if (self.plan4.q.val().unmapped == self.clear.val()) {
             self.plan5.d.next.unmapped = self.flag.val();
-            if (self.transfer.refusal.val() != self.no_status.val()) {
-                self.plan5.d.next.refusal = self.transfer.refusal.val();
+            if self.transfer.too_long.val() {
+                self.plan5.d.next.refusal = self.field_error.val();
+            } else if self.transfer.bad_offset.val() {
+                self.plan5.d.next.refusal = self.offset_error.val();
             } else if self.beyond4.q.val() {
                 self.plan5.d.next.refusal = self.range_error.val();
             } else if self.unaddressable4.q.val() {
@@ -230,7 +277,7 @@ impl Logic for CommandJudge {
         self.plan.next = self.plan5.q.val();
         if self.is_mapped.val() {
             self.plan.next.first_blocks = self.first.first_blocks.val();
-            if self.rest.val().any() {
+            if self.first.crosses.val() {
                 self.plan.next.crosses = self.flag.val();
             }
         }

@@ -4,11 +4,11 @@
 //! outside the table is answered with zeros. Throughput: one a cycle; a read by the control ring
 //! takes one cycle from the data path (`request.ready` falls). The requester always takes answers.
 //! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture.
-//! `idle` rises a cycle late. Reset drops lookups in flight; the entries stay.
+//! Reset drops lookups in flight; the entries stay.
 
 use rust_hdl::prelude::*;
 
-use crate::prim::ram::BlockRam;
+use crate::prim::ram::FifoRam;
 use crate::prim::stream::StreamIn;
 use crate::records::TableRequest;
 
@@ -26,17 +26,18 @@ pub struct LookupTable<const D: usize> {
     pub table_data: Signal<Out, Bits<256>>,
     pub idle: Signal<Out, bool>,
 
-    memory: BlockRam<Bits<D>>,
+    memory: FifoRam<Bits<D>>,
+    answer: DFF<Bits<D>>,
     taken: DFF<bool>,
-    taken_index: DFF<Bits<32>>,
+    // Of the index taken: bits beyond any entry, the bit above the address, any bit of the address.
+    taken_high: DFF<bool>,
+    taken_top: DFF<bool>,
+    taken_low: DFF<bool>,
     answered: DFF<bool>,
-    answered_inside: DFF<bool>,
-    // The control ring's access, whose request stays: what it is, the cycle it has the RAM, then the RAM's two cycles, then the answer.
-    control_asked: DFF<bool>,
-    control_matches_low: DFF<bool>,
-    control_matches_high: DFF<bool>,
-    control_fits: DFF<bool>,
-    control_is_write: DFF<bool>,
+    // The control ring's access: taken in, the cycle it has the RAM, then the RAM's two cycles, then the answer.
+    control_valid: DFF<bool>,
+    is_table: DFF<bool>,
+    is_inside: DFF<bool>,
     control_write: DFF<bool>,
     control_read: DFF<bool>,
     control_address: DFF<Bits<16>>,
@@ -44,18 +45,18 @@ pub struct LookupTable<const D: usize> {
     control_answer: DFF<bool>,
     ack: DFF<bool>,
     ack_data: DFF<Bits<256>>,
-    idle_register: DFF<bool>,
-    control_table: Signal<Local, Bits<16>>,
-    table_low: Signal<Local, Bits<8>>,
-    table_high: Signal<Local, Bits<8>>,
     accept: Signal<Local, bool>,
     selected: Signal<Local, bool>,
+    shown: Signal<Local, bool>,
+    index: Signal<Local, Bits<32>>,
+    top_bits: Signal<Local, Bits<32>>,
     entry: Signal<Local, Bits<256>>,
-    number_low: Constant<Bits<8>>,
-    number_high: Constant<Bits<8>>,
+    table_number: Constant<Bits<16>>,
     table_size: Constant<Bits<32>>,
-    outside: Constant<Bits<32>>,
-    last: Constant<Bits<32>>,
+    high_mask: Constant<Bits<32>>,
+    low_mask: Constant<Bits<32>>,
+    /// The data path's index 1 is entry 0.
+    from_one: Constant<bool>,
     first_address: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
 }
@@ -76,19 +77,16 @@ impl<const D: usize> LookupTable<D> {
             table_ack: Default::default(),
             table_data: Default::default(),
             idle: Default::default(),
-            memory: BlockRam::new(address_bits),
+            memory: FifoRam::new(address_bits, true, false),
+            answer: Default::default(),
             taken: Default::default(),
-            taken_index: Default::default(),
+            taken_high: Default::default(),
+            taken_top: Default::default(),
+            taken_low: Default::default(),
             answered: Default::default(),
-            answered_inside: Default::default(),
-            control_asked: Default::default(),
-            control_matches_low: Default::default(),
-            control_matches_high: Default::default(),
-            control_table: Default::default(),
-            table_low: Default::default(),
-            table_high: Default::default(),
-            control_fits: Default::default(),
-            control_is_write: Default::default(),
+            control_valid: Default::default(),
+            is_table: Default::default(),
+            is_inside: Default::default(),
             control_write: Default::default(),
             control_read: Default::default(),
             control_address: Default::default(),
@@ -96,15 +94,17 @@ impl<const D: usize> LookupTable<D> {
             control_answer: Default::default(),
             ack: Default::default(),
             ack_data: Default::default(),
-            idle_register: Default::default(),
             accept: Default::default(),
             selected: Default::default(),
+            shown: Default::default(),
+            index: Default::default(),
+            top_bits: Default::default(),
             entry: Default::default(),
-            number_low: Constant::new(u64::from(number & 0xFF).to_bits()),
-            number_high: Constant::new(u64::from(number >> 8).to_bits()),
+            table_number: Constant::new(u64::from(number).to_bits()),
             table_size: Constant::new((1u64 << address_bits).to_bits()),
-            outside: Constant::new(u64::from((first as u32).wrapping_sub(1)).to_bits()),
-            last: Constant::new(((1u64 << address_bits) - 1 + first).to_bits()),
+            high_mask: Constant::new((!((2u32 << address_bits) - 1) as u64).to_bits()),
+            low_mask: Constant::new(((1u64 << address_bits) - 1).to_bits()),
+            from_one: Constant::new(first == 1),
             first_address: Constant::new(first.to_bits()),
             flag: Constant::new(1u64.to_bits()),
         }
@@ -118,56 +118,58 @@ impl<const D: usize> Logic for LookupTable<D> {
             self,
             clock,
             taken,
-            taken_index,
+            answer,
+            taken_high,
+            taken_top,
+            taken_low,
             answered,
-            answered_inside,
-            control_asked,
-            control_matches_low,
-            control_matches_high,
-            control_fits,
-            control_is_write,
+            control_valid,
+            is_table,
+            is_inside,
             control_write,
             control_read,
             control_address,
             control_wait,
             control_answer,
             ack,
-            ack_data,
-            idle_register
+            ack_data
         );
         self.memory.clock.next = self.clock.val();
 
         self.request.ready.next = !self.control_read.q.val();
         self.accept.next = self.request.valid.val() & !self.control_read.q.val();
         self.taken.d.next = self.accept.val();
-        self.taken_index.d.next = self.request.data.val();
+        self.index.next = self.request.data.val();
+        self.taken_high.d.next = (self.index.val() & self.high_mask.val()).any();
+        self.top_bits.next = self.index.val() & !(self.high_mask.val() | self.low_mask.val());
+        self.taken_top.d.next = self.top_bits.val().any();
+        self.taken_low.d.next = (self.index.val() & self.low_mask.val()).any();
         self.answered.d.next = self.taken.q.val();
-        self.answered_inside.d.next =
-            (self.taken_index.q.val() != self.outside.val()) & (self.taken_index.q.val() <= self.last.val());
         self.response_valid.next = self.answered.q.val();
-        self.response.next = bits::<D>(0);
-        if self.answered_inside.q.val() {
-            self.response.next = self.memory.read_data.val();
+        self.response.next = self.answer.q.val();
+        // Inside is 0 to the address's end, or 1 to one beyond it.
+        self.shown.next = !self.taken_high.q.val() & !self.taken_top.q.val();
+        if self.from_one.val() {
+            self.shown.next = !self.taken_high.q.val() & (self.taken_top.q.val() != self.taken_low.q.val());
         }
+        self.answer.d.next = bits::<D>(0);
+        if self.shown.val() | self.control_wait.q.val() {
+            self.answer.d.next = self.memory.read_data.val();
+        }
+        self.memory.read.next = true;
+        self.memory.pass.next = false;
         self.memory.read_address.next = bit_cast::<16, 32>(self.request.data.val());
         if self.control_read.q.val() {
             self.memory.read_address.next = self.control_address.q.val();
         }
 
-        self.control_asked.d.next = self.table_valid.val();
-        self.control_table.next = self.table_request.val().table;
-        self.table_low.next = self.control_table.val().get_bits::<8>(0);
-        self.table_high.next = self.control_table.val().get_bits::<8>(8);
-        self.control_matches_low.d.next = (self.table_low.val() == self.number_low.val());
-        self.control_matches_high.d.next = (self.table_high.val() == self.number_high.val());
-        self.control_fits.d.next = (self.table_request.val().index < self.table_size.val());
-        self.control_is_write.d.next = (self.table_request.val().write == self.flag.val());
-        self.selected.next = self.control_asked.q.val()
-            & self.control_matches_low.q.val()
-            & self.control_matches_high.q.val()
-            & self.control_fits.q.val();
-        self.control_write.d.next = self.selected.val() & self.control_is_write.q.val();
-        self.control_read.d.next = self.selected.val() & !self.control_is_write.q.val();
+        // The request stays as it is until it is answered.
+        self.control_valid.d.next = self.table_valid.val();
+        self.is_table.d.next = (self.table_request.val().table == self.table_number.val());
+        self.is_inside.d.next = (self.table_request.val().index < self.table_size.val());
+        self.selected.next = self.control_valid.q.val() & self.is_table.q.val() & self.is_inside.q.val();
+        self.control_write.d.next = self.selected.val() & (self.table_request.val().write == self.flag.val());
+        self.control_read.d.next = self.selected.val() & (self.table_request.val().write != self.flag.val());
         self.control_address.d.next =
             bit_cast::<16, 32>(self.table_request.val().index) + self.first_address.val();
         self.entry.next = self.table_request.val().data;
@@ -179,27 +181,23 @@ impl<const D: usize> Logic for LookupTable<D> {
         self.ack.d.next = self.control_write.q.val() | self.control_answer.q.val();
         self.ack_data.d.next = bits::<256>(0);
         if self.control_answer.q.val() {
-            self.ack_data.d.next = bit_cast::<256, D>(self.memory.read_data.val());
+            self.ack_data.d.next = bit_cast::<256, D>(self.answer.q.val());
         }
         self.table_ack.next = self.ack.q.val();
         self.table_data.next = self.ack_data.q.val();
-        self.idle_register.d.next = !self.request.valid.val()
-            & !self.table_valid.val()
-            & !self.taken.q.val()
+        self.idle.next = !self.taken.q.val()
+            & !self.control_valid.q.val()
             & !self.answered.q.val()
-            & !self.control_asked.q.val()
             & !self.control_write.q.val()
             & !self.control_read.q.val()
             & !self.control_wait.q.val()
             & !self.control_answer.q.val()
             & !self.ack.q.val();
-        self.idle.next = self.idle_register.q.val();
 
         if self.reset.val() {
             self.taken.d.next = false;
             self.answered.d.next = false;
-            self.control_asked.d.next = false;
-            self.idle_register.d.next = false;
+            self.control_valid.d.next = false;
             self.control_write.d.next = false;
             self.control_read.d.next = false;
             self.control_wait.d.next = false;

@@ -6,7 +6,7 @@
 //! Throughput: one a cycle. Block sizes are 512 to 4,096 bytes; other shifts count as 4,096.
 
 use rust_hdl::prelude::*;
-use volplane_abi::{opcode, status};
+use volplane_abi::opcode;
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -17,14 +17,14 @@ pub struct TransferCheck {
     pub prp1: Signal<In, Bits<64>>,
     pub prp2: Signal<In, Bits<64>>,
     pub block_shift: Signal<In, Bits<4>>,
-    /// Status the command is refused with; 0: none.
-    pub refusal: Signal<Out, Bits<11>>,
+    /// Too long: Invalid Field, before anything else.
+    pub too_long: Signal<Out, bool>,
+    /// PRP Offset Invalid.
+    pub bad_offset: Signal<Out, bool>,
 
-    // Cycle 1: bytes, and the most blocks.
+    // Cycle 1: bytes.
     transfer1: DFF<bool>,
-    blocks1: DFF<Bits<17>>,
-    most1: DFF<Bits<17>>,
-    bytes1: DFF<Bits<22>>,
+    bytes1: DFF<Bits<29>>,
     start1: DFF<Bits<22>>,
     prp1_bad1: DFF<bool>,
     page_bad1: DFF<bool>,
@@ -36,24 +36,29 @@ pub struct TransferCheck {
     prp1_bad2: DFF<bool>,
     page_bad2: DFF<bool>,
     list_bad2: DFF<bool>,
-    refusal3: DFF<Bits<11>>,
+    // Cycle 3: refused, for either reason; the first one goes before.
+    long3: DFF<bool>,
+    offset3: DFF<bool>,
+    fine: Signal<Local, bool>,
+    coarse: Signal<Local, bool>,
+    blocks_fine: Signal<Local, Bits<29>>,
+    blocks_coarse: Signal<Local, Bits<29>>,
+    bytes: Signal<Local, Bits<29>>,
+    over: Signal<Local, Bits<8>>,
+    part: Signal<Local, Bits<20>>,
+    end_bytes: Signal<Local, Bits<22>>,
+    beyond_two: Signal<Local, bool>,
+    beyond_one: Signal<Local, bool>,
     prp1_low: Signal<Local, Bits<2>>,
     page_low: Signal<Local, Bits<12>>,
     list_low: Signal<Local, Bits<3>>,
+    page: Constant<Bits<22>>,
+    two_pages: Constant<Bits<22>>,
     shift9: Constant<Bits<4>>,
     shift10: Constant<Bits<4>>,
     shift11: Constant<Bits<4>>,
-    most9: Constant<Bits<17>>,
-    most10: Constant<Bits<17>>,
-    most11: Constant<Bits<17>>,
-    most12: Constant<Bits<17>>,
-    page: Constant<Bits<22>>,
-    two_pages: Constant<Bits<22>>,
     read: Constant<Bits<8>>,
     write: Constant<Bits<8>>,
-    no_status: Constant<Bits<11>>,
-    field_error: Constant<Bits<11>>,
-    offset_error: Constant<Bits<11>>,
 }
 
 impl Default for TransferCheck {
@@ -65,10 +70,9 @@ impl Default for TransferCheck {
             prp1: Default::default(),
             prp2: Default::default(),
             block_shift: Default::default(),
-            refusal: Default::default(),
+            too_long: Default::default(),
+            bad_offset: Default::default(),
             transfer1: Default::default(),
-            blocks1: Default::default(),
-            most1: Default::default(),
             bytes1: Default::default(),
             start1: Default::default(),
             prp1_bad1: Default::default(),
@@ -80,24 +84,28 @@ impl Default for TransferCheck {
             prp1_bad2: Default::default(),
             page_bad2: Default::default(),
             list_bad2: Default::default(),
-            refusal3: Default::default(),
+            long3: Default::default(),
+            offset3: Default::default(),
+            fine: Default::default(),
+            coarse: Default::default(),
+            blocks_fine: Default::default(),
+            blocks_coarse: Default::default(),
+            bytes: Default::default(),
+            over: Default::default(),
+            part: Default::default(),
+            end_bytes: Default::default(),
+            beyond_two: Default::default(),
+            beyond_one: Default::default(),
             prp1_low: Default::default(),
             page_low: Default::default(),
             list_low: Default::default(),
+            page: Constant::new(4096u64.to_bits()),
+            two_pages: Constant::new(8192u64.to_bits()),
             shift9: Constant::new(9u64.to_bits()),
             shift10: Constant::new(10u64.to_bits()),
             shift11: Constant::new(11u64.to_bits()),
-            most9: Constant::new(2048u64.to_bits()),
-            most10: Constant::new(1024u64.to_bits()),
-            most11: Constant::new(512u64.to_bits()),
-            most12: Constant::new(256u64.to_bits()),
-            page: Constant::new(4096u64.to_bits()),
-            two_pages: Constant::new(8192u64.to_bits()),
             read: Constant::new(u64::from(opcode::READ).to_bits()),
             write: Constant::new(u64::from(opcode::WRITE).to_bits()),
-            no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
-            field_error: Constant::new(u64::from(status::INVALID_FIELD).to_bits()),
-            offset_error: Constant::new(u64::from(status::INVALID_PRP_OFFSET).to_bits()),
         }
     }
 }
@@ -106,24 +114,25 @@ impl Logic for TransferCheck {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, transfer1, blocks1, most1, bytes1, start1, prp1_bad1, page_bad1, list_bad1,
-            transfer2, long2, end2, prp1_bad2, page_bad2, list_bad2, refusal3
+            self, clock, transfer1, bytes1, start1, prp1_bad1, page_bad1, list_bad1, transfer2, long2, end2,
+            prp1_bad2, page_bad2, list_bad2, long3, offset3
         );
         self.transfer1.d.next =
             (self.opcode.val() == self.read.val()) | (self.opcode.val() == self.write.val());
-        self.blocks1.d.next = self.blocks.val();
-        self.most1.d.next = self.most12.val();
-        self.bytes1.d.next = (bit_cast::<22, 17>(self.blocks.val()) << 12);
-        if (self.block_shift.val() == self.shift9.val()) {
-            self.most1.d.next = self.most9.val();
-            self.bytes1.d.next = (bit_cast::<22, 17>(self.blocks.val()) << 9);
-        } else if (self.block_shift.val() == self.shift10.val()) {
-            self.most1.d.next = self.most10.val();
-            self.bytes1.d.next = (bit_cast::<22, 17>(self.blocks.val()) << 10);
-        } else if (self.block_shift.val() == self.shift11.val()) {
-            self.most1.d.next = self.most11.val();
-            self.bytes1.d.next = (bit_cast::<22, 17>(self.blocks.val()) << 11);
+        // Shifts 10 and 12 take the fine step, 11 and 12 the coarse one.
+        self.fine.next =
+            (self.block_shift.val() != self.shift9.val()) & (self.block_shift.val() != self.shift11.val());
+        self.coarse.next =
+            (self.block_shift.val() != self.shift9.val()) & (self.block_shift.val() != self.shift10.val());
+        self.blocks_fine.next = bit_cast::<29, 17>(self.blocks.val());
+        if self.fine.val() {
+            self.blocks_fine.next = (bit_cast::<29, 17>(self.blocks.val()) << 1);
         }
+        self.blocks_coarse.next = self.blocks_fine.val();
+        if self.coarse.val() {
+            self.blocks_coarse.next = (self.blocks_fine.val() << 2);
+        }
+        self.bytes1.d.next = (self.blocks_coarse.val() << 9);
         self.start1.d.next = bit_cast::<22, 12>(self.prp1.val().get_bits::<12>(0));
         self.prp1_low.next = self.prp1.val().get_bits::<2>(0);
         self.page_low.next = self.prp2.val().get_bits::<12>(0);
@@ -132,28 +141,28 @@ impl Logic for TransferCheck {
         self.page_bad1.d.next = self.page_low.val().any();
         self.list_bad1.d.next = self.list_low.val().any();
 
+        // Longer than 2^20 bytes.
         self.transfer2.d.next = self.transfer1.q.val();
-        self.long2.d.next = (self.blocks1.q.val() > self.most1.q.val());
-        self.end2.d.next = self.start1.q.val() + self.bytes1.q.val();
+        self.bytes.next = self.bytes1.q.val();
+        self.over.next = self.bytes.val().get_bits::<8>(21);
+        self.part.next = self.bytes.val().get_bits::<20>(0);
+        self.long2.d.next = self.over.val().any() | (self.bytes.val().get_bit(20) & self.part.val().any());
+        self.end2.d.next = self.start1.q.val() + bit_cast::<22, 29>(self.bytes.val());
         self.prp1_bad2.d.next = self.prp1_bad1.q.val();
         self.page_bad2.d.next = self.page_bad1.q.val();
         self.list_bad2.d.next = self.list_bad1.q.val();
 
-        self.refusal3.d.next = self.no_status.val();
-        if self.transfer2.q.val() {
-            if self.long2.q.val() {
-                self.refusal3.d.next = self.field_error.val();
-            } else if self.prp1_bad2.q.val() {
-                self.refusal3.d.next = self.offset_error.val();
-            } else if (self.end2.q.val() > self.two_pages.val()) {
-                if self.list_bad2.q.val() {
-                    self.refusal3.d.next = self.offset_error.val();
-                }
-            } else if (self.end2.q.val() > self.page.val()) & self.page_bad2.q.val() {
-                self.refusal3.d.next = self.offset_error.val();
-            }
-        }
-        self.refusal.next = self.refusal3.q.val();
+        // Beyond two pages, 2^13 bytes, there is a list; beyond one, 2^12, a second page.
+        self.end_bytes.next = self.end2.q.val();
+        self.beyond_two.next = (self.end_bytes.val() > self.two_pages.val());
+        self.beyond_one.next = (self.end_bytes.val() > self.page.val());
+        self.long3.d.next = self.transfer2.q.val() & self.long2.q.val();
+        self.offset3.d.next = self.transfer2.q.val()
+            & (self.prp1_bad2.q.val()
+                | (self.beyond_two.val() & self.list_bad2.q.val())
+                | (!self.beyond_two.val() & self.beyond_one.val() & self.page_bad2.q.val()));
+        self.too_long.next = self.long3.q.val();
+        self.bad_offset.next = self.offset3.q.val();
     }
 }
 
@@ -163,6 +172,7 @@ pub(crate) mod tests {
     use crate::bench::{seeded, Bench};
     use rand::RngExt;
     use std::collections::VecDeque;
+    use volplane_abi::status;
 
     /// The rules of the header, in bytes.
     pub(crate) fn model(opcode: u8, blocks: u64, prp1: u64, prp2: u64, block_shift: u32) -> u16 {
@@ -211,7 +221,12 @@ pub(crate) mod tests {
             bench.cycle();
             if expected.len() == 3 {
                 let status = expected.pop_front().expect("three");
-                assert_eq!(bench.get("refusal") as u16, status);
+                let refusal = match (bench.get("too_long"), bench.get("bad_offset")) {
+                    (1, _) => status::INVALID_FIELD,
+                    (_, 1) => status::INVALID_PRP_OFFSET,
+                    _ => status::SUCCESS,
+                };
+                assert_eq!(refusal, status);
                 *seen.entry(status).or_insert(0) += 1;
             }
         }
