@@ -6,7 +6,7 @@
 //! refuses Data Transfer Error. Hints without deallocation and empty ranges are `trivial`.
 //!
 //! Handshake: streams. Latency: 1 cycle. Throughput: one command every 2 cycles; a Dataset Management
-//! command takes 20 cycles and a bus read, during which the next ones wait. Reset drops the command.
+//! command takes 21 cycles and a bus read, during which the next ones wait. Reset drops the command.
 
 use rust_hdl::prelude::*;
 use volplane_abi::{opcode, registers, status};
@@ -56,7 +56,8 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     /// A Dataset Management command is done.
     ends: DFF<bool>,
     asks: DFF<bool>,
-    // Set in `Sort`, `Keep` and `Judge`; the last beat of the answer has come.
+    // A Dataset Management command was taken. Set in `Sort`, `Keep` and `Judge`; the last beat of the answer has come.
+    starts: DFF<bool>,
     sorts: DFF<bool>,
     keeps: DFF<bool>,
     judges: DFF<bool>,
@@ -153,6 +154,7 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             valid: Default::default(),
             ends: Default::default(),
             asks: Default::default(),
+            starts: Default::default(),
             sorts: Default::default(),
             keeps: Default::default(),
             judges: Default::default(),
@@ -231,9 +233,9 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, free, valid, ends, asks, sorts, keeps, judges, filled, parsed, odd, unknown,
-            hints, many, unaligned, crosses, two_beats, empty, long, beat, failed, dword, place, picked,
-            found
+            self, clock, state, free, valid, ends, asks, starts, sorts, keeps, judges, filled, parsed, odd,
+            unknown, hints, many, unaligned, crosses, two_beats, empty, long, beat, failed, dword, place,
+            picked, found
         );
         self.entry.ready.next = self.free.q.val();
         self.command.valid.next = self.valid.q.val();
@@ -338,13 +340,14 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
             self.parsed.d.next.lba = self.range_fields.val().starting_lba;
             self.parsed.d.next.blocks = self.range_blocks.val();
         }
+        self.starts.d.next = self.takes.val() & self.is_dataset.val() & !self.is_odd.val();
         self.sorts.d.next = (self.state.q.val() == State::Look);
         self.keeps.d.next = (self.state.q.val() == State::Pick);
         self.judges.d.next = (self.state.q.val() == State::Weigh);
         self.filled.d.next = self.answer_valid_range.val() & self.answer_last.val();
         match self.state.q.val() {
             State::Idle => {
-                if self.takes.val() & self.is_dataset.val() & !self.is_odd.val() {
+                if self.starts.q.val() {
                     self.state.d.next = State::Look;
                 }
             }
@@ -414,6 +417,7 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
             self.valid.d.next = false;
             self.ends.d.next = false;
             self.asks.d.next = false;
+            self.starts.d.next = false;
             self.sorts.d.next = false;
             self.keeps.d.next = false;
             self.judges.d.next = false;
