@@ -52,13 +52,15 @@ pub struct BurstCutter<const W: usize, const B: usize> {
     beats: OutputBuffer<Bits<W>>,
     beat_strobes: OutputBuffer<Bits<B>>,
     beat_lasts: OutputBuffer<bool>,
-    /// Beat of the burst that goes next.
-    beat: DFF<Bits<16>>,
-    /// Bursts begun whose last beat the bus has not taken.
-    unfinished: DFF<Bits<4>>,
-    is_wide: Signal<Local, bool>,
-    first: Signal<Local, bool>,
+    /// Beat of the burst that goes next; the burst is begun; of a wide one it is the last.
+    beat: DFF<Bits<2>>,
+    midway: DFF<bool>,
+    at_last: DFF<bool>,
+    /// Bursts begun whose last beat the bus has not taken: one, two.
+    one_unfinished: DFF<bool>,
+    two_unfinished: DFF<bool>,
     ending: Signal<Local, bool>,
+    may_go: Signal<Local, bool>,
     go: Signal<Local, bool>,
     begin_burst: Signal<Local, bool>,
     wide_data: Signal<Local, Bits<512>>,
@@ -69,12 +71,16 @@ pub struct BurstCutter<const W: usize, const B: usize> {
     narrow_lanes: Signal<Local, Bits<128>>,
     address: Signal<Local, Bits<64>>,
     lane: Signal<Local, Bits<64>>,
+    quad_lane: Signal<Local, Bits<64>>,
     strobe: Signal<Local, Bits<B>>,
     beat_allowed: Signal<Local, bool>,
     burst_taken: Signal<Local, bool>,
-    last_beat: Constant<Bits<16>>,
+    /// The beat before the last of a wide burst; such a burst has one beat only.
+    last_but_one: Constant<Bits<2>>,
+    single: Constant<bool>,
     beat_shift: Constant<Bits<16>>,
-    lane_mask: Constant<Bits<64>>,
+    word_mask: Constant<Bits<64>>,
+    quad_mask: Constant<Bits<64>>,
     quad_strobe: Constant<Bits<B>>,
     word_strobe: Constant<Bits<B>>,
     all_strobes: Constant<Bits<B>>,
@@ -83,10 +89,8 @@ pub struct BurstCutter<const W: usize, const B: usize> {
     beat_size: Constant<Bits<3>>,
     incrementing: Constant<Bits<2>>,
     flag: Constant<Bits<1>>,
-    zero4: Constant<Bits<4>>,
-    one4: Constant<Bits<4>>,
-    zero16: Constant<Bits<16>>,
-    one16: Constant<Bits<16>>,
+    zero2: Constant<Bits<2>>,
+    one2: Constant<Bits<2>>,
 }
 
 impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
@@ -115,10 +119,12 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
             beat_strobes: Default::default(),
             beat_lasts: Default::default(),
             beat: Default::default(),
-            unfinished: Default::default(),
-            is_wide: Default::default(),
-            first: Default::default(),
+            midway: Default::default(),
+            at_last: Default::default(),
+            one_unfinished: Default::default(),
+            two_unfinished: Default::default(),
             ending: Default::default(),
+            may_go: Default::default(),
             go: Default::default(),
             begin_burst: Default::default(),
             wide_data: Default::default(),
@@ -129,12 +135,15 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
             narrow_lanes: Default::default(),
             address: Default::default(),
             lane: Default::default(),
+            quad_lane: Default::default(),
             strobe: Default::default(),
             beat_allowed: Default::default(),
             burst_taken: Default::default(),
-            last_beat: Constant::new((512 / W as u64 - 1).to_bits()),
+            last_but_one: Constant::new((512 / W as u64).saturating_sub(2).to_bits()),
+            single: Constant::new(W == 512),
             beat_shift: Constant::new(u64::from(W.ilog2()).to_bits()),
-            lane_mask: Constant::new((B as u64 - 1).to_bits()),
+            word_mask: Constant::new((B as u64 - 4).to_bits()),
+            quad_mask: Constant::new((B as u64 - 16).to_bits()),
             quad_strobe: Constant::new(0xFFFFu64.to_bits()),
             word_strobe: Constant::new(0xFu64.to_bits()),
             all_strobes: Constant::new((u64::MAX >> (64 - B)).to_bits()),
@@ -143,10 +152,8 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
             beat_size: Constant::new(u64::from(B.ilog2()).to_bits()),
             incrementing: Constant::new(1u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
-            zero4: Constant::new(0u64.to_bits()),
-            one4: Constant::new(1u64.to_bits()),
-            zero16: Constant::new(0u64.to_bits()),
-            one16: Constant::new(1u64.to_bits()),
+            zero2: Constant::new(0u64.to_bits()),
+            one2: Constant::new(1u64.to_bits()),
         }
     }
 }
@@ -154,7 +161,7 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
 impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, beat, unfinished);
+        dff_setup!(self, clock, beat, midway, at_last, one_unfinished, two_unfinished);
         clock!(self, clock, addresses, beats, beat_strobes, beat_lasts);
         self.addresses.reset.next = self.reset.val();
         self.beats.reset.next = self.reset.val();
@@ -162,22 +169,24 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
         self.beat_lasts.reset.next = self.reset.val();
 
         // Cut the write into beats.
-        self.is_wide.next = (self.write.data.val().is_wide == self.flag.val());
-        self.first.next = (self.beat.q.val() == self.zero16.val());
-        self.ending.next = !self.is_wide.val() | (self.beat.q.val() == self.last_beat.val());
-        self.go.next = self.write.valid.val()
-            & self.beats.room.val()
-            & (!self.first.val() | (self.addresses.room.val() & self.allowed.val()));
-        self.begin_burst.next = self.go.val() & self.first.val();
-        self.write.ready.next = self.go.val() & self.ending.val();
+        self.ending.next =
+            (self.write.data.val().is_wide != self.flag.val()) | self.at_last.q.val() | self.single.val();
+        self.may_go.next =
+            self.beats.room.val() & (self.midway.q.val() | (self.addresses.room.val() & self.allowed.val()));
+        self.go.next = self.write.valid.val() & self.may_go.val();
+        self.begin_burst.next = self.go.val() & !self.midway.q.val();
+        self.write.ready.next = self.may_go.val() & self.ending.val();
         if self.go.val() {
-            self.beat.d.next = self.beat.q.val() + self.one16.val();
+            self.beat.d.next = self.beat.q.val() + self.one2.val();
+            self.midway.d.next = !self.ending.val();
+            self.at_last.d.next = (self.beat.q.val() == self.last_but_one.val());
             if self.ending.val() {
-                self.beat.d.next = self.zero16.val();
+                self.beat.d.next = self.zero2.val();
+                self.at_last.d.next = false;
             }
         }
         self.wide_data.next = self.write.data.val().wide;
-        self.wide_shift.next = (self.beat.q.val() << self.beat_shift.val());
+        self.wide_shift.next = (bit_cast::<16, 2>(self.beat.q.val()) << self.beat_shift.val());
         self.wide_shifted.next = (self.wide_data.val() >> bit_cast::<512, 16>(self.wide_shift.val()));
         self.narrow.next = self.write.data.val().narrow;
         self.narrow_low.next = self.narrow.val().get_bits::<32>(0);
@@ -186,18 +195,19 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
             | (bit_cast::<128, 32>(self.narrow_low.val()) << 64)
             | (bit_cast::<128, 32>(self.narrow_low.val()) << 96);
         self.address.next = self.write.data.val().address;
-        self.lane.next = (self.address.val() & self.lane_mask.val());
+        self.lane.next = (self.address.val() & self.word_mask.val());
+        self.quad_lane.next = (self.address.val() & self.quad_mask.val());
         self.strobe.next = (self.word_strobe.val() << bit_cast::<B, 64>(self.lane.val()));
         if (self.write.data.val().quad == self.flag.val()) {
             self.narrow_lanes.next = self.narrow.val();
-            self.strobe.next = (self.quad_strobe.val() << bit_cast::<B, 64>(self.lane.val()));
+            self.strobe.next = (self.quad_strobe.val() << bit_cast::<B, 64>(self.quad_lane.val()));
         }
         self.beats.data.next = bit_cast::<W, 128>(self.narrow_lanes.val())
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 128)
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 256)
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 384);
         self.beat_strobes.data.next = self.strobe.val();
-        if self.is_wide.val() {
+        if (self.write.data.val().is_narrow != self.flag.val()) {
             self.beats.data.next = bit_cast::<W, 512>(self.wide_shifted.val());
             self.beat_strobes.data.next = self.all_strobes.val();
         }
@@ -220,7 +230,8 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
         }
         self.awsize.next = self.beat_size.val();
         self.awburst.next = self.incrementing.val();
-        self.beat_allowed.next = (self.unfinished.q.val() != self.one4.val()) | self.addresses.room.val();
+        // Of one unfinished burst the address is the last: it is offered unless it waits in the spare.
+        self.beat_allowed.next = !self.one_unfinished.q.val() | self.addresses.room.val();
         self.wvalid.next = self.beats.out.valid.val() & self.beat_allowed.val();
         self.wdata.next = self.beats.out.data.val();
         self.wstrb.next = self.beat_strobes.out.data.val();
@@ -232,19 +243,24 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
             & self.beats.out.valid.val()
             & self.beat_allowed.val()
             & self.beat_lasts.out.data.val();
+        // Never three: a burst is begun with at most one beat in the buffer.
         if self.begin_burst.val() & !self.burst_taken.val() {
-            self.unfinished.d.next = self.unfinished.q.val() + self.one4.val();
+            self.two_unfinished.d.next = self.one_unfinished.q.val();
+            self.one_unfinished.d.next = !self.one_unfinished.q.val();
         }
         if !self.begin_burst.val() & self.burst_taken.val() {
-            self.unfinished.d.next = self.unfinished.q.val() - self.one4.val();
+            self.one_unfinished.d.next = self.two_unfinished.q.val();
+            self.two_unfinished.d.next = false;
         }
-        self.idle.next = !self.write.valid.val()
-            & (self.unfinished.q.val() == self.zero4.val())
-            & !self.addresses.out.valid.val();
+        self.idle.next =
+            !self.one_unfinished.q.val() & !self.two_unfinished.q.val() & !self.addresses.out.valid.val();
 
         if self.reset.val() {
-            self.beat.d.next = self.zero16.val();
-            self.unfinished.d.next = self.zero4.val();
+            self.beat.d.next = self.zero2.val();
+            self.midway.d.next = false;
+            self.at_last.d.next = false;
+            self.one_unfinished.d.next = false;
+            self.two_unfinished.d.next = false;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Blocks of the card: host.
 
+pub mod arrival_order;
 pub mod bar0;
 pub mod burst_cutter;
 pub mod completion_writer;
@@ -19,6 +20,7 @@ pub mod read_master;
 pub(crate) mod record_words;
 pub mod registers;
 pub mod reset_sequence;
+pub mod source_buffer;
 pub mod vector_picker;
 pub mod write_arbiter;
 pub mod write_master;

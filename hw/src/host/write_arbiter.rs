@@ -1,17 +1,18 @@
 //! Merges the six sources of bus writes into one stream, in order of acceptance.
 //!
-//! Each source has a FIFO of four, and the mask of the sources accepted in a cycle goes to a FIFO of
-//! masks; the masks are served one after the other, the sources of one mask in a fixed order with
-//! completions first. So a write accepted in an earlier cycle leaves earlier whatever its source, no
-//! source starves, and every `ready` comes from registers. `accepted` counts submission writes,
+//! Each source has two places, and `ArrivalOrder` says whose turn it is: a write accepted in an earlier
+//! cycle leaves earlier whatever its source, those of one cycle in a fixed order with completions
+//! first. So no source starves, and every `ready` comes from registers. `accepted` counts submission writes,
 //! modulo 2^16; it includes a write from the cycle after its handshake on.
 //!
 //! Latency: 3 cycles from handshake to `out`. Throughput: a write a cycle. Reset empties it.
 
 use rust_hdl::prelude::*;
 
+use super::arrival_order::ArrivalOrder;
+use super::source_buffer::SourceBuffer;
 use crate::logic_record;
-use crate::prim::fifo::Fifo;
+use crate::prim::output_buffer::OutputBuffer;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{SmallWrite, WideWrite};
 
@@ -26,10 +27,10 @@ logic_record! {
         narrow = 128,
         /// 1: 64 bytes.
         is_wide = 1,
+        /// 1: 16 or 4 bytes. A register of its own, for the data: many bits hang on it.
+        is_narrow = 1,
         /// Small: 1: 16 bytes, 0: 4 bytes.
         quad = 1,
-        /// 1: it came from the submission source.
-        submission = 1,
     }
 }
 
@@ -46,31 +47,29 @@ pub struct WriteArbiter {
     pub interrupt: StreamIn<SmallWrite>,
     pub out: StreamOut<MergedWrite>,
     pub accepted: Signal<Out, Bits<16>>,
+    /// A write comes to `out` in the next cycle or waits for it; it is a submission.
+    pub merging: Signal<Out, bool>,
+    pub merging_submission: Signal<Out, bool>,
+    /// Something was accepted a cycle ago.
+    pub entered: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
 
-    submissions: Fifo<WideWrite>,
-    controls: Fifo<WideWrite>,
-    ranges: Fifo<SmallWrite>,
-    completions: Fifo<SmallWrite>,
-    doorbells: Fifo<SmallWrite>,
-    interrupts: Fifo<SmallWrite>,
-    /// Which sources were accepted, for each cycle in which one was. Bits in order of service:
-    /// completion, interrupt, doorbell, range, submission, control.
-    arrivals: Fifo<Bits<6>>,
-    /// Sources of the mask at the head that have been served.
-    served: DFF<Bits<6>>,
-    held: DFF<MergedWrite>,
-    held_valid: DFF<bool>,
+    submissions: SourceBuffer<WideWrite>,
+    controls: SourceBuffer<WideWrite>,
+    ranges: SourceBuffer<SmallWrite>,
+    completions: SourceBuffer<SmallWrite>,
+    doorbells: SourceBuffer<SmallWrite>,
+    interrupts: SourceBuffer<SmallWrite>,
+    order: ArrivalOrder,
+    merged: OutputBuffer<MergedWrite>,
     accepted_register: DFF<Bits<16>>,
     arrived: Signal<Local, Bits<6>>,
-    waiting: Signal<Local, Bits<6>>,
     picked: Signal<Local, Bits<6>>,
-    rest: Signal<Local, Bits<6>>,
-    take: Signal<Local, bool>,
+    narrow_number: Signal<Local, Bits<2>>,
     wide: Signal<Local, WideWrite>,
+    low_pair: Signal<Local, SmallWrite>,
+    high_pair: Signal<Local, SmallWrite>,
     small_write: Signal<Local, SmallWrite>,
-    none: Constant<Bits<6>>,
-    source: [Constant<Bits<6>>; 6],
     one: Constant<Bits<16>>,
     zero: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
@@ -90,27 +89,26 @@ impl Default for WriteArbiter {
             interrupt: Default::default(),
             out: Default::default(),
             accepted: Default::default(),
+            merging: Default::default(),
+            merging_submission: Default::default(),
+            entered: Default::default(),
             idle: Default::default(),
-            submissions: Fifo::lut(2, 1),
-            controls: Fifo::lut(2, 1),
-            ranges: Fifo::lut(2, 1),
-            completions: Fifo::lut(2, 1),
-            doorbells: Fifo::lut(2, 1),
-            interrupts: Fifo::lut(2, 1),
-            arrivals: Fifo::lut(4, 1),
-            served: Default::default(),
-            held: Default::default(),
-            held_valid: Default::default(),
+            submissions: Default::default(),
+            controls: Default::default(),
+            ranges: Default::default(),
+            completions: Default::default(),
+            doorbells: Default::default(),
+            interrupts: Default::default(),
+            order: Default::default(),
+            merged: Default::default(),
             accepted_register: Default::default(),
             arrived: Default::default(),
-            waiting: Default::default(),
             picked: Default::default(),
-            rest: Default::default(),
-            take: Default::default(),
+            narrow_number: Default::default(),
             wide: Default::default(),
+            low_pair: Default::default(),
+            high_pair: Default::default(),
             small_write: Default::default(),
-            none: Constant::new(0u64.to_bits()),
-            source: std::array::from_fn(|i| Constant::new((1u64 << i).to_bits())),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
@@ -122,125 +120,81 @@ impl Default for WriteArbiter {
 impl Logic for WriteArbiter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, served, held, held_valid, accepted_register);
-        clock!(self, clock, submissions, controls, ranges, completions, doorbells, interrupts, arrivals);
+        dff_setup!(self, clock, accepted_register);
+        clock!(self, clock, submissions, controls, ranges, completions, doorbells, interrupts, order, merged);
+        self.completions.reset.next = self.reset.val();
+        self.interrupts.reset.next = self.reset.val();
+        self.doorbells.reset.next = self.reset.val();
+        self.ranges.reset.next = self.reset.val();
         self.submissions.reset.next = self.reset.val();
         self.controls.reset.next = self.reset.val();
-        self.ranges.reset.next = self.reset.val();
-        self.completions.reset.next = self.reset.val();
-        self.doorbells.reset.next = self.reset.val();
-        self.interrupts.reset.next = self.reset.val();
-        self.arrivals.reset.next = self.reset.val();
+        self.order.reset.next = self.reset.val();
+        self.merged.reset.next = self.reset.val();
 
         // Accept.
-        self.completion.ready.next = self.completions.room.val() & self.arrivals.room.val();
-        self.interrupt.ready.next = self.interrupts.room.val() & self.arrivals.room.val();
-        self.doorbell.ready.next = self.doorbells.room.val() & self.arrivals.room.val();
-        self.range.ready.next = self.ranges.room.val() & self.arrivals.room.val();
-        self.submission.ready.next = self.submissions.room.val() & self.arrivals.room.val();
-        self.control.ready.next = self.controls.room.val() & self.arrivals.room.val();
-        self.completions.push.next =
-            self.completion.valid.val() & self.completions.room.val() & self.arrivals.room.val();
-        self.interrupts.push.next =
-            self.interrupt.valid.val() & self.interrupts.room.val() & self.arrivals.room.val();
-        self.doorbells.push.next =
-            self.doorbell.valid.val() & self.doorbells.room.val() & self.arrivals.room.val();
-        self.ranges.push.next = self.range.valid.val() & self.ranges.room.val() & self.arrivals.room.val();
-        self.submissions.push.next =
-            self.submission.valid.val() & self.submissions.room.val() & self.arrivals.room.val();
-        self.controls.push.next =
-            self.control.valid.val() & self.controls.room.val() & self.arrivals.room.val();
-        self.completions.data.next = self.completion.data.val();
-        self.interrupts.data.next = self.interrupt.data.val();
-        self.doorbells.data.next = self.doorbell.data.val();
-        self.ranges.data.next = self.range.data.val();
-        self.submissions.data.next = self.submission.data.val();
-        self.controls.data.next = self.control.data.val();
-        self.arrived.next = bit_cast::<6, 1>(self.completions.push.val().into())
-            | (bit_cast::<6, 1>(self.interrupts.push.val().into()) << 1)
-            | (bit_cast::<6, 1>(self.doorbells.push.val().into()) << 2)
-            | (bit_cast::<6, 1>(self.ranges.push.val().into()) << 3)
-            | (bit_cast::<6, 1>(self.submissions.push.val().into()) << 4)
-            | (bit_cast::<6, 1>(self.controls.push.val().into()) << 5);
-        self.arrivals.push.next = self.arrived.val().any();
-        self.arrivals.data.next = self.arrived.val();
-        if self.submissions.push.val() {
+        StreamIn::<SmallWrite>::link(&mut self.completion, &mut self.completions.inlet);
+        StreamIn::<SmallWrite>::link(&mut self.interrupt, &mut self.interrupts.inlet);
+        StreamIn::<SmallWrite>::link(&mut self.doorbell, &mut self.doorbells.inlet);
+        StreamIn::<SmallWrite>::link(&mut self.range, &mut self.ranges.inlet);
+        StreamIn::<WideWrite>::link(&mut self.submission, &mut self.submissions.inlet);
+        StreamIn::<WideWrite>::link(&mut self.control, &mut self.controls.inlet);
+        self.arrived.next = bit_cast::<6, 1>(self.completions.entering.val().into())
+            | (bit_cast::<6, 1>(self.interrupts.entering.val().into()) << 1)
+            | (bit_cast::<6, 1>(self.doorbells.entering.val().into()) << 2)
+            | (bit_cast::<6, 1>(self.ranges.entering.val().into()) << 3)
+            | (bit_cast::<6, 1>(self.submissions.entering.val().into()) << 4)
+            | (bit_cast::<6, 1>(self.controls.entering.val().into()) << 5);
+        self.order.arrived.next = self.arrived.val();
+        if self.submissions.entering.val() {
             self.accepted_register.d.next = self.accepted_register.q.val() + self.one.val();
         }
         self.accepted.next = self.accepted_register.q.val();
 
-        // Serve the oldest mask.
-        self.waiting.next = self.none.val();
-        if self.arrivals.out.valid.val() {
-            self.waiting.next = self.arrivals.out.data.val() & !self.served.q.val();
+        // Serve the picked source.
+        self.picked.next = self.order.picked.val();
+        self.order.room.next = self.merged.room.val();
+        self.merged.push.next = self.order.picked_valid.val() & self.merged.room.val();
+        self.completions.take.next = self.picked.val().get_bit(0) & self.merged.room.val();
+        self.interrupts.take.next = self.picked.val().get_bit(1) & self.merged.room.val();
+        self.doorbells.take.next = self.picked.val().get_bit(2) & self.merged.room.val();
+        self.ranges.take.next = self.picked.val().get_bit(3) & self.merged.room.val();
+        self.submissions.take.next = self.picked.val().get_bit(4) & self.merged.room.val();
+        self.controls.take.next = self.picked.val().get_bit(5) & self.merged.room.val();
+        self.wide.next = self.submissions.data.val();
+        if self.order.from_control.val() {
+            self.wide.next = self.controls.data.val();
         }
-        self.picked.next = self.source[5].val();
-        if self.waiting.val().get_bit(0) {
-            self.picked.next = self.source[0].val();
-        } else if self.waiting.val().get_bit(1) {
-            self.picked.next = self.source[1].val();
-        } else if self.waiting.val().get_bit(2) {
-            self.picked.next = self.source[2].val();
-        } else if self.waiting.val().get_bit(3) {
-            self.picked.next = self.source[3].val();
-        } else if self.waiting.val().get_bit(4) {
-            self.picked.next = self.source[4].val();
+        self.narrow_number.next = self.order.narrow_number.val();
+        self.low_pair.next = self.completions.data.val();
+        self.high_pair.next = self.doorbells.data.val();
+        if self.narrow_number.val().get_bit(0) {
+            self.low_pair.next = self.interrupts.data.val();
+            self.high_pair.next = self.ranges.data.val();
         }
-        self.rest.next = self.waiting.val() & !self.picked.val();
-        self.take.next = self.waiting.val().any() & (!self.held_valid.q.val() | self.out.ready.val());
-        self.arrivals.out.ready.next = self.take.val() & !self.rest.val().any();
-        self.completions.out.ready.next = self.take.val() & self.picked.val().get_bit(0);
-        self.interrupts.out.ready.next = self.take.val() & self.picked.val().get_bit(1);
-        self.doorbells.out.ready.next = self.take.val() & self.picked.val().get_bit(2);
-        self.ranges.out.ready.next = self.take.val() & self.picked.val().get_bit(3);
-        self.submissions.out.ready.next = self.take.val() & self.picked.val().get_bit(4);
-        self.controls.out.ready.next = self.take.val() & self.picked.val().get_bit(5);
-
-        // What is not picked is not looked at: the selections need no priority of their own.
-        self.wide.next = self.controls.out.data.val();
-        if self.waiting.val().get_bit(4) {
-            self.wide.next = self.submissions.out.data.val();
+        self.small_write.next = self.low_pair.val();
+        if self.narrow_number.val().get_bit(1) {
+            self.small_write.next = self.high_pair.val();
         }
-        self.small_write.next = self.ranges.out.data.val();
-        if self.waiting.val().get_bit(2) {
-            self.small_write.next = self.doorbells.out.data.val();
+        self.merged.data.next.address = self.small_write.val().address;
+        self.merged.data.next.is_wide = self.clear.val();
+        self.merged.data.next.is_narrow = self.flag.val();
+        if self.order.is_wide.val() {
+            self.merged.data.next.address = self.wide.val().address;
+            self.merged.data.next.is_wide = self.flag.val();
+            self.merged.data.next.is_narrow = self.clear.val();
         }
-        if self.waiting.val().get_bit(1) {
-            self.small_write.next = self.interrupts.out.data.val();
-        }
-        if self.waiting.val().get_bit(0) {
-            self.small_write.next = self.completions.out.data.val();
-        }
-        if self.out.ready.val() {
-            self.held_valid.d.next = false;
-        }
-        if self.take.val() {
-            self.held_valid.d.next = true;
-            self.served.d.next = self.served.q.val() | self.picked.val();
-            if !self.rest.val().any() {
-                self.served.d.next = self.none.val();
-            }
-            self.held.d.next.address = self.small_write.val().address;
-            self.held.d.next.is_wide = self.clear.val();
-            self.held.d.next.submission = self.clear.val();
-            if self.picked.val().get_bit(4) | self.picked.val().get_bit(5) {
-                self.held.d.next.address = self.wide.val().address;
-                self.held.d.next.is_wide = self.flag.val();
-            }
-            if self.picked.val().get_bit(4) {
-                self.held.d.next.submission = self.flag.val();
-            }
-            self.held.d.next.wide = self.wide.val().data;
-            self.held.d.next.narrow = self.small_write.val().data;
-            self.held.d.next.quad = self.small_write.val().quad;
-        }
-        self.out.valid.next = self.held_valid.q.val();
-        self.out.data.next = self.held.q.val();
-        self.idle.next = self.arrivals.empty.val() & !self.held_valid.q.val();
+        self.merged.data.next.wide = self.wide.val().data;
+        self.merged.data.next.narrow = self.small_write.val().data;
+        self.merged.data.next.quad = self.small_write.val().quad;
+        self.out.valid.next = self.merged.out.valid.val();
+        self.out.data.next = self.merged.out.data.val();
+        self.merged.out.ready.next = self.out.ready.val();
+        self.merging.next = self.merged.push.val();
+        self.merging_submission.next = self.picked.val().get_bit(4);
+        self.entered.next = self.order.entered.val();
+        self.idle.next = self.order.idle.val() & !self.merged.out.valid.val();
 
         if self.reset.val() {
-            self.served.d.next = self.none.val();
-            self.held_valid.d.next = false;
             self.accepted_register.d.next = self.zero.val();
         }
     }

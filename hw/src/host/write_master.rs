@@ -11,8 +11,8 @@
 //! up to 256 are outstanding.
 //!
 //! Latency: 4 cycles from handshake to AW and W. Throughput: a beat a cycle, no bubble between bursts.
-//! With `stop` no burst is begun; one that was begun runs to its response. `quiet`: none is
-//! begun. Reset drops everything and is given while `quiet`, but for the reset of the bus itself.
+//! With `stop` no burst is begun from the next cycle on; one that was begun runs to its response.
+//! `quiet`: none is begun; it and `idle` rise late by a cycle or two and fall in time. Reset drops everything and is given while `quiet`, but for the reset of the bus itself.
 
 use rust_hdl::prelude::*;
 
@@ -56,16 +56,27 @@ pub struct WriteMaster<const W: usize, const B: usize> {
 
     arbiter: WriteArbiter,
     cutter: BurstCutter<W, B>,
-    /// For each burst begun and not yet answered: is it a submission?
+    /// For each write merged and not yet answered: is it a submission?
     unanswered: Fifo<bool>,
-    outstanding: DFF<Bits<16>>,
+    allowed: DFF<bool>,
+    merging: DFF<bool>,
+    merging_submission: DFF<bool>,
+    /// A burst was begun a cycle ago.
+    begun: DFF<bool>,
+    outstanding: DFF<Bits<10>>,
+    some_outstanding: DFF<bool>,
+    quiet_register: DFF<bool>,
+    idle_register: DFF<bool>,
     answered: DFF<bool>,
     answered_error: DFF<bool>,
     acknowledged_register: DFF<Bits<16>>,
     error_register: DFF<Bits<32>>,
     settled: Signal<Local, bool>,
+    one_outstanding: Signal<Local, bool>,
     okay: Constant<Bits<2>>,
     flag: Constant<Bits<1>>,
+    zero10: Constant<Bits<10>>,
+    one10: Constant<Bits<10>>,
     zero16: Constant<Bits<16>>,
     one16: Constant<Bits<16>>,
     zero32: Constant<Bits<32>>,
@@ -105,15 +116,25 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
             bresp: Default::default(),
             arbiter: Default::default(),
             cutter: Default::default(),
-            unanswered: Fifo::lut(8, 1),
+            unanswered: Fifo::lut(8, 6),
+            allowed: Default::default(),
+            begun: Default::default(),
+            merging: Default::default(),
+            merging_submission: Default::default(),
+            some_outstanding: Default::default(),
+            quiet_register: Default::default(),
+            idle_register: Default::default(),
             outstanding: Default::default(),
             answered: Default::default(),
             answered_error: Default::default(),
             acknowledged_register: Default::default(),
             error_register: Default::default(),
+            one_outstanding: Default::default(),
             settled: Default::default(),
             okay: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
+            zero10: Constant::new(0u64.to_bits()),
+            one10: Constant::new(1u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
@@ -125,7 +146,22 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
 impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, outstanding, answered, answered_error, acknowledged_register, error_register);
+        dff_setup!(
+            self,
+            clock,
+            allowed,
+            begun,
+            merging,
+            merging_submission,
+            outstanding,
+            some_outstanding,
+            quiet_register,
+            idle_register,
+            answered,
+            answered_error,
+            acknowledged_register,
+            error_register
+        );
         clock!(self, clock, arbiter, cutter, unanswered);
         self.arbiter.reset.next = self.reset.val();
         self.cutter.reset.next = self.reset.val();
@@ -138,7 +174,8 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         StreamIn::<SmallWrite>::link(&mut self.interrupt, &mut self.arbiter.interrupt);
         StreamOut::<MergedWrite>::join(&mut self.arbiter.out, &mut self.cutter.write);
 
-        self.cutter.allowed.next = self.unanswered.room.val() & !self.stop.val();
+        self.allowed.d.next = self.unanswered.room.val() & !self.stop.val();
+        self.cutter.allowed.next = self.allowed.q.val();
         self.cutter.awready.next = self.awready.val();
         self.cutter.wready.next = self.wready.val();
         self.awvalid.next = self.cutter.awvalid.val();
@@ -152,18 +189,26 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         self.wlast.next = self.cutter.wlast.val();
         self.bready.next = true;
 
-        // Responses come in order of the bursts.
-        self.unanswered.push.next = self.cutter.begun.val();
-        self.unanswered.data.next = (self.arbiter.out.data.val().submission == self.flag.val());
-        self.unanswered.out.ready.next = self.answered.q.val();
+        // Responses come in order of the bursts. A write enters the list before its burst is begun, so
+        // that it stands there when the response comes.
+        self.merging.d.next = self.arbiter.merging.val();
+        self.merging_submission.d.next = self.arbiter.merging_submission.val();
+        self.unanswered.push.next = self.merging.q.val();
+        self.unanswered.data.next = self.merging_submission.q.val();
+        self.begun.d.next = self.cutter.begun.val();
+        self.unanswered.out.ready.next = self.answered.q.val() & self.some_outstanding.q.val();
         self.answered.d.next = self.bvalid.val();
         self.answered_error.d.next = (self.bresp.val() != self.okay.val());
-        self.settled.next = self.answered.q.val() & self.unanswered.out.valid.val();
-        if self.cutter.begun.val() & !self.settled.val() {
-            self.outstanding.d.next = self.outstanding.q.val() + self.one16.val();
+        self.settled.next =
+            self.answered.q.val() & self.some_outstanding.q.val() & self.unanswered.out.valid.val();
+        self.one_outstanding.next = (self.outstanding.q.val() == self.one10.val());
+        self.some_outstanding.d.next = self.begun.q.val()
+            | (self.some_outstanding.q.val() & !(self.one_outstanding.val() & self.settled.val()));
+        if self.begun.q.val() & !self.settled.val() {
+            self.outstanding.d.next = self.outstanding.q.val() + self.one10.val();
         }
-        if !self.cutter.begun.val() & self.settled.val() {
-            self.outstanding.d.next = self.outstanding.q.val() - self.one16.val();
+        if !self.begun.q.val() & self.settled.val() {
+            self.outstanding.d.next = self.outstanding.q.val() - self.one10.val();
         }
         if self.settled.val() & self.unanswered.out.data.val() {
             self.acknowledged_register.d.next = self.acknowledged_register.q.val() + self.one16.val();
@@ -172,16 +217,21 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
             self.error_register.d.next = self.error_register.q.val() + self.one32.val();
         }
 
-        self.quiet.next = (self.outstanding.q.val() == self.zero16.val());
-        self.idle.next = self.arbiter.idle.val()
-            & self.cutter.idle.val()
-            & (self.outstanding.q.val() == self.zero16.val());
+        self.quiet_register.d.next =
+            !self.some_outstanding.q.val() & !self.begun.q.val() & !self.cutter.begun.val();
+        self.quiet.next = self.quiet_register.q.val();
+        self.idle_register.d.next =
+            self.arbiter.idle.val() & self.cutter.idle.val() & self.quiet_register.q.val();
+        self.idle.next = self.idle_register.q.val() & !self.arbiter.entered.val();
         self.accepted.next = self.arbiter.accepted.val();
         self.acknowledged.next = self.acknowledged_register.q.val();
         self.errors.next = self.error_register.q.val();
 
         if self.reset.val() {
-            self.outstanding.d.next = self.zero16.val();
+            self.merging.d.next = false;
+            self.begun.d.next = false;
+            self.some_outstanding.d.next = false;
+            self.outstanding.d.next = self.zero10.val();
             self.answered.d.next = false;
             self.acknowledged_register.d.next = self.zero16.val();
             self.error_register.d.next = self.zero32.val();

@@ -1,5 +1,6 @@
 //! Two registers between a pipeline and a bus: the bus sees registered outputs, the pipeline a
-//! registered `room`, and nothing in between is combinational.
+//! registered `room`, and nothing in between is combinational. `room` has a register of its own, since
+//! all bits of the data hang on the one that says where they are.
 //!
 //! Handshake: `push` only with `room`. Latency 1 cycle, throughput one item a cycle, order kept.
 //! Reset empties it.
@@ -22,33 +23,38 @@ pub struct OutputBuffer<T: Synth> {
     /// What was pushed while `offered` was not taken.
     spare: DFF<T>,
     spare_valid: DFF<bool>,
+    room_register: DFF<bool>,
     free: Signal<Local, bool>,
+    filling: Signal<Local, bool>,
 }
 
 impl<T: Synth> Logic for OutputBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, offered, offered_valid, spare, spare_valid);
+        dff_setup!(self, clock, offered, offered_valid, spare, spare_valid, room_register);
         self.out.valid.next = self.offered_valid.q.val();
         self.out.data.next = self.offered.q.val();
-        self.room.next = !self.spare_valid.q.val();
+        self.room.next = self.room_register.q.val();
         self.free.next = !self.offered_valid.q.val() | self.out.ready.val();
         if self.free.val() {
-            self.offered_valid.d.next = self.spare_valid.q.val() | self.push.val();
-            self.spare_valid.d.next = false;
             self.offered.d.next = self.data.val();
             if self.spare_valid.q.val() {
                 self.offered.d.next = self.spare.q.val();
             }
-        } else if self.push.val() {
-            self.spare_valid.d.next = true;
         }
+        self.filling.next =
+            self.offered_valid.q.val() & !self.out.ready.val() & (self.spare_valid.q.val() | self.push.val());
+        self.offered_valid.d.next =
+            self.spare_valid.q.val() | self.push.val() | (self.offered_valid.q.val() & !self.out.ready.val());
+        self.spare_valid.d.next = self.filling.val();
+        self.room_register.d.next = !self.filling.val();
         if !self.spare_valid.q.val() {
             self.spare.d.next = self.data.val();
         }
         if self.reset.val() {
             self.offered_valid.d.next = false;
             self.spare_valid.d.next = false;
+            self.room_register.d.next = true;
         }
     }
 }
