@@ -50,8 +50,8 @@ pub struct BurstCutter<const W: usize, const B: usize> {
 
     addresses: OutputBuffer<WriteAddress>,
     beats: OutputBuffer<Bits<W>>,
-    beat_strobes: OutputBuffer<Bits<B>>,
-    beat_lasts: OutputBuffer<bool>,
+    /// Beside each beat its strobes and, as bit 64, whether it is the last.
+    marks: OutputBuffer<Bits<65>>,
     /// Beat of the burst that goes next; the burst is begun; of a wide one it is the last.
     beat: DFF<Bits<2>>,
     midway: DFF<bool>,
@@ -73,8 +73,11 @@ pub struct BurstCutter<const W: usize, const B: usize> {
     lane: Signal<Local, Bits<64>>,
     quad_lane: Signal<Local, Bits<64>>,
     strobe: Signal<Local, Bits<B>>,
+    offered_marks: Signal<Local, Bits<65>>,
     beat_allowed: Signal<Local, bool>,
     burst_taken: Signal<Local, bool>,
+    more: Signal<Local, bool>,
+    fewer: Signal<Local, bool>,
     /// The beat before the last of a wide burst; such a burst has one beat only.
     last_but_one: Constant<Bits<2>>,
     single: Constant<bool>,
@@ -116,8 +119,7 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
             wlast: Default::default(),
             addresses: Default::default(),
             beats: Default::default(),
-            beat_strobes: Default::default(),
-            beat_lasts: Default::default(),
+            marks: Default::default(),
             beat: Default::default(),
             midway: Default::default(),
             at_last: Default::default(),
@@ -137,8 +139,11 @@ impl<const W: usize, const B: usize> Default for BurstCutter<W, B> {
             lane: Default::default(),
             quad_lane: Default::default(),
             strobe: Default::default(),
+            offered_marks: Default::default(),
             beat_allowed: Default::default(),
             burst_taken: Default::default(),
+            more: Default::default(),
+            fewer: Default::default(),
             last_but_one: Constant::new((512 / W as u64).saturating_sub(2).to_bits()),
             single: Constant::new(W == 512),
             beat_shift: Constant::new(u64::from(W.ilog2()).to_bits()),
@@ -162,11 +167,10 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, beat, midway, at_last, one_unfinished, two_unfinished);
-        clock!(self, clock, addresses, beats, beat_strobes, beat_lasts);
+        clock!(self, clock, addresses, beats, marks);
         self.addresses.reset.next = self.reset.val();
         self.beats.reset.next = self.reset.val();
-        self.beat_strobes.reset.next = self.reset.val();
-        self.beat_lasts.reset.next = self.reset.val();
+        self.marks.reset.next = self.reset.val();
 
         // Cut the write into beats.
         self.ending.next =
@@ -206,17 +210,16 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 128)
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 256)
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 384);
-        self.beat_strobes.data.next = self.strobe.val();
         if (self.write.data.val().is_narrow != self.flag.val()) {
             self.beats.data.next = bit_cast::<W, 512>(self.wide_shifted.val());
-            self.beat_strobes.data.next = self.all_strobes.val();
+            self.strobe.next = self.all_strobes.val();
         }
-        self.beat_lasts.data.next = self.ending.val();
+        self.marks.data.next =
+            bit_cast::<65, B>(self.strobe.val()) | (bit_cast::<65, 1>(self.ending.val().into()) << 64);
         self.addresses.data.next.address = self.address.val();
         self.addresses.data.next.is_wide = self.write.data.val().is_wide;
         self.beats.push.next = self.go.val();
-        self.beat_strobes.push.next = self.go.val();
-        self.beat_lasts.push.next = self.go.val();
+        self.marks.push.next = self.go.val();
         self.addresses.push.next = self.begin_burst.val();
         self.begun.next = self.begin_burst.val();
 
@@ -234,24 +237,23 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
         self.beat_allowed.next = !self.one_unfinished.q.val() | self.addresses.room.val();
         self.wvalid.next = self.beats.out.valid.val() & self.beat_allowed.val();
         self.wdata.next = self.beats.out.data.val();
-        self.wstrb.next = self.beat_strobes.out.data.val();
-        self.wlast.next = self.beat_lasts.out.data.val();
+        self.offered_marks.next = self.marks.out.data.val();
+        self.wstrb.next = self.offered_marks.val().get_bits::<B>(0);
+        self.wlast.next = self.offered_marks.val().get_bit(64);
         self.beats.out.ready.next = self.wready.val() & self.beat_allowed.val();
-        self.beat_strobes.out.ready.next = self.wready.val() & self.beat_allowed.val();
-        self.beat_lasts.out.ready.next = self.wready.val() & self.beat_allowed.val();
+        self.marks.out.ready.next = self.wready.val() & self.beat_allowed.val();
         self.burst_taken.next = self.wready.val()
             & self.beats.out.valid.val()
             & self.beat_allowed.val()
-            & self.beat_lasts.out.data.val();
+            & self.offered_marks.val().get_bit(64);
         // Never three: a burst is begun with at most one beat in the buffer.
-        if self.begin_burst.val() & !self.burst_taken.val() {
-            self.two_unfinished.d.next = self.one_unfinished.q.val();
-            self.one_unfinished.d.next = !self.one_unfinished.q.val();
-        }
-        if !self.begin_burst.val() & self.burst_taken.val() {
-            self.one_unfinished.d.next = self.two_unfinished.q.val();
-            self.two_unfinished.d.next = false;
-        }
+        self.more.next = self.begin_burst.val() & !self.burst_taken.val();
+        self.fewer.next = !self.begin_burst.val() & self.burst_taken.val();
+        self.one_unfinished.d.next = (self.more.val() & !self.one_unfinished.q.val())
+            | (self.fewer.val() & self.two_unfinished.q.val())
+            | (!self.more.val() & !self.fewer.val() & self.one_unfinished.q.val());
+        self.two_unfinished.d.next = (self.more.val() & self.one_unfinished.q.val())
+            | (!self.fewer.val() & self.two_unfinished.q.val());
         self.idle.next =
             !self.one_unfinished.q.val() & !self.two_unfinished.q.val() & !self.addresses.out.valid.val();
 
