@@ -7,7 +7,7 @@
 //! settings reaches a vector that waits with its next completion or tick.
 //!
 //! Handshake: streams; a client's raise is taken every 2 cycles, every 3 when of one vector. Latency:
-//! 4 cycles from handshake to `fired`, 2 for the control ring. After a tick the vectors that wait are
+//! 4 cycles from handshake to `fired`, 1 for the control ring. After a tick the vectors that wait are
 //! looked at one after the other, raises first; ticks that come faster than that are not lost. Waiting
 //! for ticks is idle. Reset forgets all that waits.
 
@@ -48,36 +48,59 @@ pub struct InterruptCoalescer {
     waiting: DFF<Bits<32>>,
     now: DFF<Bits<16>>,
     scan_due: DFF<bool>,
+    // The settings, and what follows from them.
     immediate: DFF<bool>,
+    count_z: DFF<Bits<8>>,
+    ticks: DFF<Bits<8>>,
     client_held: DFF<bool>,
-    client_vector: DFF<Bits<8>>,
+    client_vector: DFF<Bits<5>>,
     client_hot: DFF<Bits<32>>,
+    /// Nothing is held: for `ready`, since all bits of the mask hang on the other.
+    client_free: DFF<bool>,
+    /// The held raise waits for a cycle or two, for its vector is in a stage.
+    client_wait: DFF<bool>,
+    client_wait_long: DFF<bool>,
     control_held: DFF<bool>,
+    control_free: DFF<bool>,
     control_hot: DFF<Bits<32>>,
-    // A raise or a look goes through two stages: entry read, entry judged and written.
+    /// Neither is the pick.
+    scan_go: DFF<bool>,
+    // A raise or a look goes through three stages: entry read, entry judged and written, verdict.
     read_valid: DFF<bool>,
     read_raise: DFF<bool>,
-    read_vector: DFF<Bits<8>>,
+    read_vector: DFF<Bits<5>>,
     read_hot: DFF<Bits<32>>,
     judge_valid: DFF<bool>,
     judge_raise: DFF<bool>,
-    judge_vector: DFF<Bits<8>>,
+    judge_vector: DFF<Bits<5>>,
     judge_hot: DFF<Bits<32>>,
     judge_waiting: DFF<bool>,
+    judge_full: DFF<bool>,
     judge_count: DFF<Bits<8>>,
     judge_start: DFF<Bits<16>>,
     judge_elapsed: DFF<Bits<16>>,
-    client_fired: DFF<Bits<32>>,
-    control_fired: DFF<Bits<32>>,
+    fire: DFF<bool>,
+    /// The contrary, for `waiting`.
+    no_fire: DFF<bool>,
+    keep: DFF<bool>,
+    verdict_hot: DFF<Bits<32>>,
+    offered_client: Signal<Local, Bits<8>>,
+    offered_vector: Signal<Local, Bits<5>>,
+    scan_number: Signal<Local, Bits<8>>,
+    scan_vector: Signal<Local, Bits<5>>,
     known_client: Signal<Local, bool>,
     known_control: Signal<Local, bool>,
-    take_client: Signal<Local, bool>,
+    same_as_scan: Signal<Local, bool>,
+    same_as_read: Signal<Local, bool>,
+    client_next: Signal<Local, bool>,
+    control_next: Signal<Local, bool>,
+    client_go: Signal<Local, bool>,
     take_scan: Signal<Local, bool>,
-    client_busy: Signal<Local, bool>,
-    scan_busy: Signal<Local, bool>,
     among_waiting: Signal<Local, Bits<32>>,
-    count: Signal<Local, Bits<8>>,
-    fire: Signal<Local, bool>,
+    late: Signal<Local, bool>,
+    verdict: Signal<Local, bool>,
+    client_fired: Signal<Local, Bits<32>>,
+    control_fired: Signal<Local, Bits<32>>,
     vector_count: Constant<Bits<8>>,
     one8: Constant<Bits<8>>,
     two8: Constant<Bits<8>>,
@@ -108,11 +131,18 @@ impl InterruptCoalescer {
             now: Default::default(),
             scan_due: Default::default(),
             immediate: Default::default(),
+            count_z: Default::default(),
+            ticks: Default::default(),
             client_held: Default::default(),
             client_vector: Default::default(),
             client_hot: Default::default(),
+            client_free: Default::default(),
+            client_wait: Default::default(),
+            client_wait_long: Default::default(),
             control_held: Default::default(),
+            control_free: Default::default(),
             control_hot: Default::default(),
+            scan_go: Default::default(),
             read_valid: Default::default(),
             read_raise: Default::default(),
             read_vector: Default::default(),
@@ -122,20 +152,31 @@ impl InterruptCoalescer {
             judge_vector: Default::default(),
             judge_hot: Default::default(),
             judge_waiting: Default::default(),
+            judge_full: Default::default(),
             judge_count: Default::default(),
             judge_start: Default::default(),
             judge_elapsed: Default::default(),
-            client_fired: Default::default(),
-            control_fired: Default::default(),
+            fire: Default::default(),
+            no_fire: Default::default(),
+            keep: Default::default(),
+            verdict_hot: Default::default(),
+            offered_client: Default::default(),
+            offered_vector: Default::default(),
+            scan_number: Default::default(),
+            scan_vector: Default::default(),
             known_client: Default::default(),
             known_control: Default::default(),
-            take_client: Default::default(),
+            same_as_scan: Default::default(),
+            same_as_read: Default::default(),
+            client_next: Default::default(),
+            control_next: Default::default(),
+            client_go: Default::default(),
             take_scan: Default::default(),
-            client_busy: Default::default(),
-            scan_busy: Default::default(),
             among_waiting: Default::default(),
-            count: Default::default(),
-            fire: Default::default(),
+            late: Default::default(),
+            verdict: Default::default(),
+            client_fired: Default::default(),
+            control_fired: Default::default(),
             vector_count: Constant::new((1u64 << sizes.vector_bits).to_bits()),
             one8: Constant::new(1u64.to_bits()),
             two8: Constant::new(2u64.to_bits()),
@@ -158,11 +199,18 @@ impl Logic for InterruptCoalescer {
             now,
             scan_due,
             immediate,
+            count_z,
+            ticks,
             client_held,
             client_vector,
             client_hot,
+            client_free,
+            client_wait,
+            client_wait_long,
             control_held,
+            control_free,
             control_hot,
+            scan_go,
             read_valid,
             read_raise,
             read_vector,
@@ -172,35 +220,56 @@ impl Logic for InterruptCoalescer {
             judge_vector,
             judge_hot,
             judge_waiting,
+            judge_full,
             judge_count,
             judge_start,
             judge_elapsed,
-            client_fired,
-            control_fired
+            fire,
+            no_fire,
+            keep,
+            verdict_hot
         );
         clock!(self, clock, vectors, picker);
         self.picker.reset.next = self.reset.val();
         self.immediate.d.next =
             (self.coalesce_count.val() < self.two8.val()) | (self.coalesce_ticks.val() == self.zero8.val());
+        self.count_z.d.next = self.coalesce_count.val() - self.one8.val();
+        self.ticks.d.next = self.coalesce_ticks.val();
 
-        // Take raises.
-        self.raise_client.ready.next = !self.client_held.q.val();
-        self.raise_control.ready.next = !self.control_held.q.val();
+        // Take raises. The vector of one may be in a stage: a look that enters now is out of the way in
+        // three cycles, what is being read in two.
+        self.take_scan.next = self.scan_go.q.val() & !self.client_held.q.val();
+        self.client_go.next =
+            self.client_held.q.val() & !self.client_wait.q.val() & !self.client_wait_long.q.val();
+        self.raise_client.ready.next = self.client_free.q.val();
+        self.raise_control.ready.next = self.control_free.q.val();
         self.known_client.next = (self.raise_client.data.val() < self.vector_count.val());
         self.known_control.next = (self.raise_control.data.val() < self.vector_count.val());
-        if !self.client_held.q.val() {
-            self.client_held.d.next = self.raise_client.valid.val() & self.known_client.val();
-            self.client_vector.d.next = self.raise_client.data.val();
-            self.client_hot.d.next = (self.one32.val() << bit_cast::<32, 8>(self.raise_client.data.val()));
+        self.offered_client.next = self.raise_client.data.val();
+        self.offered_vector.next = self.offered_client.val().get_bits::<5>(0);
+        self.scan_number.next = self.picker.pick.data.val();
+        self.scan_vector.next = self.scan_number.val().get_bits::<5>(0);
+        self.same_as_scan.next = self.take_scan.val() & (self.scan_vector.val() == self.offered_vector.val());
+        self.same_as_read.next =
+            self.read_valid.q.val() & (self.read_vector.q.val() == self.offered_vector.val());
+        self.client_wait.d.next = self.client_wait_long.q.val();
+        self.client_wait_long.d.next = false;
+        self.client_next.next = self.client_held.q.val() & !self.client_go.val();
+        if self.client_free.q.val() {
+            self.client_next.next = self.raise_client.valid.val() & self.known_client.val();
+            self.client_wait.d.next = self.same_as_read.val();
+            self.client_wait_long.d.next = self.same_as_scan.val();
+            self.client_vector.d.next = self.offered_vector.val();
+            self.client_hot.d.next = (self.one32.val() << bit_cast::<32, 5>(self.offered_vector.val()));
         }
-        self.control_held.d.next = false;
-        if !self.control_held.q.val() {
-            self.control_held.d.next = self.raise_control.valid.val() & self.known_control.val();
+        self.client_held.d.next = self.client_next.val();
+        self.client_free.d.next = !self.client_next.val();
+        self.control_next.next =
+            self.control_free.q.val() & self.raise_control.valid.val() & self.known_control.val();
+        self.control_held.d.next = self.control_next.val();
+        self.control_free.d.next = !self.control_next.val();
+        if self.control_free.q.val() {
             self.control_hot.d.next = (self.one32.val() << bit_cast::<32, 8>(self.raise_control.data.val()));
-        }
-        self.control_fired.d.next = self.zero32.val();
-        if self.control_held.q.val() {
-            self.control_fired.d.next = self.control_hot.q.val();
         }
 
         // Time.
@@ -214,26 +283,23 @@ impl Logic for InterruptCoalescer {
             self.scan_due.d.next = true;
         }
 
-        // A raise, else a look, of a vector that is in neither stage.
-        self.client_busy.next = (self.read_valid.q.val()
-            & (self.read_vector.q.val() == self.client_vector.q.val()))
-            | (self.judge_valid.q.val() & (self.judge_vector.q.val() == self.client_vector.q.val()));
-        self.scan_busy.next = (self.read_valid.q.val()
-            & (self.read_vector.q.val() == self.picker.pick.data.val()))
-            | (self.judge_valid.q.val() & (self.judge_vector.q.val() == self.picker.pick.data.val()));
-        self.take_client.next = self.client_held.q.val() & !self.client_busy.val();
-        self.take_scan.next = self.picker.pick.valid.val() & !self.take_client.val() & !self.scan_busy.val();
+        // A look, when no raise waits and its vector is in no stage; then whichever it is.
+        self.scan_go.d.next = self.picker.pick.valid.val()
+            & !(self.client_held.q.val() & (self.client_vector.q.val() == self.scan_vector.val()))
+            & !(self.read_valid.q.val() & (self.read_vector.q.val() == self.scan_vector.val()));
+        if self.take_scan.val() {
+            self.scan_go.d.next = false;
+        }
         self.picker.pick.ready.next = self.take_scan.val();
-        self.read_valid.d.next = self.take_client.val() | self.take_scan.val();
-        self.read_raise.d.next = self.take_client.val();
-        self.read_vector.d.next = self.picker.pick.data.val();
+        self.read_valid.d.next = self.client_go.val() | self.take_scan.val();
+        self.read_raise.d.next = self.client_go.val();
+        self.read_vector.d.next = self.scan_vector.val();
         self.read_hot.d.next = self.picker.one_hot.val();
-        self.vectors.read_address.next = bit_cast::<16, 8>(self.picker.pick.data.val());
-        if self.take_client.val() {
-            self.client_held.d.next = false;
+        self.vectors.read_address.next = bit_cast::<16, 5>(self.scan_vector.val());
+        if self.client_go.val() {
             self.read_vector.d.next = self.client_vector.q.val();
             self.read_hot.d.next = self.client_hot.q.val();
-            self.vectors.read_address.next = bit_cast::<16, 8>(self.client_vector.q.val());
+            self.vectors.read_address.next = bit_cast::<16, 5>(self.client_vector.q.val());
         }
 
         // Entry read.
@@ -243,41 +309,53 @@ impl Logic for InterruptCoalescer {
         self.judge_hot.d.next = self.read_hot.q.val();
         self.among_waiting.next = self.waiting.q.val() & self.read_hot.q.val();
         self.judge_waiting.d.next = self.among_waiting.val().any();
+        self.judge_full.d.next = (self.vectors.read_data.val().count >= self.count_z.q.val());
         self.judge_count.d.next = self.vectors.read_data.val().count + self.one8.val();
         self.judge_start.d.next = self.vectors.read_data.val().start;
         self.judge_elapsed.d.next = self.now.q.val() - self.vectors.read_data.val().start;
 
         // Entry judged and written.
-        self.count.next = self.one8.val();
+        self.vectors.write_data.next.count = self.one8.val();
         self.vectors.write_data.next.start = self.now.q.val();
         if self.judge_waiting.q.val() {
-            self.count.next = self.judge_count.q.val();
+            self.vectors.write_data.next.count = self.judge_count.q.val();
             self.vectors.write_data.next.start = self.judge_start.q.val();
         }
-        self.vectors.write_data.next.count = self.count.val();
-        self.vectors.write_address.next = bit_cast::<16, 8>(self.judge_vector.q.val());
+        self.vectors.write_address.next = bit_cast::<16, 5>(self.judge_vector.q.val());
         self.vectors.write.next = self.judge_valid.q.val() & self.judge_raise.q.val();
-        self.fire.next = self.judge_waiting.q.val()
-            & (self.judge_elapsed.q.val() >= bit_cast::<16, 8>(self.coalesce_ticks.val()));
+        self.late.next = (self.judge_elapsed.q.val() >= bit_cast::<16, 8>(self.ticks.q.val()));
+        self.verdict.next = self.judge_waiting.q.val() & self.late.val();
         if self.judge_raise.q.val() {
-            self.fire.next = self.immediate.q.val() | (self.count.val() >= self.coalesce_count.val());
+            self.verdict.next =
+                self.immediate.q.val() | (self.judge_waiting.q.val() & self.judge_full.q.val());
         }
-        self.client_fired.d.next = self.zero32.val();
-        if self.judge_valid.q.val() {
-            if self.fire.val() {
-                self.client_fired.d.next = self.judge_hot.q.val();
-                self.waiting.d.next = self.waiting.q.val() & !self.judge_hot.q.val();
-            } else if self.judge_raise.q.val() {
-                self.waiting.d.next = self.waiting.q.val() | self.judge_hot.q.val();
-            }
+        self.fire.d.next = self.judge_valid.q.val() & self.verdict.val();
+        self.no_fire.d.next = !(self.judge_valid.q.val() & self.verdict.val());
+        self.keep.d.next = self.judge_valid.q.val() & self.judge_raise.q.val() & !self.verdict.val();
+        self.verdict_hot.d.next = self.judge_hot.q.val();
+
+        // Verdict.
+        if self.keep.q.val() {
+            self.waiting.d.next = self.waiting.q.val() | self.verdict_hot.q.val();
         }
-        self.fired.next = self.client_fired.q.val() | self.control_fired.q.val();
+        self.client_fired.next = self.zero32.val();
+        if !self.no_fire.q.val() {
+            self.waiting.d.next = self.waiting.q.val() & !self.verdict_hot.q.val();
+        }
+        if self.fire.q.val() {
+            self.client_fired.next = self.verdict_hot.q.val();
+        }
+        self.control_fired.next = self.zero32.val();
+        if self.control_held.q.val() {
+            self.control_fired.next = self.control_hot.q.val();
+        }
+        self.fired.next = self.client_fired.val() | self.control_fired.val();
         self.idle.next = !self.client_held.q.val()
             & !self.control_held.q.val()
             & !self.read_valid.q.val()
             & !self.judge_valid.q.val()
-            & !self.client_fired.q.val().any()
-            & !self.control_fired.q.val().any()
+            & !self.fire.q.val()
+            & !self.keep.q.val()
             & !self.scan_due.q.val()
             & self.picker.idle.val();
 
@@ -286,11 +364,16 @@ impl Logic for InterruptCoalescer {
             self.now.d.next = self.zero16.val();
             self.scan_due.d.next = false;
             self.client_held.d.next = false;
+            self.client_free.d.next = true;
             self.control_held.d.next = false;
+            self.control_free.d.next = true;
+            self.scan_go.d.next = false;
             self.read_valid.d.next = false;
             self.judge_valid.d.next = false;
-            self.client_fired.d.next = self.zero32.val();
-            self.control_fired.d.next = self.zero32.val();
+            self.fire.d.next = false;
+            self.no_fire.d.next = true;
+            self.no_fire.d.next = !(self.judge_valid.q.val() & self.verdict.val());
+            self.keep.d.next = false;
         }
     }
 }

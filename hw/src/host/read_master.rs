@@ -4,13 +4,14 @@
 //! beat that holds its address on. The bus answers in order (all reads carry one identifier), and each
 //! beat goes to its requester with the request's tag; requesters have reserved room and take every
 //! beat. `answer_last` marks the last beat of a request, `answer_error` a beat that the bus refused.
-//! `errors` counts requests with such a beat, one cycle after their last. Requests to different requesters are not ordered.
+//! `errors` counts requests with such a beat, one cycle after the last. Requests to different
+//! requesters are not ordered.
 //!
 //! Latency: 2 cycles from request to AR, 1 from R to answer. Throughput: a request a cycle in all and
 //! one every 2 cycles for each requester, a beat a cycle; 32 bursts in flight. With `stop` no burst is
-//! begun from the next cycle on; `quiet`: none is in flight; it and `idle` rise up to 3 cycles late and
-//! fall in time. Reset drops everything and is given while `quiet`, but for the
-//! reset of the bus itself.
+//! begun from the next cycle on; `quiet`: none is in flight; it and `idle` rise up to 3 cycles late
+//! and fall in time. Reset drops everything and is given while `quiet`, but for the reset of the bus
+//! itself.
 
 use rust_hdl::prelude::*;
 
@@ -69,8 +70,11 @@ pub struct ReadMaster<const W: usize, const B: usize> {
     full: DFF<Bits<4>>,
     /// Those whose request does not: for everything else.
     vacant: DFF<Bits<4>>,
-    /// The requester served last.
-    last: DFF<Bits<2>>,
+    /// The requester whose request goes next; valid while anything waits.
+    number: DFF<Bits<2>>,
+    number_valid: DFF<bool>,
+    /// Something may have been taken a cycle ago.
+    entered: DFF<bool>,
     allowed: DFF<bool>,
     addresses: OutputBuffer<ReadRequest>,
     /// Issued a cycle ago, and whose it is.
@@ -82,6 +86,8 @@ pub struct ReadMaster<const W: usize, const B: usize> {
     idle_register: DFF<bool>,
     burst_failed: DFF<bool>,
     answer_valid: DFF<bool>,
+    /// The contrary, for what is not an output.
+    no_answer: DFF<bool>,
     answer_data_register: DFF<Bits<W>>,
     answer_last_register: DFF<bool>,
     answer_error_register: DFF<bool>,
@@ -92,10 +98,12 @@ pub struct ReadMaster<const W: usize, const B: usize> {
     waiting: Signal<Local, Bits<4>>,
     waiting_next: Signal<Local, Bits<4>>,
     passed: Signal<Local, Bits<4>>,
+    waiting_behind: Signal<Local, Bits<4>>,
     later: Signal<Local, Bits<4>>,
     candidates: Signal<Local, Bits<4>>,
     picked: Signal<Local, Bits<4>>,
-    picked_number: Signal<Local, Bits<2>>,
+    first: Signal<Local, Bits<2>>,
+    advance: Signal<Local, bool>,
     low_pair: Signal<Local, ReadRequest>,
     high_pair: Signal<Local, ReadRequest>,
     request: Signal<Local, ReadRequest>,
@@ -105,7 +113,7 @@ pub struct ReadMaster<const W: usize, const B: usize> {
     none_in_flight: Signal<Local, bool>,
     ended: Signal<Local, bool>,
     requester: [Constant<Bits<4>>; 4],
-    number: [Constant<Bits<2>>; 4],
+    numbers: [Constant<Bits<2>>; 4],
     up_to: [Constant<Bits<4>>; 4],
     none: Constant<Bits<4>>,
     all: Constant<Bits<4>>,
@@ -156,7 +164,9 @@ impl<const W: usize, const B: usize> Default for ReadMaster<W, B> {
             requests: Default::default(),
             full: Default::default(),
             vacant: Default::default(),
-            last: Default::default(),
+            number: Default::default(),
+            number_valid: Default::default(),
+            entered: Default::default(),
             allowed: Default::default(),
             addresses: Default::default(),
             issued: Default::default(),
@@ -167,6 +177,7 @@ impl<const W: usize, const B: usize> Default for ReadMaster<W, B> {
             idle_register: Default::default(),
             burst_failed: Default::default(),
             answer_valid: Default::default(),
+            no_answer: Default::default(),
             answer_data_register: Default::default(),
             answer_last_register: Default::default(),
             answer_error_register: Default::default(),
@@ -177,10 +188,12 @@ impl<const W: usize, const B: usize> Default for ReadMaster<W, B> {
             waiting: Default::default(),
             waiting_next: Default::default(),
             passed: Default::default(),
+            waiting_behind: Default::default(),
             later: Default::default(),
             candidates: Default::default(),
             picked: Default::default(),
-            picked_number: Default::default(),
+            first: Default::default(),
+            advance: Default::default(),
             low_pair: Default::default(),
             high_pair: Default::default(),
             request: Default::default(),
@@ -190,7 +203,7 @@ impl<const W: usize, const B: usize> Default for ReadMaster<W, B> {
             none_in_flight: Default::default(),
             ended: Default::default(),
             requester: std::array::from_fn(|i| Constant::new((1u64 << i).to_bits())),
-            number: std::array::from_fn(|i| Constant::new((i as u64).to_bits())),
+            numbers: std::array::from_fn(|i| Constant::new((i as u64).to_bits())),
             up_to: std::array::from_fn(|i| Constant::new(((2u64 << i) - 1).to_bits())),
             none: Constant::new(0u64.to_bits()),
             all: Constant::new(0xFu64.to_bits()),
@@ -215,7 +228,9 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
             clock,
             full,
             vacant,
-            last,
+            number,
+            number_valid,
+            entered,
             allowed,
             issued,
             owner,
@@ -224,6 +239,7 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
             idle_register,
             burst_failed,
             answer_valid,
+            no_answer,
             answer_data_register,
             answer_last_register,
             answer_error_register,
@@ -262,55 +278,66 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
             }
         }
 
-        // Issue the next after the last one served, else the first.
+        // Issue the picked one.
         self.waiting.next = !self.vacant.q.val();
-        self.passed.next = self.up_to[3].val();
-        if (self.last.q.val() == self.number[0].val()) {
-            self.passed.next = self.up_to[0].val();
-        } else if (self.last.q.val() == self.number[1].val()) {
-            self.passed.next = self.up_to[1].val();
-        } else if (self.last.q.val() == self.number[2].val()) {
-            self.passed.next = self.up_to[2].val();
-        }
-        self.later.next = self.waiting.val() & !self.passed.val();
-        self.candidates.next = self.waiting.val();
-        if self.later.val().any() {
-            self.candidates.next = self.later.val();
-        }
         self.picked.next = self.requester[3].val();
-        self.picked_number.next = self.number[3].val();
-        if self.candidates.val().get_bit(0) {
+        self.passed.next = self.up_to[3].val();
+        if (self.number.q.val() == self.numbers[0].val()) {
             self.picked.next = self.requester[0].val();
-            self.picked_number.next = self.number[0].val();
-        } else if self.candidates.val().get_bit(1) {
+            self.passed.next = self.up_to[0].val();
+        } else if (self.number.q.val() == self.numbers[1].val()) {
             self.picked.next = self.requester[1].val();
-            self.picked_number.next = self.number[1].val();
-        } else if self.candidates.val().get_bit(2) {
+            self.passed.next = self.up_to[1].val();
+        } else if (self.number.q.val() == self.numbers[2].val()) {
             self.picked.next = self.requester[2].val();
-            self.picked_number.next = self.number[2].val();
+            self.passed.next = self.up_to[2].val();
         }
         self.low_pair.next = self.requests[0].q.val();
         self.high_pair.next = self.requests[2].q.val();
-        if self.picked_number.val().get_bit(0) {
+        if self.number.q.val().get_bit(0) {
             self.low_pair.next = self.requests[1].q.val();
             self.high_pair.next = self.requests[3].q.val();
         }
         self.request.next = self.low_pair.val();
-        if self.picked_number.val().get_bit(1) {
+        if self.number.q.val().get_bit(1) {
             self.request.next = self.high_pair.val();
         }
         self.allowed.d.next = self.in_flight.room.val() & !self.stop.val();
-        self.issue.next = self.waiting.val().any() & self.allowed.q.val() & self.addresses.room.val();
+        self.issue.next = self.number_valid.q.val() & self.allowed.q.val() & self.addresses.room.val();
         self.addresses.push.next = self.issue.val();
         self.addresses.data.next = self.request.val();
         self.addresses.data.next.address = self.request.val().address & self.address_mask.val();
         self.waiting_next.next = self.waiting.val() | self.accepted.val();
         if self.issue.val() {
             self.waiting_next.next = (self.waiting.val() | self.accepted.val()) & !self.picked.val();
-            self.last.d.next = self.picked_number.val();
         }
         self.full.d.next = self.waiting_next.val();
         self.vacant.d.next = !self.waiting_next.val();
+
+        // Pick the next: of those that wait the first after this one, else the first that comes.
+        self.waiting_behind.next = self.waiting.val() & !self.picked.val();
+        self.later.next = self.waiting.val() & !self.passed.val();
+        self.candidates.next = self.accepted.val() & self.vacant.q.val();
+        if self.waiting_behind.val().any() {
+            self.candidates.next = self.waiting_behind.val();
+            if self.later.val().any() {
+                self.candidates.next = self.later.val();
+            }
+        }
+        self.first.next = self.numbers[3].val();
+        if self.candidates.val().get_bit(0) {
+            self.first.next = self.numbers[0].val();
+        } else if self.candidates.val().get_bit(1) {
+            self.first.next = self.numbers[1].val();
+        } else if self.candidates.val().get_bit(2) {
+            self.first.next = self.numbers[2].val();
+        }
+        self.advance.next = !self.number_valid.q.val() | (self.allowed.q.val() & self.addresses.room.val());
+        if self.advance.val() {
+            self.number_valid.d.next = self.candidates.val().any();
+            self.number.d.next = self.first.val();
+        }
+        self.entered.d.next = self.accepted.val().any();
         self.issued.d.next = self.issue.val();
         self.owner.d.next.requester = self.picked.val();
         self.owner.d.next.tag = self.request.val().tag;
@@ -326,10 +353,11 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
         // Hand out answers.
         self.rready.next = true;
         self.answer_valid.d.next = self.rvalid.val();
+        self.no_answer.d.next = !self.rvalid.val();
         self.answer_data_register.d.next = self.rdata.val();
         self.answer_last_register.d.next = self.rlast.val();
         self.answer_error_register.d.next = (self.rresp.val() != self.okay.val());
-        self.in_flight.out.ready.next = self.answer_valid.q.val() & self.answer_last_register.q.val();
+        self.in_flight.out.ready.next = !self.no_answer.q.val() & self.answer_last_register.q.val();
         self.owning.next = self.none.val();
         if self.in_flight.out.valid.val() {
             self.owning.next = self.in_flight.out.data.val().requester;
@@ -340,7 +368,7 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
         }
         self.ended.next =
             self.answer_valid.q.val() & self.answer_last_register.q.val() & self.in_flight.out.valid.val();
-        if self.answer_valid.q.val() & self.in_flight.out.valid.val() {
+        if !self.no_answer.q.val() & self.in_flight.out.valid.val() {
             self.burst_failed.d.next = !self.answer_last_register.q.val()
                 & (self.answer_error_register.q.val() | self.burst_failed.q.val());
         }
@@ -367,16 +395,18 @@ impl<const W: usize, const B: usize> Logic for ReadMaster<W, B> {
         self.quiet_register.d.next = self.none_in_flight.val() & !self.issued.q.val() & !self.issue.val();
         self.quiet.next = self.quiet_register.q.val();
         self.idle_register.d.next = self.quiet_register.q.val() & !self.waiting.val().any();
-        self.idle.next = self.idle_register.q.val() & !self.waiting.val().any();
+        self.idle.next = self.idle_register.q.val() & !self.entered.q.val();
 
         if self.reset.val() {
             self.full.d.next = self.none.val();
             self.vacant.d.next = self.all.val();
-            self.last.d.next = self.number[3].val();
+            self.number_valid.d.next = false;
+            self.entered.d.next = false;
             self.issued.d.next = false;
             self.outstanding.d.next = self.zero8.val();
             self.burst_failed.d.next = false;
             self.answer_valid.d.next = false;
+            self.no_answer.d.next = true;
             self.error_register.d.next = self.zero32.val();
         }
     }

@@ -24,14 +24,16 @@ pub struct VectorPicker {
     /// Nothing of a snapshot is left.
     pub idle: Signal<Out, bool>,
 
+    /// What is left of the snapshot; `busy` until it was seen to be empty.
     batch: DFF<Bits<32>>,
+    busy: DFF<bool>,
     lowest: DFF<Bits<32>>,
     lowest_valid: DFF<bool>,
     picked: DFF<Bits<32>>,
     picked_number: DFF<Bits<8>>,
     picked_valid: DFF<bool>,
-    empty: Signal<Local, bool>,
-    moving: Signal<Local, bool>,
+    advance: Signal<Local, bool>,
+    stepping: Signal<Local, bool>,
     negative: Signal<Local, Bits<32>>,
     less_one: Signal<Local, Bits<32>>,
     weighted: [Signal<Local, Bits<32>>; 5],
@@ -54,13 +56,14 @@ impl Default for VectorPicker {
             one_hot: Default::default(),
             idle: Default::default(),
             batch: Default::default(),
+            busy: Default::default(),
             lowest: Default::default(),
             lowest_valid: Default::default(),
             picked: Default::default(),
             picked_number: Default::default(),
             picked_valid: Default::default(),
-            empty: Default::default(),
-            moving: Default::default(),
+            advance: Default::default(),
+            stepping: Default::default(),
             negative: Default::default(),
             less_one: Default::default(),
             weighted: Default::default(),
@@ -74,27 +77,35 @@ impl Default for VectorPicker {
 impl Logic for VectorPicker {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, batch, lowest, lowest_valid, picked, picked_number, picked_valid);
-        self.empty.next = !self.batch.q.val().any();
+        dff_setup!(self, clock, batch, busy, lowest, lowest_valid, picked, picked_number, picked_valid);
+        self.idle.next = !self.busy.q.val() & !self.lowest_valid.q.val() & !self.picked_valid.q.val();
         self.taken.next =
-            self.start.val() & self.empty.val() & !self.lowest_valid.q.val() & !self.picked_valid.q.val();
-        self.idle.next = self.empty.val() & !self.lowest_valid.q.val() & !self.picked_valid.q.val();
+            self.start.val() & !self.busy.q.val() & !self.lowest_valid.q.val() & !self.picked_valid.q.val();
 
-        self.moving.next = self.lowest_valid.q.val() & (!self.picked_valid.q.val() | self.pick.ready.val());
+        // Take the lowest bit off. Whether there was one is known a cycle later.
+        self.advance.next = !self.picked_valid.q.val() | self.pick.ready.val();
+        self.stepping.next = self.busy.q.val() & (!self.lowest_valid.q.val() | self.advance.val());
         self.negative.next = self.zero.val() - self.batch.q.val();
         self.less_one.next = self.batch.q.val() - self.one.val();
+        if self.stepping.val() {
+            self.lowest.d.next = self.batch.q.val() & self.negative.val();
+            self.batch.d.next = self.batch.q.val() & self.less_one.val();
+            self.busy.d.next = self.batch.q.val().any();
+        }
+        if !self.busy.q.val() {
+            self.batch.d.next = self.candidates.val();
+            self.busy.d.next = self.taken.val() & self.candidates.val().any();
+        }
+        self.lowest_valid.d.next = (self.stepping.val() & self.batch.q.val().any())
+            | (self.lowest_valid.q.val() & !self.advance.val());
+
+        // Its number.
         for i in 0..5 {
             self.weighted[i].next = self.lowest.q.val() & self.weight[i].val();
         }
-        if self.taken.val() {
-            self.batch.d.next = self.candidates.val();
-        }
-        if self.pick.ready.val() {
-            self.picked_valid.d.next = false;
-        }
-        if self.moving.val() {
-            self.lowest_valid.d.next = false;
-            self.picked_valid.d.next = true;
+        self.picked_valid.d.next =
+            self.lowest_valid.q.val() | (self.picked_valid.q.val() & !self.pick.ready.val());
+        if self.advance.val() {
             self.picked.d.next = self.lowest.q.val();
             self.picked_number.d.next = bit_cast::<8, 1>(self.weighted[0].val().any().into())
                 | (bit_cast::<8, 1>(self.weighted[1].val().any().into()) << 1)
@@ -102,17 +113,12 @@ impl Logic for VectorPicker {
                 | (bit_cast::<8, 1>(self.weighted[3].val().any().into()) << 3)
                 | (bit_cast::<8, 1>(self.weighted[4].val().any().into()) << 4);
         }
-        if !self.empty.val() & (!self.lowest_valid.q.val() | self.moving.val()) {
-            self.lowest_valid.d.next = true;
-            self.lowest.d.next = self.batch.q.val() & self.negative.val();
-            self.batch.d.next = self.batch.q.val() & self.less_one.val();
-        }
         self.pick.valid.next = self.picked_valid.q.val();
         self.pick.data.next = self.picked_number.q.val();
         self.one_hot.next = self.picked.q.val();
 
         if self.reset.val() {
-            self.batch.d.next = self.zero.val();
+            self.busy.d.next = false;
             self.lowest_valid.d.next = false;
             self.picked_valid.d.next = false;
         }
