@@ -93,7 +93,7 @@ fn writes_entries_as_the_specification_has_them() {
             assert!(card.bench.cycles < begun + 20);
         }
         assert!(released);
-        assert_eq!(card.bench.cycles - begun, 4, "latency");
+        assert_eq!(card.bench.cycles - begun, 7, "latency");
         let write: SmallWrite = bits::<193>(&card.bench.get_wide("write$data")).into();
         assert_eq!((write.address.to_u64(), write.quad.to_u64()), (address, 1));
         // Status 15:1 with the phase in bit 0 of the upper half of the last dword.
