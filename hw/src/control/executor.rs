@@ -61,6 +61,9 @@ pub struct ControlExecutor {
     write_register: DFF<WideWrite>,
     is_read: DFF<bool>,
     done_register: DFF<bool>,
+    /// The tail is at the ring's last entry.
+    at_end: DFF<bool>,
+    idle_register: DFF<bool>,
     completion: Signal<Local, ControlCompletion>,
     payload: Signal<Local, Bits<256>>,
     following: Signal<Local, Bits<16>>,
@@ -116,6 +119,8 @@ impl Default for ControlExecutor {
             write_register: Default::default(),
             is_read: Default::default(),
             done_register: Default::default(),
+            at_end: Default::default(),
+            idle_register: Default::default(),
             completion: Default::default(),
             payload: Default::default(),
             following: Default::default(),
@@ -154,7 +159,9 @@ impl Logic for ControlExecutor {
             phase,
             write_register,
             is_read,
-            done_register
+            done_register,
+            at_end,
+            idle_register
         );
         self.command.ready.next = (self.state.q.val() == State::Idle);
         self.table_valid.next = self.request_valid.q.val();
@@ -163,7 +170,9 @@ impl Logic for ControlExecutor {
         self.raise.valid.next = (self.state.q.val() == State::Raise);
         self.raise.data.next = self.control_vector.val();
         self.done.next = self.done_register.q.val();
-        self.idle.next = (self.state.q.val() == State::Idle) & !self.done_register.q.val();
+        self.idle_register.d.next =
+            (self.state.q.val() == State::Idle) & !self.done_register.q.val() & !self.command.valid.val();
+        self.idle.next = self.idle_register.q.val();
         self.request_valid.d.next = false;
         self.done_register.d.next = false;
 
@@ -180,7 +189,9 @@ impl Logic for ControlExecutor {
         self.table_request.next.data = self.payload.val();
 
         self.following.next = self.tail.q.val() + self.one16.val();
-        if (self.tail.q.val() == self.control_entries_z.val()) {
+        // The tail stands still from one command's end to the next one's.
+        self.at_end.d.next = (self.tail.q.val() == self.control_entries_z.val());
+        if self.at_end.q.val() {
             self.following.next = self.zero16.val();
         }
         self.completion.next = self.empty.val().into();
@@ -240,7 +251,7 @@ impl Logic for ControlExecutor {
                 if self.write.ready.val() {
                     self.done_register.d.next = true;
                     self.tail.d.next = self.following.val();
-                    if (self.tail.q.val() == self.control_entries_z.val()) {
+                    if self.at_end.q.val() {
                         self.phase.d.next = !self.phase.q.val();
                     }
                     self.state.d.next = State::Idle;
@@ -322,8 +333,10 @@ mod tests {
             bench.cycle();
             assert_eq!((bench.get("done"), bench.get("raise$valid")), (1, 0));
             bench.cycle();
+            assert_eq!(bench.get("idle"), 0);
         }
-        assert_eq!(bench.get("idle"), 1);
+        bench.cycle();
+        assert_eq!(bench.get("idle"), 1, "a cycle late");
     }
 
     /// One command and what must become of it.

@@ -146,6 +146,7 @@ pub struct CompletionWriter {
     taking: Signal<Local, bool>,
     owner_queue: Signal<Local, Bits<8>>,
     entry: Signal<Local, QueueEntry>,
+    low_index: Signal<Local, Bits<16>>,
     selected: Signal<Local, bool>,
     place: Signal<Local, RingPlace>,
     place_next: Signal<Local, RingPlace>,
@@ -159,15 +160,14 @@ pub struct CompletionWriter {
     base_low: Signal<Local, Bits<9>>,
     page_low: Signal<Local, Bits<9>>,
     item_page: Signal<Local, Bits<52>>,
+    page_upper: Signal<Local, Bits<44>>,
     page_high: Signal<Local, Bits<44>>,
     out: Signal<Local, ComposedCompletion>,
     all_equal: Constant<Bits<4>>,
-    one44: Constant<Bits<44>>,
     low_page: Constant<Bits<52>>,
     table_number: Constant<Bits<16>>,
     queues: Constant<Bits<32>>,
     last_queue: Constant<Bits<16>>,
-    no_queue: Constant<Bits<32>>,
     zero32: Constant<Bits<32>>,
     one16: Constant<Bits<16>>,
     zero16: Constant<Bits<16>>,
@@ -202,7 +202,7 @@ impl CompletionWriter {
             places: LutRam::new(sizes.queue_bits),
             places_readback: LutRam::new(sizes.queue_bits),
             composed: Fifo::quick(4, 6),
-            raised: Fifo::quick(5, 25),
+            raised: Fifo::lut(5, 25),
             done_ready: Default::default(),
             looking: Default::default(),
             look_first: Default::default(),
@@ -239,6 +239,7 @@ impl CompletionWriter {
             taking: Default::default(),
             owner_queue: Default::default(),
             entry: Default::default(),
+            low_index: Default::default(),
             selected: Default::default(),
             place: Default::default(),
             place_next: Default::default(),
@@ -252,15 +253,14 @@ impl CompletionWriter {
             base_low: Default::default(),
             page_low: Default::default(),
             item_page: Default::default(),
+            page_upper: Default::default(),
             page_high: Default::default(),
             out: Default::default(),
             all_equal: Constant::new(0xFu64.to_bits()),
-            one44: Constant::new(1u64.to_bits()),
             low_page: Constant::new(0xFFu64.to_bits()),
             table_number: Constant::new((table::QUEUE as u64).to_bits()),
             queues: Constant::new((1u64 << sizes.queue_bits).to_bits()),
             last_queue: Constant::new(((1u64 << sizes.queue_bits) - 1).to_bits()),
-            no_queue: Constant::new(0u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
@@ -320,7 +320,8 @@ impl Logic for CompletionWriter {
         self.request_write.d.next =
             self.table_valid.val() & (self.table_request.val().write == self.flag.val());
         self.request_mine.d.next = (self.table_request.val().table == self.table_number.val());
-        self.request_some.d.next = (self.table_request.val().index != self.no_queue.val());
+        self.low_index.next = bit_cast::<16, 32>(self.table_request.val().index);
+        self.request_some.d.next = (self.low_index.val() != self.zero16.val());
         self.request_low.d.next = (self.table_request.val().index < self.queues.val());
         self.selected.next = self.request_write.q.val()
             & self.request_mine.q.val()
@@ -384,10 +385,8 @@ impl Logic for CompletionWriter {
         self.release_valid.next = self.compose.q.val();
         self.release_slot.next = self.composing.q.val().slot;
         self.item_page.next = self.item.q.val().page;
-        self.page_high.next = self.item_page.val().get_bits::<44>(8);
-        if self.page_carry.q.val() {
-            self.page_high.next = self.item_page.val().get_bits::<44>(8) + self.one44.val();
-        }
+        self.page_upper.next = self.item_page.val().get_bits::<44>(8);
+        self.page_high.next = self.page_upper.val() + bit_cast::<44, 1>(self.page_carry.q.val().into());
         self.composed.push.next = self.item_valid.q.val();
         self.composed.data.next = self.item.q.val();
         self.composed.data.next.page =

@@ -418,11 +418,8 @@ impl Logic for MsiX {
             & !self.table_select.q.val()
             & !self.pending_select.q.val()
             & !self.answered.q.val();
-        self.idle.next = self.idle_register.q.val()
-            & !self.entered.q.val()
-            & !self.write_hit.q.val()
-            & !self.table_hit.q.val()
-            & !self.pending_hit.q.val();
+        // A read has no consequence, and whoever asked waits for its answer.
+        self.idle.next = self.idle_register.q.val() & !self.entered.q.val() & !self.write_hit.q.val();
 
         if self.reset.val() {
             self.pending.d.next = self.zero32.val();

@@ -10,6 +10,7 @@
 //! Latency: the event of a beat's first entry stands 2 cycles after the beat, the others in the
 //! cycles that follow. Throughput: a beat a cycle, as long as it holds one entry. Order: as written.
 //! Reset: forgets open bursts, so `reset` is that of the bus, not of the card alone.
+//! `idle` falls in time and rises a cycle late.
 //! Failure: none; responses are always OKAY.
 
 use rust_hdl::prelude::*;
@@ -63,9 +64,10 @@ pub struct CompletionWindow<const W: usize, const B: usize> {
     offered: DFF<WindowEvent>,
     reading: DFF<bool>,
     read_left: DFF<Bits<8>>,
+    read_last: DFF<bool>,
+    idle_register: DFF<bool>,
     accepted: Signal<Local, bool>,
     taking: Signal<Local, bool>,
-    read_ends: Signal<Local, bool>,
     strobed: Signal<Local, Bits<4>>,
     lanes_after: Signal<Local, Bits<4>>,
     lane: Signal<Local, Bits<32>>,
@@ -140,9 +142,10 @@ impl<const W: usize, const B: usize> Default for CompletionWindow<W, B> {
             offered: Default::default(),
             reading: Default::default(),
             read_left: Default::default(),
+            read_last: Default::default(),
+            idle_register: Default::default(),
             accepted: Default::default(),
             taking: Default::default(),
-            read_ends: Default::default(),
             strobed: Default::default(),
             lanes_after: Default::default(),
             lane: Default::default(),
@@ -175,7 +178,19 @@ impl<const W: usize, const B: usize> Default for CompletionWindow<W, B> {
 impl<const W: usize, const B: usize> Logic for CompletionWindow<W, B> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, beat, lanes, beat_entry, offered_valid, offered, reading, read_left);
+        dff_setup!(
+            self,
+            clock,
+            beat,
+            lanes,
+            beat_entry,
+            offered_valid,
+            offered,
+            reading,
+            read_left,
+            read_last,
+            idle_register
+        );
         self.bursts.clock.next = self.clock.val();
         self.bursts.reset.next = self.reset.val();
         self.bursts.awvalid.next = self.awvalid.val();
@@ -246,22 +261,27 @@ impl<const W: usize, const B: usize> Logic for CompletionWindow<W, B> {
         self.rvalid.next = self.reading.q.val();
         self.rdata.next = self.zero_data.val();
         self.rresp.next = self.zero2.val();
-        self.read_ends.next = (self.read_left.q.val() == self.zero8.val());
-        self.rlast.next = self.read_ends.val();
+        self.rlast.next = self.read_last.q.val();
         if self.reading.q.val() {
             if self.rready.val() {
-                self.reading.d.next = !self.read_ends.val();
+                self.reading.d.next = !self.read_last.q.val();
+                self.read_last.d.next = (self.read_left.q.val() == self.one8.val());
                 self.read_left.d.next = self.read_left.q.val() - self.one8.val();
             }
         } else {
             self.reading.d.next = self.arvalid.val();
             self.read_left.d.next = self.arlen.val();
+            self.read_last.d.next = (self.arlen.val() == self.zero8.val());
         }
 
-        self.idle.next = self.bursts.idle.val()
+        // Falls in time, for what comes now counts, and rises a cycle late.
+        self.idle_register.d.next = self.bursts.idle.val()
+            & !self.awvalid.val()
+            & !self.arvalid.val()
             & (self.lanes.q.val() == self.zero4.val())
             & !self.offered_valid.q.val()
             & !self.reading.q.val();
+        self.idle.next = self.idle_register.q.val();
 
         if self.reset.val() {
             self.lanes.d.next = self.zero4.val();
@@ -490,7 +510,9 @@ mod tests {
         assert_eq!(bench.get("event_valid"), 1);
         assert_eq!(event(&bench), (3, 1023, 0x89AB, 0x0123, 0x4281));
         bench.cycle();
-        assert_eq!((bench.get("event_valid"), bench.get("idle")), (0, 1));
+        assert_eq!((bench.get("event_valid"), bench.get("idle")), (0, 0));
+        bench.cycle();
+        assert_eq!(bench.get("idle"), 1, "a cycle late");
     }
 
     #[test]
