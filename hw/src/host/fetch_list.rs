@@ -1,6 +1,6 @@
 //! The list of queues that may have entries to fetch, each once.
 //!
-//! The first one is offered in `queue` with `valid`; `pick` takes it for a visit, the next cycle is
+//! The first one is offered in `queue` with `valid`; `pick` takes it, if there is one, for a visit, the next cycle is
 //! `looking`, and the visit ends with `ending`: `relist` then puts the queue back at the end. A submission
 //! tail doorbell (`rang`) lists its queue; a completion head doorbell does so only if the queue's last visit
 //! ended `blocked`, without room in its completion ring. A doorbell during a visit comes too late for it
@@ -54,9 +54,8 @@ pub struct FetchList {
     found: DFF<bool>,
     found_queue: DFF<Bits<5>>,
     found_bit: DFF<Bits<32>>,
-    found_is_head: DFF<bool>,
     found_listed: DFF<bool>,
-    found_starved: DFF<bool>,
+    found_wanted: DFF<bool>,
     found_visited: DFF<bool>,
     /// A doorbell of the visited queue came too late for the visit.
     again: DFF<bool>,
@@ -107,9 +106,8 @@ impl FetchList {
             found: Default::default(),
             found_queue: Default::default(),
             found_bit: Default::default(),
-            found_is_head: Default::default(),
             found_listed: Default::default(),
-            found_starved: Default::default(),
+            found_wanted: Default::default(),
             found_visited: Default::default(),
             again: Default::default(),
             look: Default::default(),
@@ -145,9 +143,8 @@ impl Logic for FetchList {
             found,
             found_queue,
             found_bit,
-            found_is_head,
             found_listed,
-            found_starved,
+            found_wanted,
             found_visited,
             again
         );
@@ -169,20 +166,17 @@ impl Logic for FetchList {
                 (self.one.val() << bit_cast::<32, 5>(bit_cast::<5, 8>(self.rang_queue.val())));
             self.wake_is_head.d.next = self.rang_is_head.val();
         }
-        self.lists.next = self.found.q.val()
-            & !self.found_listed.q.val()
-            & (!self.found_is_head.q.val() | self.found_starved.q.val());
+        self.lists.next = self.found.q.val() & !self.found_listed.q.val() & self.found_wanted.q.val();
         self.visited_short.next = bit_cast::<5, 8>(self.visited.val());
         self.is_same.next = (self.wake_queue.q.val() == self.found_queue.q.val());
         self.is_visited.next = (self.wake_queue.q.val() == self.visited_short.val());
         self.found.d.next = self.look.val();
         self.found_queue.d.next = self.wake_queue.q.val();
-        self.found_is_head.d.next = self.wake_is_head.q.val();
         self.found_bit.d.next = self.wake_bit.q.val();
         self.listed_bit.next = self.listed.q.val() & self.wake_bit.q.val();
         self.starved_bit.next = self.starved.q.val() & self.wake_bit.q.val();
         self.found_listed.d.next = self.listed_bit.val().any() | (self.lists.val() & self.is_same.val());
-        self.found_starved.d.next = self.starved_bit.val().any();
+        self.found_wanted.d.next = !self.wake_is_head.q.val() | self.starved_bit.val().any();
         self.found_visited.d.next = self.looking.val() & self.is_visited.val();
         self.again.d.next = self.found.q.val() & self.found_visited.q.val();
 

@@ -81,8 +81,8 @@ pub struct FetchScheduler {
     stopped_queues: DFF<Bits<32>>,
     bad_bit: DFF<Bits<32>>,
     configure_bit: DFF<Bits<32>>,
-    /// Visits may begin.
-    open: DFF<bool>,
+    /// A visit begins if there is room for its request and a queue in the list.
+    takes: DFF<bool>,
     held: DFF<bool>,
     // A visit's four cycles: it picks while `free`, then these.
     free: DFF<bool>,
@@ -132,7 +132,9 @@ pub struct FetchScheduler {
     reserved_before2: DFF<Bits<16>>,
     asked_before2: DFF<Bits<16>>,
 
+    may_pick: Signal<Local, bool>,
     pick: Signal<Local, bool>,
+    free_next: Signal<Local, bool>,
     credit: Signal<Local, bool>,
     pair: Signal<Local, bool>,
     pairs: Signal<Local, bool>,
@@ -208,7 +210,7 @@ impl FetchScheduler {
             stopped_queues: Default::default(),
             bad_bit: Default::default(),
             configure_bit: Default::default(),
-            open: Default::default(),
+            takes: Default::default(),
             held: Default::default(),
             free: Default::default(),
             looking: Default::default(),
@@ -252,7 +254,9 @@ impl FetchScheduler {
             asked_two2: Default::default(),
             reserved_before2: Default::default(),
             asked_before2: Default::default(),
+            may_pick: Default::default(),
             pick: Default::default(),
+            free_next: Default::default(),
             credit: Default::default(),
             pair: Default::default(),
             pairs: Default::default(),
@@ -300,7 +304,7 @@ impl Logic for FetchScheduler {
             stopped_queues,
             bad_bit,
             configure_bit,
-            open,
+            takes,
             held,
             free,
             looking,
@@ -359,11 +363,12 @@ impl Logic for FetchScheduler {
         self.requests.out.ready.next = self.request.ready.val();
 
         // Pick. The queue stays until the next visit.
-        self.open.d.next = self.enable.val() & !self.hold.val();
         self.held.d.next = self.hold.val();
-        self.pick.next =
-            self.free.q.val() & self.list.valid.val() & self.open.q.val() & self.requests.room.val();
-        self.free.d.next = (self.free.q.val() & !self.pick.val()) | self.asking.q.val();
+        self.may_pick.next = self.takes.q.val() & self.requests.room.val();
+        self.pick.next = self.may_pick.val() & self.list.valid.val();
+        self.free_next.next = (self.free.q.val() & !self.pick.val()) | self.asking.q.val();
+        self.free.d.next = self.free_next.val();
+        self.takes.d.next = self.free_next.val() & self.enable.val() & !self.hold.val();
         self.looking.d.next = self.pick.val();
         self.judging.d.next = self.looking.q.val();
         self.asking.d.next = self.judging.q.val();
@@ -481,7 +486,7 @@ impl Logic for FetchScheduler {
         self.list.rang.next = self.rang.val();
         self.list.rang_queue.next = self.rang_queue.val();
         self.list.rang_is_head.next = self.rang_is_head.val();
-        self.list.pick.next = self.pick.val();
+        self.list.pick.next = self.may_pick.val();
         self.list.free.next = self.free.q.val();
         self.list.looking.next = self.looking.q.val();
         self.list.ending.next = self.asking.q.val();
@@ -551,6 +556,7 @@ impl Logic for FetchScheduler {
 
         if self.reset.val() {
             self.free.d.next = true;
+            self.takes.d.next = false;
             self.looking.d.next = false;
             self.judging.d.next = false;
             self.asking.d.next = false;

@@ -58,6 +58,8 @@ pub struct FetchedHeads {
     held: DFF<bool>,
     /// Waits for an arrival, unless held.
     free: DFF<bool>,
+    /// Takes one that is there.
+    takes: DFF<bool>,
     /// The head and the ring's size come out of the tables.
     looking: DFF<bool>,
     /// Waits until a failure is taken.
@@ -80,7 +82,7 @@ pub struct FetchedHeads {
     /// Of queue 0.
     control_completions: DFF<Bits<16>>,
     look_control: DFF<bool>,
-    take: Signal<Local, bool>,
+    free_next: Signal<Local, bool>,
     taken: Signal<Local, bool>,
     arrival_short: Signal<Local, Bits<5>>,
     queue_short: Signal<Local, Bits<5>>,
@@ -140,6 +142,7 @@ impl FetchedHeads {
             completions_look: LutRam::new(sizes.queue_bits),
             held: Default::default(),
             free: Default::default(),
+            takes: Default::default(),
             looking: Default::default(),
             failing: Default::default(),
             queue: Default::default(),
@@ -156,7 +159,7 @@ impl FetchedHeads {
             completing_queue: Default::default(),
             control_completions: Default::default(),
             look_control: Default::default(),
-            take: Default::default(),
+            free_next: Default::default(),
             taken: Default::default(),
             arrival_short: Default::default(),
             queue_short: Default::default(),
@@ -188,6 +191,7 @@ impl Logic for FetchedHeads {
             clock,
             held,
             free,
+            takes,
             looking,
             failing,
             queue,
@@ -224,9 +228,8 @@ impl Logic for FetchedHeads {
         self.failure.next = self.failing.q.val();
         self.failure_queue.next = self.queue.q.val();
         self.held.d.next = self.hold.val();
-        self.take.next = self.free.q.val() & !self.held.q.val();
-        self.arrivals.out.ready.next = self.take.val();
-        self.taken.next = self.take.val() & self.arrivals.out.valid.val();
+        self.arrivals.out.ready.next = self.takes.q.val();
+        self.taken.next = self.takes.q.val() & self.arrivals.out.valid.val();
         self.arrival_short.next = bit_cast::<5, 9>(self.arrival.val());
         self.queue_short.next = bit_cast::<5, 8>(self.queue.q.val());
         self.looking.d.next = self.taken.val();
@@ -238,9 +241,11 @@ impl Logic for FetchedHeads {
         }
         self.failing.d.next =
             (self.looking.q.val() & self.failed.q.val()) | (self.failing.q.val() & !self.failure_taken.val());
-        self.free.d.next = (self.free.q.val() & !self.taken.val())
+        self.free_next.next = (self.free.q.val() & !self.taken.val())
             | (self.looking.q.val() & !self.failed.q.val())
             | (self.failing.q.val() & self.failure_taken.val());
+        self.free.d.next = self.free_next.val();
+        self.takes.d.next = self.free_next.val() & !self.hold.val();
 
         // Looked up, counted, written: a cycle each. The next arrival's look comes before the write.
         self.counting.d.next = self.looking.q.val();
@@ -325,6 +330,7 @@ impl Logic for FetchedHeads {
 
         if self.reset.val() {
             self.free.d.next = true;
+            self.takes.d.next = false;
             self.looking.d.next = false;
             self.failing.d.next = false;
             self.recent.d.next = false;

@@ -76,6 +76,8 @@ pub struct QueueDoorbells {
     held: DFF<bool>,
     /// Waits for a doorbell, unless held.
     free: DFF<bool>,
+    /// Takes one that is there.
+    takes: DFF<bool>,
     /// The ring's sizes are there.
     checking: DFF<bool>,
     acting: DFF<bool>,
@@ -90,7 +92,7 @@ pub struct QueueDoorbells {
     upper: Signal<Local, Bits<16>>,
     is_doorbell: Signal<Local, bool>,
     is_head: Signal<Local, bool>,
-    take: Signal<Local, bool>,
+    free_next: Signal<Local, bool>,
     taken: Signal<Local, bool>,
     enabled: Signal<Local, bool>,
     overflow: Signal<Local, bool>,
@@ -142,6 +144,7 @@ impl QueueDoorbells {
             heads: LutRam::new(sizes.queue_bits),
             held: Default::default(),
             free: Default::default(),
+            takes: Default::default(),
             checking: Default::default(),
             acting: Default::default(),
             doorbell: Default::default(),
@@ -154,7 +157,7 @@ impl QueueDoorbells {
             upper: Default::default(),
             is_doorbell: Default::default(),
             is_head: Default::default(),
-            take: Default::default(),
+            free_next: Default::default(),
             taken: Default::default(),
             enabled: Default::default(),
             overflow: Default::default(),
@@ -183,6 +186,7 @@ impl Logic for QueueDoorbells {
             heard_doorbell,
             held,
             free,
+            takes,
             checking,
             acting,
             doorbell,
@@ -214,15 +218,16 @@ impl Logic for QueueDoorbells {
         self.written.data.next = self.heard_doorbell.q.val();
 
         self.held.d.next = self.hold.val();
-        self.take.next = self.free.q.val() & !self.held.q.val();
-        self.written.out.ready.next = self.take.val();
+        self.written.out.ready.next = self.takes.q.val();
         self.sizes.read_address.next = bit_cast::<16, 8>(self.written.out.data.val().queue);
-        if self.take.val() {
+        if self.takes.q.val() {
             self.doorbell.d.next = self.written.out.data.val();
         }
-        self.taken.next = self.take.val() & self.written.out.valid.val();
+        self.taken.next = self.takes.q.val() & self.written.out.valid.val();
         self.checking.d.next = self.taken.val();
-        self.free.d.next = (self.free.q.val() & !self.taken.val()) | self.acting.q.val();
+        self.free_next.next = (self.free.q.val() & !self.taken.val()) | self.acting.q.val();
+        self.free.d.next = self.free_next.val();
+        self.takes.d.next = self.free_next.val() & !self.hold.val();
         self.enabled.next = (self.sizes.read_data.val().enable == self.flag.val());
         self.overflow.next = (self.doorbell.q.val().overflow == self.flag.val());
         self.for_head.next = (self.doorbell.q.val().is_head == self.flag.val());
@@ -271,6 +276,7 @@ impl Logic for QueueDoorbells {
         if self.reset.val() {
             self.heard.d.next = false;
             self.free.d.next = true;
+            self.takes.d.next = false;
             self.checking.d.next = false;
             self.acting.d.next = false;
             self.good_tail.d.next = false;

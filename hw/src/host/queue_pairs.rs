@@ -14,7 +14,7 @@
 //! completes where the client looks; with `enable` set the queue begins anew.
 //!
 //! Tables: QUEUE (index 0 only for reading), QUEUE_STATE (reading). An access waits for the work under
-//! way, 9 to 16 cycles in all, and stops everything else meanwhile. Latency: 11 cycles from the register
+//! way, 10 to 17 cycles in all, and stops everything else meanwhile. Latency: 11 cycles from the register
 //! bus to `request`. Throughput: a request every 4 cycles, one queue alone too, 18 bursts in flight.
 //! Reset clears every queue, one a cycle. `idle` comes a cycle late and goes with the input that ends it.
 
@@ -134,6 +134,8 @@ pub struct QueuePairs {
     queue: DFF<Bits<8>>,
     /// Set in every state but `Rest`.
     hold: DFF<bool>,
+    /// All work rests.
+    settled: DFF<bool>,
     // What is done in `Apply`; in `Clear`, queues are configured all the time.
     configure: DFF<bool>,
     restart: DFF<bool>,
@@ -172,7 +174,6 @@ pub struct QueuePairs {
 
     matched: Signal<Local, bool>,
     table_queue: Signal<Local, Bits<8>>,
-    resting: Signal<Local, bool>,
     quiet: Signal<Local, bool>,
     entry: Signal<Local, QueueEntry>,
     written: Signal<Local, FetchSettings>,
@@ -242,6 +243,7 @@ impl QueuePairs {
             duty: Default::default(),
             queue: Default::default(),
             hold: Default::default(),
+            settled: Default::default(),
             configure: Default::default(),
             restart: Default::default(),
             clear: Default::default(),
@@ -271,7 +273,6 @@ impl QueuePairs {
             fetched: Default::default(),
             matched: Default::default(),
             table_queue: Default::default(),
-            resting: Default::default(),
             quiet: Default::default(),
             entry: Default::default(),
             written: Default::default(),
@@ -310,6 +311,7 @@ impl Logic for QueuePairs {
             duty,
             queue,
             hold,
+            settled,
             configure,
             restart,
             clear,
@@ -429,7 +431,7 @@ impl Logic for QueuePairs {
         }
         self.read_state.next.reserved = self.zero30.val();
         self.state_bits.next = self.read_state.val().into();
-        self.resting.next =
+        self.settled.d.next =
             self.doorbells.resting.val() & self.scheduler.resting.val() & self.heads.resting.val();
         self.due.d.next = false;
         self.is_last.d.next = (self.queue.q.val() == self.last_but_one.val());
@@ -481,7 +483,7 @@ impl Logic for QueuePairs {
                 }
             }
             State::Settle => {
-                if self.resting.val() {
+                if self.settled.q.val() {
                     self.state.d.next = State::Read;
                 }
             }
