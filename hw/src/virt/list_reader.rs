@@ -1,10 +1,10 @@
 //! Reads entries of a client's PRP list, a 128-byte line at a time.
 //!
 //! One entry a request: `request` with `address` (8-byte aligned) is answered by `answer` with
-//! `entry`, or with `failed` when the bus refused the line. The last line is kept until `forget`, so
-//! that sixteen neighbours cost one read. Latency: 4 cycles on a kept line, else the bus. One request
-//! at a time. Reset forgets; answers of a read begun before are not expected (the masters drain
-//! first).
+//! `entry`, or with `failed` when the bus refused the line; both stay until the next request. The last
+//! line is kept until `forget`, so that sixteen neighbours cost one read. Latency: 4 cycles on a kept
+//! line, else the bus and 5. One request at a time. Reset forgets; answers of a read begun before are
+//! not expected (the masters drain first).
 
 use rust_hdl::prelude::*;
 
