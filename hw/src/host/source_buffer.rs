@@ -1,11 +1,10 @@
 //! The two places of one source of the write arbiter.
 //!
-//! Unlike those of `OutputBuffer` they take an item while both are full in the cycle in which one
-//! leaves: an item stays two cycles at least, until its source is picked, and one a cycle must pass.
-//! `inlet.ready` therefore depends on `take`, which the arbiter makes from registers.
+//! Like `OutputBuffer`, but the item of `data` is taken by the arbiter's `take`, which is set only when
+//! there is one. An item stays two cycles at least, until its source is picked.
 //!
-//! Handshake: `take` takes the item of `data`, which must be there. Latency 1 cycle, throughput one
-//! item a cycle, order kept. Reset empties it.
+//! Latency 1 cycle; throughput two items in three cycles where each is taken two cycles after it came,
+//! which is more than any source has. Order kept. Reset empties it.
 
 use rust_hdl::prelude::*;
 
@@ -28,7 +27,6 @@ pub struct SourceBuffer<T: Synth> {
     /// `spare` is free: for the control alone, since all bits of the data hang on `spare_valid`.
     vacant: DFF<bool>,
     filling: Signal<Local, bool>,
-    room: Signal<Local, bool>,
     push: Signal<Local, bool>,
 }
 
@@ -36,9 +34,8 @@ impl<T: Synth> Logic for SourceBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, offered, offered_valid, spare, spare_valid, vacant);
-        self.room.next = self.vacant.q.val() | self.take.val();
-        self.push.next = self.inlet.valid.val() & self.room.val();
-        self.inlet.ready.next = self.room.val();
+        self.push.next = self.inlet.valid.val() & self.vacant.q.val();
+        self.inlet.ready.next = self.vacant.q.val();
         self.entering.next = self.push.val();
         self.data.next = self.offered.q.val();
         if !self.offered_valid.q.val() | self.take.val() {
@@ -50,11 +47,10 @@ impl<T: Synth> Logic for SourceBuffer<T> {
         self.offered_valid.d.next =
             !self.vacant.q.val() | self.inlet.valid.val() | (self.offered_valid.q.val() & !self.take.val());
         self.filling.next =
-            (self.offered_valid.q.val() & !self.take.val() & (!self.vacant.q.val() | self.inlet.valid.val()))
-                | (!self.vacant.q.val() & self.take.val() & self.inlet.valid.val());
+            self.offered_valid.q.val() & !self.take.val() & (!self.vacant.q.val() | self.inlet.valid.val());
         self.spare_valid.d.next = self.filling.val();
         self.vacant.d.next = !self.filling.val();
-        if self.room.val() {
+        if self.vacant.q.val() {
             self.spare.d.next = self.inlet.data.val();
         }
         if self.reset.val() {
@@ -73,7 +69,7 @@ mod tests {
     use std::collections::VecDeque;
 
     #[test]
-    fn keeps_order_and_passes_one_a_cycle() {
+    fn keeps_order_and_passes_two_in_three_cycles() {
         let mut bench = Bench::new("source_buffer", SourceBuffer::<Bits<20>>::default());
         let mut random = seeded();
         bench.set("reset", 1);
@@ -95,13 +91,14 @@ mod tests {
                 assert_eq!(inside.pop_front(), Some(bench.get("data") as u64));
                 taken += 1;
             }
-            assert_eq!(bench.get("inlet$ready") == 1, inside.len() < 2);
-            assert_eq!(bench.get("entering") == 1, valid && inside.len() < 2);
-            if valid && inside.len() < 2 {
+            let ready = inside.len() + usize::from(take) < 2;
+            assert_eq!(bench.get("inlet$ready") == 1, ready);
+            assert_eq!(bench.get("entering") == 1, valid && ready);
+            if valid && ready {
                 inside.push_back(cycle);
             }
             bench.cycle();
-            assert!(!steady || taken + 1 >= cycle, "one a cycle");
+            assert!(!steady || 3 * taken + 6 >= 2 * cycle, "two in three cycles");
         }
         assert!(taken > 4_000, "{taken} taken");
     }

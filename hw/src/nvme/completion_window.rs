@@ -69,6 +69,10 @@ pub struct CompletionWindow<const W: usize, const B: usize> {
     accepted: Signal<Local, bool>,
     taking: Signal<Local, bool>,
     strobed: Signal<Local, Bits<4>>,
+    lane0: Signal<Local, bool>,
+    lane1: Signal<Local, bool>,
+    lane2: Signal<Local, bool>,
+    lane3: Signal<Local, bool>,
     lanes_after: Signal<Local, Bits<4>>,
     lane: Signal<Local, Bits<32>>,
     entry: Signal<Local, CompletionEntry>,
@@ -91,7 +95,6 @@ pub struct CompletionWindow<const W: usize, const B: usize> {
     path_shift: Constant<Bits<16>>,
     zero2: Constant<Bits<2>>,
     zero4: Constant<Bits<4>>,
-    one4: Constant<Bits<4>>,
     zero8: Constant<Bits<8>>,
     one8: Constant<Bits<8>>,
     zero_data: Constant<Bits<W>>,
@@ -147,6 +150,10 @@ impl<const W: usize, const B: usize> Default for CompletionWindow<W, B> {
             accepted: Default::default(),
             taking: Default::default(),
             strobed: Default::default(),
+            lane0: Default::default(),
+            lane1: Default::default(),
+            lane2: Default::default(),
+            lane3: Default::default(),
             lanes_after: Default::default(),
             lane: Default::default(),
             entry: Default::default(),
@@ -167,7 +174,6 @@ impl<const W: usize, const B: usize> Default for CompletionWindow<W, B> {
             path_shift: Constant::new(u64::from(window_entries_shift).to_bits()),
             zero2: Constant::new(0u64.to_bits()),
             zero4: Constant::new(0u64.to_bits()),
-            one4: Constant::new(1u64.to_bits()),
             zero8: Constant::new(0u64.to_bits()),
             one8: Constant::new(1u64.to_bits()),
             zero_data: Constant::new(0u64.to_bits()),
@@ -204,8 +210,16 @@ impl<const W: usize, const B: usize> Logic for CompletionWindow<W, B> {
         self.bresp.next = self.zero2.val();
 
         // Beats: one entry is reported each cycle, so a beat may come when at most one is left.
-        self.lanes_after.next = self.lanes.q.val() & (self.lanes.q.val() - self.one4.val());
-        self.taking.next = self.bursts.open.val() & (self.lanes_after.val() == self.zero4.val());
+        self.lane0.next = self.lanes.q.val().get_bit(0);
+        self.lane1.next = self.lanes.q.val().get_bit(1);
+        self.lane2.next = self.lanes.q.val().get_bit(2);
+        self.lane3.next = self.lanes.q.val().get_bit(3);
+        self.lanes_after.next = (bit_cast::<4, 1>((self.lane1.val() & self.lane0.val()).into()) << 1)
+            | (bit_cast::<4, 1>((self.lane2.val() & (self.lane0.val() | self.lane1.val())).into()) << 2)
+            | (bit_cast::<4, 1>(
+                (self.lane3.val() & (self.lane0.val() | self.lane1.val() | self.lane2.val())).into(),
+            ) << 3);
+        self.taking.next = self.bursts.open.val() & !self.lanes_after.val().any();
         self.wready.next = self.taking.val();
         self.accepted.next = self.wvalid.val() & self.taking.val();
         self.bursts.beat.next = self.accepted.val();

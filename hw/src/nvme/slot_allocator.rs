@@ -61,7 +61,8 @@ pub struct SlotAllocator {
     single: DFF<bool>,
     next_wrap: Signal<Local, bool>,
     tail_after: Signal<Local, Bits<16>>,
-    clear: Signal<Local, bool>,
+    /// They are cleared in this even cycle.
+    clear: DFF<bool>,
     next_path: Signal<Local, Bits<16>>,
     next_slot: Signal<Local, Bits<16>>,
     next_number: Signal<Local, Bits<16>>,
@@ -131,7 +132,7 @@ impl SlotAllocator {
 impl Logic for SlotAllocator {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, clearing, heard, before_last, single);
+        dff_setup!(self, clock, clearing, clear, heard, before_last, single);
         self.path_write.clock.next = self.clock.val();
         self.path_write.table_valid.next = self.table_valid.val();
         self.path_write.table_request.next = self.table_request.val();
@@ -169,7 +170,7 @@ impl Logic for SlotAllocator {
 
         // A path's accounts are cleared in an even cycle, which moves none. (The next entry is not taken
         // from `tail_after`: what is shown must not share a signal with what depends on `take`.)
-        self.clear.next = self.clearing.q.val() & !self.odd.val();
+        self.clear.d.next = self.clearing.q.val() & self.odd.val();
         self.next_path.next = bit_cast::<16, 8>(self.take_path.val());
         self.next_slot.next = self.next_slots.read_data.val() + self.one16.val();
         self.next_wrap.next = (self.next_slots.read_data.val() == self.lasts.read_data.val());
@@ -181,10 +182,8 @@ impl Logic for SlotAllocator {
         self.shown_path.next = bit_cast::<16, 8>(self.commit_path.val());
         self.shown_tail.next = self.commit_tail.val();
         self.shown_issued.next = self.commit_number.val() + self.one16.val();
-        if self.clear.val() {
+        if self.clear.q.val() {
             self.clearing.d.next = false;
-        }
-        if !self.odd.val() {
             self.next_path.next = self.path_write.path.val();
             self.next_slot.next = self.zero16.val();
             self.next_wrap.next = self.single.q.val();
@@ -197,29 +196,29 @@ impl Logic for SlotAllocator {
             self.clearing.d.next = true;
         }
         self.next_slots.clock.next = self.clock.val();
-        self.next_slots.write.next = self.take.val() | self.clear.val();
+        self.next_slots.write.next = self.take.val() | self.clear.q.val();
         self.next_slots.write_address.next = self.next_path.val();
         self.next_slots.write_data.next = self.next_slot.val();
         self.next_wraps.clock.next = self.clock.val();
-        self.next_wraps.write.next = self.take.val() | self.clear.val();
+        self.next_wraps.write.next = self.take.val() | self.clear.q.val();
         self.next_wraps.write_address.next = self.next_path.val();
         self.next_wraps.write_data.next = self.next_wrap.val();
         self.next_numbers.clock.next = self.clock.val();
-        self.next_numbers.write.next = self.take.val() | self.clear.val();
+        self.next_numbers.write.next = self.take.val() | self.clear.q.val();
         self.next_numbers.write_address.next = self.next_path.val();
         self.next_numbers.write_data.next = self.next_number.val();
         self.tails.clock.next = self.clock.val();
-        self.tails.write.next = self.commit.val() | self.clear.val();
+        self.tails.write.next = self.commit.val() | self.clear.q.val();
         self.tails.write_address.next = self.shown_path.val();
         self.tails.write_data.next = self.shown_tail.val();
         self.tails.read_address.next = bit_cast::<16, 8>(self.tail_path.val());
         self.tails_shown.clock.next = self.clock.val();
-        self.tails_shown.write.next = self.commit.val() | self.clear.val();
+        self.tails_shown.write.next = self.commit.val() | self.clear.q.val();
         self.tails_shown.write_address.next = self.shown_path.val();
         self.tails_shown.write_data.next = self.shown_tail.val();
         self.tails_shown.read_address.next = bit_cast::<16, 8>(self.state_query.val());
         self.issued_shown.clock.next = self.clock.val();
-        self.issued_shown.write.next = self.commit.val() | self.clear.val();
+        self.issued_shown.write.next = self.commit.val() | self.clear.q.val();
         self.issued_shown.write_address.next = self.shown_path.val();
         self.issued_shown.write_data.next = self.shown_issued.val();
         self.issued_shown.read_address.next = bit_cast::<16, 8>(self.state_query.val());
@@ -230,6 +229,7 @@ impl Logic for SlotAllocator {
 
         if self.reset.val() {
             self.heard.d.next = false;
+            self.clear.d.next = false;
             self.clearing.d.next = false;
         }
     }

@@ -42,6 +42,8 @@ pub struct WriteBursts {
     next_mask: DFF<Bits<12>>,
     /// Responses owed.
     owed: DFF<Bits<4>>,
+    /// One more may be owed, as of a cycle ago.
+    few_owed: DFF<bool>,
     responding: Signal<Local, bool>,
     room: Signal<Local, bool>,
     arriving: Signal<Local, bool>,
@@ -88,6 +90,7 @@ impl Default for WriteBursts {
             next_step: Default::default(),
             next_mask: Default::default(),
             owed: Default::default(),
+            few_owed: Default::default(),
             responding: Default::default(),
             room: Default::default(),
             arriving: Default::default(),
@@ -123,9 +126,10 @@ impl Logic for WriteBursts {
             next_address,
             next_step,
             next_mask,
-            owed
+            owed,
+            few_owed
         );
-        self.room.next = !self.next_valid.q.val() & (self.owed.q.val() < self.owed_most.val());
+        self.room.next = !self.next_valid.q.val() & self.few_owed.q.val();
         self.awready.next = self.room.val();
         self.arriving.next = self.awvalid.val() & self.room.val();
         self.arriving_step.next = self.one12.val() << self.awsize.val();
@@ -166,6 +170,7 @@ impl Logic for WriteBursts {
             self.next_mask.d.next = self.arriving_mask.val();
         }
 
+        self.few_owed.d.next = (self.owed.q.val() < self.owed_most.val());
         self.responding.next = (self.owed.q.val() != self.zero4.val());
         self.bvalid.next = self.responding.val();
         if self.responding.val() & self.bready.val() {
@@ -181,6 +186,7 @@ impl Logic for WriteBursts {
             self.current_valid.d.next = false;
             self.next_valid.d.next = false;
             self.owed.d.next = self.zero4.val();
+            self.few_owed.d.next = true;
         }
     }
 }
