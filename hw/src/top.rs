@@ -406,6 +406,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.idle_gather.access_idle.next = self.bar0.idle.val() & self.registers.idle.val();
 
         // Reset.
+        self.bar0.hold_writes.next = self.queue_pairs.doorbells_full.val();
         self.bar0.hold.next = self.reset_sequence.core_reset.val();
         self.reset_sequence.request.next = self.registers.soft_reset.val();
         self.reset_sequence.read_quiet.next = self.read_master.quiet.val();

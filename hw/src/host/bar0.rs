@@ -20,6 +20,8 @@ pub struct Bar0 {
     pub reset: Signal<In, bool>,
     /// The register bus sleeps: accesses wait.
     pub hold: Signal<In, bool>,
+    /// Writes wait: one more pulse may come after it is set.
+    pub hold_writes: Signal<In, bool>,
     pub awvalid: Signal<In, bool>,
     pub awready: Signal<Out, bool>,
     pub awaddr: Signal<In, Bits<18>>,
@@ -77,6 +79,7 @@ impl Default for Bar0 {
             clock: Default::default(),
             reset: Default::default(),
             hold: Default::default(),
+            hold_writes: Default::default(),
             awvalid: Default::default(),
             awready: Default::default(),
             awaddr: Default::default(),
@@ -188,6 +191,7 @@ impl Logic for Bar0 {
         self.whole.next = self.address_held.q.val()
             & self.data_held.q.val()
             & (!self.answered.q.val() | self.bready.val())
+            & !self.hold_writes.val()
             & !self.hold.val();
         if self.whole.val() {
             self.address_held.d.next = false;

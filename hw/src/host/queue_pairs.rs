@@ -101,6 +101,8 @@ pub struct QueuePairs {
     pub write_valid: Signal<In, bool>,
     pub write_address: Signal<In, Bits<18>>,
     pub write_data: Signal<In, Bits<32>>,
+    /// Few more writes fit.
+    pub doorbells_full: Signal<Out, bool>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -213,6 +215,7 @@ impl QueuePairs {
             write_valid: Default::default(),
             write_address: Default::default(),
             write_data: Default::default(),
+            doorbells_full: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -543,6 +546,7 @@ impl Logic for QueuePairs {
         self.doorbells.write_valid.next = self.write_valid.val();
         self.doorbells.write_address.next = self.write_address.val();
         self.doorbells.write_data.next = self.write_data.val();
+        self.doorbells_full.next = self.doorbells.full.val();
         self.doorbells.look_queue.next = self.scheduler.look_queue.val();
         self.doorbells.hold.next = self.hold.q.val();
         self.doorbells.configure.next = self.configure.q.val();
