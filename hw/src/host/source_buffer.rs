@@ -8,6 +8,7 @@
 
 use rust_hdl::prelude::*;
 
+use crate::prim::register::Register;
 use crate::prim::stream::StreamIn;
 
 /// See the module's header.
@@ -20,9 +21,9 @@ pub struct SourceBuffer<T: Synth> {
     pub entering: Signal<Out, bool>,
     pub take: Signal<In, bool>,
     pub data: Signal<Out, T>,
-    offered: DFF<T>,
+    offered: Register<T>,
     offered_valid: DFF<bool>,
-    spare: DFF<T>,
+    spare: Register<T>,
     spare_valid: DFF<bool>,
     /// `spare` is free: for the control alone, since all bits of the data hang on `spare_valid`.
     vacant: DFF<bool>,
@@ -33,16 +34,16 @@ pub struct SourceBuffer<T: Synth> {
 impl<T: Synth> Logic for SourceBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, offered, offered_valid, spare, spare_valid, vacant);
+        dff_setup!(self, clock, offered_valid, spare_valid, vacant);
+        clock!(self, clock, offered, spare);
         self.push.next = self.inlet.valid.val() & self.vacant.q.val();
         self.inlet.ready.next = self.vacant.q.val();
         self.entering.next = self.push.val();
         self.data.next = self.offered.q.val();
-        if !self.offered_valid.q.val() | self.take.val() {
-            self.offered.d.next = self.inlet.data.val();
-            if self.spare_valid.q.val() {
-                self.offered.d.next = self.spare.q.val();
-            }
+        self.offered.load.next = !self.offered_valid.q.val() | self.take.val();
+        self.offered.d.next = self.inlet.data.val();
+        if self.spare_valid.q.val() {
+            self.offered.d.next = self.spare.q.val();
         }
         self.offered_valid.d.next =
             !self.vacant.q.val() | self.inlet.valid.val() | (self.offered_valid.q.val() & !self.take.val());
@@ -50,9 +51,8 @@ impl<T: Synth> Logic for SourceBuffer<T> {
             self.offered_valid.q.val() & !self.take.val() & (!self.vacant.q.val() | self.inlet.valid.val());
         self.spare_valid.d.next = self.filling.val();
         self.vacant.d.next = !self.filling.val();
-        if self.vacant.q.val() {
-            self.spare.d.next = self.inlet.data.val();
-        }
+        self.spare.load.next = self.vacant.q.val();
+        self.spare.d.next = self.inlet.data.val();
         if self.reset.val() {
             self.offered_valid.d.next = false;
             self.spare_valid.d.next = false;

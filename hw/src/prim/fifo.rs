@@ -9,6 +9,7 @@
 use rust_hdl::prelude::*;
 
 use super::ram::FifoRam;
+use super::register::Register;
 use super::stream::StreamOut;
 
 /// A FIFO of 2^n items.
@@ -33,7 +34,7 @@ pub struct Fifo<T: Synth> {
     stored_none: DFF<bool>,
     stored_one: DFF<bool>,
     fetched_valid: DFF<bool>,
-    offered: DFF<T>,
+    offered: Register<T>,
     offered_valid: DFF<bool>,
     room_register: DFF<bool>,
     threshold: Constant<Bits<16>>,
@@ -126,11 +127,11 @@ impl<T: Synth> Logic for Fifo<T> {
             stored_none,
             stored_one,
             fetched_valid,
-            offered,
             offered_valid,
             room_register
         );
         self.memory.clock.next = self.clock.val();
+        self.offered.clock.next = self.clock.val();
         self.memory.write_address.next = self.write_pointer.q.val();
         self.memory.write_data.next = self.data.val();
         self.memory.read_address.next = self.read_pointer.q.val();
@@ -164,6 +165,8 @@ impl<T: Synth> Logic for Fifo<T> {
         self.write_next.next = self.write_pointer.q.val() + self.one.val();
         self.read_next.next = self.read_pointer.q.val() + self.one.val();
 
+        self.offered.load.next = self.moving.val() & self.two_stages.val();
+        self.offered.d.next = self.memory.read_data.val();
         if self.out.ready.val() {
             self.offered_valid.d.next = false;
         }
@@ -171,7 +174,6 @@ impl<T: Synth> Logic for Fifo<T> {
             self.fetched_valid.d.next = false;
             if self.two_stages.val() {
                 self.offered_valid.d.next = true;
-                self.offered.d.next = self.memory.read_data.val();
             }
         }
         if self.passing.val() {

@@ -3,5 +3,6 @@
 pub mod fifo;
 pub mod output_buffer;
 pub mod ram;
+pub mod register;
 pub mod slice;
 pub mod stream;

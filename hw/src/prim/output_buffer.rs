@@ -7,6 +7,7 @@
 
 use rust_hdl::prelude::*;
 
+use crate::prim::register::Register;
 use crate::prim::stream::StreamOut;
 
 /// See the module's header.
@@ -18,10 +19,10 @@ pub struct OutputBuffer<T: Synth> {
     pub data: Signal<In, T>,
     pub room: Signal<Out, bool>,
     pub out: StreamOut<T>,
-    offered: DFF<T>,
+    offered: Register<T>,
     offered_valid: DFF<bool>,
     /// What was pushed while `offered` was not taken.
-    spare: DFF<T>,
+    spare: Register<T>,
     spare_valid: DFF<bool>,
     room_register: DFF<bool>,
     free: Signal<Local, bool>,
@@ -31,16 +32,16 @@ pub struct OutputBuffer<T: Synth> {
 impl<T: Synth> Logic for OutputBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, offered, offered_valid, spare, spare_valid, room_register);
+        dff_setup!(self, clock, offered_valid, spare_valid, room_register);
+        clock!(self, clock, offered, spare);
         self.out.valid.next = self.offered_valid.q.val();
         self.out.data.next = self.offered.q.val();
         self.room.next = self.room_register.q.val();
         self.free.next = !self.offered_valid.q.val() | self.out.ready.val();
-        if self.free.val() {
-            self.offered.d.next = self.data.val();
-            if self.spare_valid.q.val() {
-                self.offered.d.next = self.spare.q.val();
-            }
+        self.offered.load.next = self.free.val();
+        self.offered.d.next = self.data.val();
+        if self.spare_valid.q.val() {
+            self.offered.d.next = self.spare.q.val();
         }
         self.filling.next =
             self.offered_valid.q.val() & !self.out.ready.val() & (self.spare_valid.q.val() | self.push.val());
@@ -48,9 +49,8 @@ impl<T: Synth> Logic for OutputBuffer<T> {
             self.spare_valid.q.val() | self.push.val() | (self.offered_valid.q.val() & !self.out.ready.val());
         self.spare_valid.d.next = self.filling.val();
         self.room_register.d.next = !self.filling.val();
-        if !self.spare_valid.q.val() {
-            self.spare.d.next = self.data.val();
-        }
+        self.spare.load.next = !self.spare_valid.q.val();
+        self.spare.d.next = self.data.val();
         if self.reset.val() {
             self.offered_valid.d.next = false;
             self.spare_valid.d.next = false;
