@@ -7,7 +7,7 @@ VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test check bench bench-baseline synth verilog docs
+.PHONY: help setup venv run demo test check bench bench-baseline synth estimate verilog docs
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -51,8 +51,16 @@ bench: setup venv ## measure; target/bench.json
 bench-baseline: setup ## write the cycle figures of now to docs/bench-baseline.json
 	$(CARGO) run --release -p volplane-tests --bin bench -- --baseline
 
-synth: venv ## synthesise, place and route for an ECP5; target/synth.json
-	$(CARGO) run -p volplane-hw --bin emit -- --sizes ecp5 --width 128 --out target/synth/core.v
+# The core as the ECP5 flow sees it.
+target/synth/core.v: FORCE
+	$(CARGO) run -q -p volplane-hw --bin emit -- --sizes ecp5 --width 128 --out $@
+.PHONY: FORCE
+FORCE:
+
+estimate: venv target/synth/core.v ## list the core's slowest paths without place and route (minutes)
+	$(VENV)/bin/python hw/synth/estimate.py
+
+synth: venv target/synth/core.v ## synthesise, place and route for an ECP5; target/synth.json
 	$(VENV)/bin/python hw/synth/synth.py --blocks
 
 verilog: ## write the core's Verilog to target/verilog

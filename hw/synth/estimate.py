@@ -6,7 +6,7 @@ is for finding paths, all of them in one run of the mapper; Fmax is what `synth.
 alone, inputs arrive at PORT_NS, the time its neighbour's register and one LUT take, and outputs must be
 there at PORT_NS: then two blocks that are fast alone are fast together.
 
-    make verilog-ecp5 && .venv/bin/python hw/synth/estimate.py [--only collector] [--over 4.5]
+    make estimate; .venv/bin/python hw/synth/estimate.py [--only collector] [--over 4.5]
 
 Prints each end point above the limit with its start, one line for a register however wide.
 """
