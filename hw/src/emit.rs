@@ -1,7 +1,5 @@
 //! Emits the core's Verilog, with the hash of its own text in the identity registers.
 
-use std::hash::{DefaultHasher, Hasher};
-
 use rust_hdl::prelude::*;
 
 use crate::sizes::Sizes;
@@ -13,10 +11,16 @@ fn text<const W: usize, const B: usize>(sizes: &Sizes, build_hash: u64) -> Strin
     generate_verilog(&top)
 }
 
+/// FNV-1a: the same for the same text whatever compiled this, unlike the standard library's hasher.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
 fn hashed<const W: usize, const B: usize>(sizes: &Sizes) -> String {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text::<W, B>(sizes, 0).as_bytes());
-    text::<W, B>(sizes, hasher.finish())
+    let build_hash = fnv1a(text::<W, B>(sizes, 0).as_bytes());
+    text::<W, B>(sizes, build_hash)
 }
 
 /// The core's Verilog at a data width of 128, 256 or 512 bits; its top module is `top`.
@@ -42,4 +46,15 @@ pub fn emit_sized(width: usize, sizes: &Sizes) -> String {
 /// The core at the default sizes.
 pub fn emit(width: usize) -> String {
     emit_sized(width, &Sizes::DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    /// Values of the function's own test suite.
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(super::fnv1a(b""), 0xCBF2_9CE4_8422_2325);
+        assert_eq!(super::fnv1a(b"a"), 0xAF63_DC4C_8601_EC8C);
+        assert_eq!(super::fnv1a(b"foobar"), 0x8594_4171_F739_67E8);
+    }
 }
