@@ -6,7 +6,7 @@
 //! `clear` begins anew, an event of the same cycle counts as new; `again` makes due once more; `forget`
 //! wins over `again`, an event over both. With `urgent` every event of a path is due. A path in `dirty`
 //! is due if it is in `due` or with `all_due`: whoever asks puts the two together.
-//! Latency: an eighth event shows in `due`, the fourth cycle without any in `all_due`, in the next cycle;
+//! Latency: an eighth event shows in `due`, the eighth cycle without any in `all_due`, in the next cycle;
 //! an event of age is due 64 to 128 cycles after the first. Reset: no events.
 
 use rust_hdl::prelude::*;
@@ -31,8 +31,8 @@ pub struct PathDue {
     count0: DFF<Bits<32>>,
     count1: DFF<Bits<32>>,
     count2: DFF<Bits<32>>,
-    /// Cycles without an event, up to 3, and whether there were 4.
-    quiet: DFF<Bits<2>>,
+    /// Cycles without an event, up to 7, and whether there were 8.
+    quiet: DFF<Bits<3>>,
     quiet_enough: DFF<bool>,
     age: DFF<Bits<6>>,
     aging: DFF<bool>,
@@ -44,9 +44,9 @@ pub struct PathDue {
     any_event: Signal<Local, bool>,
     zero: Constant<Bits<32>>,
     all: Constant<Bits<32>>,
-    zero2: Constant<Bits<2>>,
-    one2: Constant<Bits<2>>,
-    three2: Constant<Bits<2>>,
+    zero3: Constant<Bits<3>>,
+    one3: Constant<Bits<3>>,
+    seven3: Constant<Bits<3>>,
     zero6: Constant<Bits<6>>,
     one6: Constant<Bits<6>>,
 }
@@ -81,9 +81,9 @@ impl Default for PathDue {
             any_event: Default::default(),
             zero: Constant::new(0u64.to_bits()),
             all: Constant::new(0xFFFF_FFFFu64.to_bits()),
-            zero2: Constant::new(0u64.to_bits()),
-            one2: Constant::new(1u64.to_bits()),
-            three2: Constant::new(3u64.to_bits()),
+            zero3: Constant::new(0u64.to_bits()),
+            one3: Constant::new(1u64.to_bits()),
+            seven3: Constant::new(7u64.to_bits()),
             zero6: Constant::new(0u64.to_bits()),
             one6: Constant::new(1u64.to_bits()),
         }
@@ -118,12 +118,12 @@ impl Logic for PathDue {
                 | self.again_kept.val();
 
         self.any_event.next = self.events.val().any();
-        self.quiet_enough.d.next = (self.quiet.q.val() == self.three2.val()) & !self.any_event.val();
-        if (self.quiet.q.val() != self.three2.val()) {
-            self.quiet.d.next = self.quiet.q.val() + self.one2.val();
+        self.quiet_enough.d.next = (self.quiet.q.val() == self.seven3.val()) & !self.any_event.val();
+        if (self.quiet.q.val() != self.seven3.val()) {
+            self.quiet.d.next = self.quiet.q.val() + self.one3.val();
         }
         if self.any_event.val() {
-            self.quiet.d.next = self.zero2.val();
+            self.quiet.d.next = self.zero3.val();
         }
         self.age.d.next = self.age.q.val() + self.one6.val();
         self.aging.d.next = (self.age.q.val() == self.zero6.val());
