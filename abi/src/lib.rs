@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod descriptors;
+pub mod field;
 pub mod layout;
 pub mod nvme;
 pub mod opcode;
@@ -18,6 +19,7 @@ pub use descriptors::{
     control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DatasetAttributes, DeallocateRange,
     SubmissionEntry,
 };
+pub use field::Field;
 pub use tables::{
     extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
     PathState, QueueEntry, QueueState, VdEntry,

@@ -3,10 +3,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::field::Field;
+
 /// Controller registers in BAR0.
 pub mod register {
-    /// Controller Capabilities, 64 bits: MQES 15:0 (zero-based), CQR 16, TO 31:24 (500 ms),
-    /// DSTRD 35:32, CSS 44:37, MPSMIN 51:48, MPSMAX 55:52.
+    /// Controller Capabilities, 64 bits: see `cap`.
     pub const CAP: u64 = 0x00;
     /// Version.
     pub const VS: u64 = 0x08;
@@ -14,12 +15,11 @@ pub mod register {
     pub const INTMS: u64 = 0x0C;
     /// Interrupt Mask Clear.
     pub const INTMC: u64 = 0x10;
-    /// Controller Configuration: EN 0, CSS 6:4, MPS 10:7, AMS 13:11, SHN 15:14, IOSQES 19:16,
-    /// IOCQES 23:20.
+    /// Controller Configuration: see `cc`.
     pub const CC: u64 = 0x14;
-    /// Controller Status: RDY 0, CFS 1, SHST 3:2.
+    /// Controller Status: see `csts`.
     pub const CSTS: u64 = 0x1C;
-    /// Admin Queue Attributes: ASQS 11:0, ACQS 27:16, zero-based.
+    /// Admin Queue Attributes: see `aqa`.
     pub const AQA: u64 = 0x24;
     /// Admin Submission Queue base.
     pub const ASQ: u64 = 0x28;
@@ -29,14 +29,106 @@ pub mod register {
     pub const DOORBELLS: u64 = 0x1000;
 }
 
-/// CC: enable.
-pub const CC_EN: u32 = 1;
-/// CC: I/O submission entries of 64 bytes, completion entries of 16.
-pub const CC_ENTRY_SIZES: u32 = 6 << 16 | 4 << 20;
-/// CSTS: ready.
-pub const CSTS_RDY: u32 = 1;
-/// CSTS: fatal.
-pub const CSTS_CFS: u32 = 2;
+/// Controller Capabilities (section 3.1.3.1).
+pub mod cap {
+    use crate::field::Field;
+    /// Most entries of an I/O queue, zero-based.
+    pub const MQES: Field = Field::bits(15, 0);
+    /// Queues must be contiguous.
+    pub const CQR: Field = Field::bit(16);
+    /// Longest time to become ready or not ready, in 500 ms.
+    pub const TO: Field = Field::bits(31, 24);
+    /// Doorbell stride: 4 << DSTRD bytes.
+    pub const DSTRD: Field = Field::bits(35, 32);
+    /// Of the command sets: the NVM command set.
+    pub const CSS_NVM: Field = Field::bit(37);
+    /// Smallest memory page: 4 KiB << MPSMIN.
+    pub const MPSMIN: Field = Field::bits(51, 48);
+}
+
+/// Controller Configuration (section 3.1.3.5).
+pub mod cc {
+    use crate::field::Field;
+    /// Enable.
+    pub const EN: Field = Field::bit(0);
+    /// Memory page: 4 KiB << MPS.
+    pub const MPS: Field = Field::bits(10, 7);
+    /// Shutdown notification; 1: normal.
+    pub const SHN: Field = Field::bits(15, 14);
+    /// log2 of an I/O submission entry's bytes.
+    pub const IOSQES: Field = Field::bits(19, 16);
+    /// log2 of an I/O completion entry's bytes.
+    pub const IOCQES: Field = Field::bits(23, 20);
+    /// I/O submission entries of 64 bytes, completion entries of 16.
+    pub const ENTRY_SIZES: u32 = IOSQES.put32(6) | IOCQES.put32(4);
+}
+
+/// Controller Status (section 3.1.3.6).
+pub mod csts {
+    use crate::field::Field;
+    /// Ready.
+    pub const RDY: Field = Field::bit(0);
+    /// Controller fatal status.
+    pub const CFS: Field = Field::bit(1);
+    /// Shutdown status; 2: complete.
+    pub const SHST: Field = Field::bits(3, 2);
+    /// SHST: shutdown processing is complete.
+    pub const SHST_COMPLETE: u32 = 2;
+}
+
+/// Admin Queue Attributes (section 3.1.3.8).
+pub mod aqa {
+    use crate::field::Field;
+    /// Entries of the admin submission queue, zero-based.
+    pub const ASQS: Field = Field::bits(11, 0);
+    /// Entries of the admin completion queue, zero-based.
+    pub const ACQS: Field = Field::bits(27, 16);
+}
+
+/// CDW10 of Create and Delete I/O Queue (sections 5.4 to 5.7).
+pub mod queue_cdw10 {
+    use crate::field::Field;
+    /// Queue identifier.
+    pub const QID: Field = Field::bits(15, 0);
+    /// Entries, zero-based.
+    pub const QSIZE: Field = Field::bits(31, 16);
+}
+
+/// CDW11 of Create I/O Completion Queue (section 5.4) and Create I/O Submission Queue (section 5.5).
+pub mod queue_cdw11 {
+    use crate::field::Field;
+    /// Either: physically contiguous.
+    pub const PC: Field = Field::bit(0);
+    /// Completion queue: interrupts enabled.
+    pub const IEN: Field = Field::bit(1);
+    /// Completion queue: interrupt vector.
+    pub const IV: Field = Field::bits(31, 16);
+    /// Submission queue: completion queue identifier.
+    pub const CQID: Field = Field::bits(31, 16);
+}
+
+/// CDW11, and dword 0 of the completion, of the feature Number of Queues (section 5.27.1.5).
+pub mod queue_numbers {
+    use crate::field::Field;
+    /// Submission queues, zero-based.
+    pub const SUBMISSION: Field = Field::bits(15, 0);
+    /// Completion queues, zero-based.
+    pub const COMPLETION: Field = Field::bits(31, 16);
+}
+
+/// An LBA format of Identify Namespace.
+pub mod lba_format {
+    use crate::field::Field;
+    /// Metadata bytes.
+    pub const MS: Field = Field::bits(15, 0);
+    /// log2 of the data bytes.
+    pub const LBADS: Field = Field::bits(23, 16);
+}
+
+/// FLBAS of Identify Namespace: the index of the LBA format in use (NVM Command Set 1.0, figure 97).
+pub const FLBAS_INDEX: Field = Field::bits(3, 0);
+/// FLBAS: its upper bits, where there are more than 16 formats.
+pub const FLBAS_INDEX_HIGH: Field = Field::bits(6, 5);
 
 /// Offset of a submission tail doorbell for a doorbell stride `dstrd`.
 pub const fn sq_tail_doorbell(queue: u16, dstrd: u32) -> u64 {
@@ -142,10 +234,10 @@ pub struct IdentifyNamespace {
     pub nsfeat: u8,
     /// LBA formats − 1.
     pub nlbaf: u8,
-    /// Formatted LBA size: index in bits 3:0.
+    /// Formatted LBA size: see `FLBAS_INDEX`.
     pub flbas: u8,
     reserved0: [u8; 101],
-    /// LBA formats: metadata bytes 15:0, log2 of the data bytes 23:16.
+    /// LBA formats: see `lba_format`.
     pub lbaf: [u32; 64],
     reserved1: [u8; 3712],
 }

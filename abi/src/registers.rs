@@ -4,6 +4,8 @@
 //! registers, low half first. Writes to a read-only or unknown register are ignored, an unknown one
 //! reads 0.
 
+use crate::field::Field;
+
 /// How software may use a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -140,6 +142,17 @@ pub const ABI_MAJOR: u16 = 1;
 /// Minor version of this ABI.
 pub const ABI_MINOR: u16 = 0;
 
+/// ABI_VERSION: major version.
+pub const ABI_VERSION_MAJOR: Field = Field::bits(31, 16);
+/// ABI_VERSION: minor version.
+pub const ABI_VERSION_MINOR: Field = Field::bits(15, 0);
+/// ABI_VERSION of this ABI.
+pub const ABI_VERSION_VALUE: u32 =
+    ABI_VERSION_MAJOR.put32(ABI_MAJOR as u32) | ABI_VERSION_MINOR.put32(ABI_MINOR as u32);
+/// INTERRUPT_COALESCING: completions; 0 and 1: every one.
+pub const COALESCING_COUNT: Field = Field::bits(7, 0);
+/// INTERRUPT_COALESCING: ticks.
+pub const COALESCING_TICKS: Field = Field::bits(15, 8);
 /// CONTROL: fetching is enabled.
 pub const CONTROL_ENABLE: u32 = 1;
 /// CONTROL: reset the card; clears itself.

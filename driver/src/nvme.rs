@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use volplane_abi::nvme::{register, CC_EN, CC_ENTRY_SIZES};
+use volplane_abi::nvme::{cc, register};
 use volplane_abi::SubmissionEntry;
 
 pub use identify::{ControllerIdentity, NamespaceLimits};
@@ -219,7 +219,7 @@ impl<F: Function> NvmeController<F> {
     /// `NvmeError::Timeout`, `Fatal` or `Access`.
     pub fn shutdown<P: Platform<Function = F>>(mut self, platform: &mut P) -> Result<(), NvmeError> {
         self.shut_down = true;
-        let configuration = CC_EN | CC_ENTRY_SIZES | registers::CC_SHUTDOWN_NORMAL;
+        let configuration = cc::EN.put32(1) | cc::ENTRY_SIZES | registers::CC_SHUTDOWN_NORMAL;
         self.function.write32(Bar::Bar0, register::CC, configuration)?;
         let complete = |status: Status| status.shutdown_complete();
         wait_status(platform, self.function.as_ref(), "shut down", SHUTDOWN_LIMIT, complete)?;
@@ -257,7 +257,7 @@ fn start<P: Platform>(
 ) -> Result<AdminQueue<P::Function>, NvmeError> {
     disable(platform, function.as_ref(), capabilities)?;
     let admin = AdminQueue::new(platform, function, capabilities)?;
-    function.write32(Bar::Bar0, register::CC, CC_ENTRY_SIZES | CC_EN)?;
+    function.write32(Bar::Bar0, register::CC, cc::ENTRY_SIZES | cc::EN.put32(1))?;
     let limit = capabilities.ready_limit().max(READY_LIMIT_MIN);
     let started = wait_status(platform, function.as_ref(), "become ready", limit, |status| status.ready());
     if let Err(error) = started {

@@ -20,7 +20,7 @@ mod status;
 mod tests;
 
 use rand_chacha::ChaCha8Rng;
-use volplane_abi::nvme::{register, CC_EN, CSTS_CFS, CSTS_RDY};
+use volplane_abi::nvme::{aqa, cap, cc, csts, register};
 use volplane_abi::{CompletionEntry, SubmissionEntry};
 
 use crate::bus::Bus;
@@ -46,14 +46,8 @@ pub(crate) const BAR0_BYTES: u64 = 0x2000;
 const READY_NS: u64 = 20_000;
 /// Complaints kept.
 const COMPLAINTS_KEPT: usize = 64;
-/// CC: shutdown notification.
-const CC_SHN: u32 = 3 << 14;
-/// CSTS: shutdown is complete.
-const CSTS_SHST_COMPLETE: u32 = 2 << 2;
-/// CAP: TO in units of 500 ms, and CSS: the NVM command set.
-const CAP_TIMEOUT_AND_NVM: u64 = 20 << 24 | 1 << 37;
-/// CAP: queues are contiguous.
-const CAP_CQR: u64 = 1 << 16;
+/// CAP.TO, in units of 500 ms.
+const READY_LIMIT: u64 = 20;
 
 /// A command in execution.
 struct InFlight {
@@ -172,7 +166,10 @@ impl Ssd {
 
     /// A 4-byte read of BAR0; `offset` is aligned and within.
     pub(crate) fn read_register(&self, offset: u64) -> u32 {
-        let cap = u64::from(self.config.queue_entries_max - 1) | CAP_CQR | CAP_TIMEOUT_AND_NVM;
+        let cap = cap::MQES.put(u64::from(self.config.queue_entries_max - 1))
+            | cap::CQR.put(1)
+            | cap::TO.put(READY_LIMIT)
+            | cap::CSS_NVM.put(1);
         let half = |value: u64| if offset.is_multiple_of(8) { value as u32 } else { (value >> 32) as u32 };
         match offset & !7 {
             register::CAP => return half(cap),
@@ -194,7 +191,7 @@ impl Ssd {
         let value64 = u64::from(value);
         match offset {
             register::CC => self.write_cc(bus, value),
-            register::AQA => self.aqa = value & 0x0FFF_0FFF,
+            register::AQA => self.aqa = value & (aqa::ASQS.mask() | aqa::ACQS.mask()) as u32,
             register::ASQ => self.asq = self.asq & !0xFFFF_FFFF | value64 & 0xFFFF_F000,
             o if o == register::ASQ + 4 => self.asq = self.asq & 0xFFFF_FFFF | value64 << 32,
             register::ACQ => self.acq = self.acq & !0xFFFF_FFFF | value64 & 0xFFFF_F000,
@@ -210,17 +207,18 @@ impl Ssd {
 
     fn write_cc(&mut self, bus: &mut Bus, value: u32) {
         let before = std::mem::replace(&mut self.cc, value);
-        if value & CC_EN == 0 {
-            if before & CC_EN != 0 {
+        let enabled = |cc: u32| cc::EN.of32(cc) != 0;
+        if !enabled(value) {
+            if enabled(before) {
                 self.reset();
                 self.cc = value;
             }
-        } else if before & CC_EN == 0 {
+        } else if !enabled(before) {
             let event = SsdEvent::Ready { generation: self.generation };
             bus.events.schedule(bus.now_ns() + READY_NS, self.index, event);
         }
-        if value & CC_SHN != 0 {
-            self.csts |= CSTS_SHST_COMPLETE;
+        if cc::SHN.of32(value) != 0 {
+            self.csts |= csts::SHST.put32(csts::SHST_COMPLETE);
         }
     }
 
@@ -248,28 +246,25 @@ impl Ssd {
     }
 
     fn become_ready(&mut self) {
-        use volplane_abi::nvme::CC_ENTRY_SIZES;
-        let entries = |shift: u32| (self.aqa >> shift & 0xFFF) + 1;
-        let (asqs, acqs) = (entries(0), entries(16));
-        let sizes = self.cc & 0x00FF_0000;
-        let page_size = self.cc >> 7 & 0xF;
-        if asqs < 2 || acqs < 2 || sizes != CC_ENTRY_SIZES || page_size != 0 {
+        let (asqs, acqs) = (aqa::ASQS.of32(self.aqa) + 1, aqa::ACQS.of32(self.aqa) + 1);
+        let sizes = self.cc & (cc::IOSQES.mask() | cc::IOCQES.mask()) as u32;
+        if asqs < 2 || acqs < 2 || sizes != cc::ENTRY_SIZES || cc::MPS.of32(self.cc) != 0 {
             self.fatal(format!("enabled with AQA {:#x} and CC {:#x}", self.aqa, self.cc));
             return;
         }
         self.submission[0] = Some(SubmissionQueue::new(self.asq, asqs, 0));
         self.completion[0] = Some(CompletionQueue::new(self.acq, acqs, Some(0)));
-        self.csts |= CSTS_RDY;
+        self.csts |= csts::RDY.put32(1);
     }
 
     /// Controller Fatal Status: nothing is served until a reset.
     fn fatal(&mut self, why: String) {
         self.complain(format!("fatal: {why}"));
-        self.csts |= CSTS_CFS;
+        self.csts |= csts::CFS.put32(1);
     }
 
     fn is_running(&self) -> bool {
-        self.csts & (CSTS_RDY | CSTS_CFS) == CSTS_RDY
+        csts::RDY.of32(self.csts) != 0 && csts::CFS.of32(self.csts) == 0
     }
 
     fn doorbell(&mut self, bus: &mut Bus, queue: usize, is_completion: bool, value: u32) {

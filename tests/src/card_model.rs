@@ -211,7 +211,7 @@ impl State {
         match offset {
             register::IDENTITY_LOW => register::IDENTITY as u32,
             register::IDENTITY_HIGH => (register::IDENTITY >> 32) as u32,
-            register::ABI_VERSION => u32::from(register::ABI_MAJOR) << 16 | u32::from(register::ABI_MINOR),
+            register::ABI_VERSION => register::ABI_VERSION_VALUE,
             register::STATUS if self.faults.never_ready => 0,
             register::STATUS => register::STATUS_READY,
             _ => match CAPABILITIES.iter().find(|(capability, _)| *capability == offset) {

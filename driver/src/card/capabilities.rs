@@ -62,8 +62,8 @@ impl Capabilities {
         let version = read(register::ABI_VERSION)?;
         let (hash_low, hash_high) = (read(register::BUILD_HASH_LOW)?, read(register::BUILD_HASH_HIGH)?);
         let capabilities = Self {
-            abi_major: (version >> 16) as u16,
-            abi_minor: version as u16,
+            abi_major: register::ABI_VERSION_MAJOR.of32(version) as u16,
+            abi_minor: register::ABI_VERSION_MINOR.of32(version) as u16,
             build_hash: u64::from(hash_low) | u64::from(hash_high) << 32,
             data_bytes: read(register::DATA_BYTES)?,
             queues: read(register::CAP_QUEUES)?,

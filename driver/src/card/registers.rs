@@ -117,7 +117,8 @@ pub(super) fn check_identity<F: Function>(function: &F) -> Result<(), CardError>
         return Err(CardError::NotACard { card: card(), identity });
     }
     let version = read(register::ABI_VERSION)?;
-    let (major, minor) = ((version >> 16) as u16, version as u16);
+    let major = register::ABI_VERSION_MAJOR.of32(version) as u16;
+    let minor = register::ABI_VERSION_MINOR.of32(version) as u16;
     // Written for any minor of the ABI; at minor 0 no card is too old.
     #[allow(clippy::absurd_extreme_comparisons)]
     if major != register::ABI_MAJOR || minor < register::ABI_MINOR {

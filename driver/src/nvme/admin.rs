@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use volplane_abi::nvme::{admin, cq_head_doorbell, register, sq_tail_doorbell};
+use volplane_abi::nvme::{admin, aqa, cq_head_doorbell, queue_numbers, register, sq_tail_doorbell};
 use volplane_abi::{status, CompletionEntry, SubmissionEntry};
 
 use super::registers::Capabilities;
@@ -43,7 +43,7 @@ impl<F: Function> AdminQueue<F> {
         let cq = platform.allocate(usize::from(ENTRIES) * CompletionEntry::BYTES)?;
         let page = platform.allocate(PAGE)?;
         let size_z = u32::from(ENTRIES) - 1;
-        function.write32(Bar::Bar0, register::AQA, size_z << 16 | size_z)?;
+        function.write32(Bar::Bar0, register::AQA, aqa::ACQS.put32(size_z) | aqa::ASQS.put32(size_z))?;
         function.write64(Bar::Bar0, register::ASQ, sq.iova().0)?;
         function.write64(Bar::Bar0, register::ACQ, cq.iova().0)?;
         let stride = capabilities.doorbell_stride();
@@ -94,9 +94,11 @@ impl<F: Function> AdminQueue<F> {
         platform: &mut P,
     ) -> Result<u16, NvmeError> {
         let wanted_z = QUEUES_WANTED - 1;
-        let command = command(admin::SET_FEATURES, admin::FEATURE_QUEUES.into(), wanted_z << 16 | wanted_z);
+        let wanted = queue_numbers::SUBMISSION.put32(wanted_z) | queue_numbers::COMPLETION.put32(wanted_z);
+        let command = command(admin::SET_FEATURES, admin::FEATURE_QUEUES.into(), wanted);
         let granted_z = self.execute(platform, command)?;
-        let pairs_z = (granted_z & 0xFFFF).min(granted_z >> 16);
+        let pairs_z =
+            queue_numbers::SUBMISSION.of32(granted_z).min(queue_numbers::COMPLETION.of32(granted_z));
         // 65,535 is no zero-based count: identifiers end at 65,535 and the admin queue has one.
         Ok((pairs_z as u16).saturating_add(1))
     }

@@ -1,8 +1,8 @@
 //! Identify (NVMe Base 2.0, section 5.17): the controller, its namespaces, their limits.
 
 use volplane_abi::nvme::{
-    admin, cns, IdentifyController, IdentifyNamespace, IdentifyNvmController, ONCS_DATASET_MANAGEMENT,
-    ONCS_WRITE_ZEROES,
+    admin, cns, lba_format, IdentifyController, IdentifyNamespace, IdentifyNvmController, FLBAS_INDEX,
+    FLBAS_INDEX_HIGH, ONCS_DATASET_MANAGEMENT, ONCS_WRITE_ZEROES,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -174,10 +174,10 @@ fn block_shift(data: &IdentifyNamespace) -> Result<u32, String> {
     if data.nsze == 0 {
         return Err("has no blocks".to_owned());
     }
-    // FLBAS 3:0, and above 16 formats 6:5 (NVM Command Set 1.0, figure 97).
-    let high = if data.nlbaf > 15 { data.flbas >> 5 & 0b11 } else { 0 };
-    let format = data.lbaf[usize::from(data.flbas & 0xF | high << 4)];
-    let (metadata_bytes, shift) = (format & 0xFFFF, format >> 16 & 0xFF);
+    let flbas = u32::from(data.flbas);
+    let high = if data.nlbaf > 15 { FLBAS_INDEX_HIGH.of32(flbas) } else { 0 };
+    let format = data.lbaf[(FLBAS_INDEX.of32(flbas) | high << FLBAS_INDEX.width()) as usize];
+    let (metadata_bytes, shift) = (lba_format::MS.of32(format), lba_format::LBADS.of32(format));
     if metadata_bytes != 0 {
         return Err(format!("has {metadata_bytes} bytes of metadata a block, which is not served"));
     }

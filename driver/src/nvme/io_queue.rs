@@ -1,6 +1,6 @@
 //! I/O queue pairs (NVMe Base 2.0, sections 5.4 to 5.8).
 
-use volplane_abi::nvme::{admin, cq_head_doorbell, sq_tail_doorbell};
+use volplane_abi::nvme::{admin, cq_head_doorbell, queue_cdw10, queue_cdw11, sq_tail_doorbell};
 use volplane_abi::{CompletionEntry, SubmissionEntry};
 
 use super::admin::command;
@@ -10,7 +10,7 @@ use crate::platform::{Bar, Function, Platform};
 use crate::queue_pair::{Placement, QueuePair};
 
 /// Create I/O Queue, dword 11: the queue is physically contiguous.
-const CONTIGUOUS: u32 = 1;
+const CONTIGUOUS: u32 = queue_cdw11::PC.put32(1);
 
 /// Bus addresses of an I/O queue pair's doorbells, for whoever drives the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,11 @@ impl<F: Function> NvmeController<F> {
         if !(sq.iova().0 | cq_iova.0).is_multiple_of(PAGE as u64) {
             return Err(self.queue_argument(id, "a queue does not begin on a page"));
         }
-        let size = |entries: u16| u32::from(entries - 1) << 16 | u32::from(id);
+        let size = |entries: u16| {
+            queue_cdw10::QSIZE.put32(u32::from(entries - 1)) | queue_cdw10::QID.put32(id.into())
+        };
         let create_cq = command(admin::CREATE_CQ, size(cq_entries), CONTIGUOUS).with_prp1(cq_iova.0);
-        let sq_attributes = u32::from(id) << 16 | CONTIGUOUS;
+        let sq_attributes = queue_cdw11::CQID.put32(id.into()) | CONTIGUOUS;
         let create_sq = command(admin::CREATE_SQ, size(sq_entries), sq_attributes).with_prp1(sq.iova().0);
         // Known from here on: what fails without an answer may have taken effect, and hold memory.
         self.queues.insert(id, vec![sq.clone()]);

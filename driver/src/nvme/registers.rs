@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use volplane_abi::nvme::{register, CSTS_CFS, CSTS_RDY};
+use volplane_abi::nvme::{cap, cc, csts, register};
 
 use super::NvmeError;
 use crate::platform::{AccessError, Bar, Function};
 
 /// CC.SHN: normal shutdown notification.
-pub(super) const CC_SHUTDOWN_NORMAL: u32 = 0b01 << 14;
-/// CSTS.SHST.
-const CSTS_SHUTDOWN: u32 = 0b11 << 2;
-/// CSTS.SHST: shutdown processing complete.
-const CSTS_SHUTDOWN_COMPLETE: u32 = 0b10 << 2;
+pub(super) const CC_SHUTDOWN_NORMAL: u32 = cc::SHN.put32(1);
 
 /// Controller Capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +25,10 @@ impl Capabilities {
         if capabilities.0 == u64::MAX {
             return Err(unsupported("does not answer: CAP reads all ones"));
         }
-        if capabilities.0 >> 37 & 1 == 0 {
+        if cap::CSS_NVM.of(capabilities.0) == 0 {
             return Err(unsupported("has no NVM command set"));
         }
-        if capabilities.0 >> 48 & 0xF != 0 {
+        if cap::MPSMIN.of(capabilities.0) != 0 {
             return Err(unsupported("has no 4 KiB memory pages"));
         }
         if capabilities.queue_entries_max() < 2 {
@@ -43,17 +39,17 @@ impl Capabilities {
 
     /// Most entries of an I/O queue: CAP.MQES, which is zero-based.
     pub(super) fn queue_entries_max(self) -> u32 {
-        (self.0 & 0xFFFF) as u32 + 1
+        cap::MQES.of(self.0) as u32 + 1
     }
 
     /// Longest time to become ready or not ready: CAP.TO.
     pub(super) fn ready_limit(self) -> Duration {
-        Duration::from_millis(500) * (self.0 >> 24 & 0xFF) as u32
+        Duration::from_millis(500) * cap::TO.of(self.0) as u32
     }
 
     /// CAP.DSTRD.
     pub(super) fn doorbell_stride(self) -> u32 {
-        (self.0 >> 32 & 0xF) as u32
+        cap::DSTRD.of(self.0) as u32
     }
 }
 
@@ -63,15 +59,15 @@ pub(super) struct Status(pub(super) u32);
 
 impl Status {
     pub(super) fn ready(self) -> bool {
-        self.0 & CSTS_RDY != 0
+        csts::RDY.of32(self.0) != 0
     }
 
     pub(super) fn fatal(self) -> bool {
-        self.0 & CSTS_CFS != 0
+        csts::CFS.of32(self.0) != 0
     }
 
     pub(super) fn shutdown_complete(self) -> bool {
-        self.0 & CSTS_SHUTDOWN == CSTS_SHUTDOWN_COMPLETE
+        csts::SHST.of32(self.0) == csts::SHST_COMPLETE
     }
 }
 

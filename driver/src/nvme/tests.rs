@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use volplane_abi::nvme::{admin, CSTS_RDY};
+use volplane_abi::nvme::{admin, cc, csts};
 
 use super::*;
 use crate::memory::Iova;
@@ -41,13 +41,13 @@ impl Function for Stuck {
     }
     fn read32(&self, _: Bar, offset: u64) -> Result<u32, AccessError> {
         let registers = self.0.lock().expect("one thread");
-        let enabled = registers.written.get(&register::CC).copied().unwrap_or(0) & CC_EN != 0;
+        let enabled = registers.written.get(&register::CC).copied().unwrap_or(0) & cc::EN.put32(1) != 0;
         Ok(match offset {
             register::CAP => registers.cap as u32,
             4 => (registers.cap >> 32) as u32,
             register::CSTS => match registers.fault {
                 Fault::NeverReady => 0,
-                Fault::NeverDisabled => CSTS_RDY,
+                Fault::NeverDisabled => csts::RDY.put32(1),
                 Fault::Fatal if enabled => 2,
                 _ => u32::from(enabled),
             },

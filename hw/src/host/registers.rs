@@ -51,7 +51,7 @@ fn constants(sizes: &Sizes, data_bytes: u32, build_hash: u64) -> [(u32, u32); CO
     [
         (registers::IDENTITY_LOW, registers::IDENTITY as u32),
         (registers::IDENTITY_HIGH, (registers::IDENTITY >> 32) as u32),
-        (registers::ABI_VERSION, u32::from(registers::ABI_MAJOR) << 16 | u32::from(registers::ABI_MINOR)),
+        (registers::ABI_VERSION, registers::ABI_VERSION_VALUE),
         (registers::DATA_BYTES, data_bytes),
         (registers::BUILD_HASH_LOW, build_hash as u32),
         (registers::BUILD_HASH_HIGH, (build_hash >> 32) as u32),
@@ -178,6 +178,9 @@ impl Registers {
     /// `build_hash`.
     pub fn new(sizes: &Sizes, data_bytes: u32, build_hash: u64) -> Self {
         let constants = constants(sizes, data_bytes, build_hash);
+        // The kernel takes the fields of INTERRUPT_COALESCING from bits 7:0 and 15:8.
+        assert_eq!((registers::COALESCING_COUNT.low(), registers::COALESCING_COUNT.width()), (0, 8));
+        assert_eq!((registers::COALESCING_TICKS.low(), registers::COALESCING_TICKS.width()), (8, 8));
         Self {
             clock: Default::default(),
             reset: Default::default(),

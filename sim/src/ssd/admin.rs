@@ -1,6 +1,6 @@
 //! Admin commands (NVMe Base 2.0, section 5): Identify, I/O queues, number of queues.
 
-use volplane_abi::nvme::admin;
+use volplane_abi::nvme::{admin, queue_cdw10, queue_cdw11, queue_numbers};
 use volplane_abi::SubmissionEntry;
 
 use crate::bus::Bus;
@@ -10,10 +10,6 @@ use super::queues::{CompletionQueue, Outcome, SubmissionQueue};
 use super::{identify, prp, status, Ssd};
 
 const PAGE: u64 = 4096;
-/// Create I/O queue, CDW11: physically contiguous.
-const CONTIGUOUS: u32 = 1;
-/// Create I/O Completion Queue, CDW11: interrupts enabled.
-const INTERRUPTS: u32 = 2;
 
 /// Command dwords 10 and 11 of an admin command.
 fn dwords(entry: &SubmissionEntry) -> (u32, u32) {
@@ -66,14 +62,14 @@ impl Ssd {
     /// Checks what Create has in common and returns queue, entries and base.
     fn new_queue(&self, entry: &SubmissionEntry, taken: &[bool]) -> Result<(usize, u32, u64), u16> {
         let (cdw10, cdw11) = dwords(entry);
-        let (queue, entries) = ((cdw10 & 0xFFFF) as usize, (cdw10 >> 16) + 1);
+        let (queue, entries) = (queue_cdw10::QID.of32(cdw10) as usize, queue_cdw10::QSIZE.of32(cdw10) + 1);
         if queue == 0 || taken.get(queue) != Some(&false) {
             return Err(status::INVALID_QUEUE_ID);
         }
         if entries < 2 || entries > self.config.queue_entries_max {
             return Err(status::INVALID_QUEUE_SIZE);
         }
-        if cdw11 & CONTIGUOUS == 0 {
+        if queue_cdw11::PC.of32(cdw11) == 0 {
             return Err(status::INVALID_FIELD);
         }
         if !entry.prp1().is_multiple_of(PAGE) {
@@ -86,11 +82,12 @@ impl Ssd {
         let taken: Vec<bool> = self.completion.iter().map(Option::is_some).collect();
         let (queue, entries, base) = self.new_queue(entry, &taken)?;
         let (_, cdw11) = dwords(entry);
-        let vector = cdw11 >> 16;
-        if cdw11 & INTERRUPTS != 0 && vector >= 256 {
+        let interrupts = queue_cdw11::IEN.of32(cdw11) != 0;
+        let vector = queue_cdw11::IV.of32(cdw11);
+        if interrupts && vector >= 256 {
             return Err(status::INVALID_INTERRUPT_VECTOR);
         }
-        let vector = (cdw11 & INTERRUPTS != 0).then_some(vector as u16);
+        let vector = interrupts.then_some(vector as u16);
         self.completion[queue] = Some(CompletionQueue::new(base, entries, vector));
         Ok(0)
     }
@@ -99,7 +96,7 @@ impl Ssd {
         let taken: Vec<bool> = self.submission.iter().map(Option::is_some).collect();
         let (queue, entries, base) = self.new_queue(entry, &taken)?;
         let (_, cdw11) = dwords(entry);
-        let completion = (cdw11 >> 16) as u16;
+        let completion = queue_cdw11::CQID.of32(cdw11) as u16;
         if completion == 0 || !self.completion.get(usize::from(completion)).is_some_and(Option::is_some) {
             return Err(status::COMPLETION_QUEUE_INVALID);
         }
@@ -110,7 +107,7 @@ impl Ssd {
     /// Deletes a submission queue; its commands in execution are aborted, without completions, and
     /// touch neither memory nor media any more.
     fn delete_submission_queue(&mut self, entry: &SubmissionEntry) -> Result<u32, u16> {
-        let queue = (dwords(entry).0 & 0xFFFF) as usize;
+        let queue = queue_cdw10::QID.of32(dwords(entry).0) as usize;
         if queue == 0 || !self.submission.get(queue).is_some_and(Option::is_some) {
             return Err(status::INVALID_QUEUE_ID);
         }
@@ -132,7 +129,7 @@ impl Ssd {
     }
 
     fn delete_completion_queue(&mut self, entry: &SubmissionEntry) -> Result<u32, u16> {
-        let queue = (dwords(entry).0 & 0xFFFF) as usize;
+        let queue = queue_cdw10::QID.of32(dwords(entry).0) as usize;
         if queue == 0 || !self.completion.get(queue).is_some_and(Option::is_some) {
             return Err(status::INVALID_QUEUE_ID);
         }
@@ -148,12 +145,15 @@ impl Ssd {
         if cdw10 as u8 != admin::FEATURE_QUEUES {
             return Err(status::INVALID_FIELD);
         }
-        let (submission, completion) = (cdw11 & 0xFFFF, cdw11 >> 16);
+        let (submission, completion) =
+            (queue_numbers::SUBMISSION.of32(cdw11), queue_numbers::COMPLETION.of32(cdw11));
+        // FFFFh is reserved.
         if submission == 0xFFFF || completion == 0xFFFF {
             return Err(status::INVALID_FIELD);
         }
         // Both numbers are zero-based.
         let most = u32::from(self.config.queue_pairs_max) - 1;
-        Ok(completion.min(most) << 16 | submission.min(most))
+        Ok(queue_numbers::COMPLETION.put32(completion.min(most))
+            | queue_numbers::SUBMISSION.put32(submission.min(most)))
     }
 }

@@ -1,7 +1,7 @@
 //! Identify data (NVMe Base 2.0, section 5.17; NVM Command Set 1.0, section 4.1.5).
 
 use volplane_abi::nvme::{
-    cns, IdentifyController, IdentifyNamespace, IdentifyNvmController, ONCS_DATASET_MANAGEMENT,
+    cns, lba_format, IdentifyController, IdentifyNamespace, IdentifyNvmController, ONCS_DATASET_MANAGEMENT,
     ONCS_WRITE_ZEROES,
 };
 use zerocopy::{FromZeros, IntoBytes};
@@ -58,7 +58,7 @@ fn namespace_data(config: &SsdConfig) -> IdentifyNamespace {
     data.nsze = config.blocks;
     data.ncap = config.blocks;
     data.nuse = config.blocks;
-    data.lbaf[0] = config.block_shift() << 16;
+    data.lbaf[0] = lba_format::LBADS.put32(config.block_shift());
     data
 }
 

@@ -121,7 +121,10 @@ impl Session {
     fn coalesce(&mut self) {
         let setting = match self.random.random_range(0..2) {
             0 => 0,
-            _ => self.random.random_range(1..4) << 8 | self.random.random_range(2..9),
+            _ => {
+                registers::COALESCING_TICKS.put32(self.random.random_range(1..4))
+                    | registers::COALESCING_COUNT.put32(self.random.random_range(2..9))
+            }
         };
         let card = self.machine.card.function();
         card.write32(Bar::Bar0, registers::INTERRUPT_COALESCING.into(), setting).expect("a register write");
