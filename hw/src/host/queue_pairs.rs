@@ -548,7 +548,9 @@ impl Logic for QueuePairs {
         self.doorbells.write_data.next = self.write_data.val();
         self.doorbells_full.next = self.doorbells.full.val();
         self.doorbells.look_queue.next = self.scheduler.look_queue.val();
-        self.doorbells.hold.next = self.hold.q.val();
+        // Also from the enable on: a doorbell right behind it is for the control ring as it will be.
+        self.doorbells.hold.next =
+            self.hold.q.val() | self.opening.q.val() | (self.enable.val() & !self.was_enabled.q.val());
         self.doorbells.configure.next = self.configure.q.val();
         self.doorbells.configure_queue.next = self.queue.q.val();
         self.doorbells.configure_sizes.next.sq_size_z = self.written.val().sq_size_z;

@@ -372,6 +372,20 @@ fn fetches_and_stops_as_told() {
     }
 }
 
+/// Software writes the enable and the doorbell one after the other; both are posted.
+#[test]
+fn a_doorbell_right_behind_the_enable_counts() {
+    for wait in 0..12 {
+        let mut rig = Rig::new("behind", 4);
+        rig.bench.set("enable", 1);
+        rig.run(wait);
+        rig.queues[0].tail = 3;
+        rig.doorbell(0x10000, 3);
+        rig.run(60);
+        assert_eq!(rig.entries, 3, "{wait} cycles behind");
+    }
+}
+
 #[test]
 fn a_failed_fetch_stops_its_queue_alone() {
     let mut rig = Rig::new("failure", 4);
