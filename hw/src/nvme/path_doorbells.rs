@@ -1,7 +1,7 @@
 //! Rings the SSDs' doorbells: submission tails and completion heads, batched, as posted 4-byte writes.
 //!
 //! * A tail is due when 8 entries wait on its path, when no fragment was issued for 8 cycles (longer than
-//!   the bus takes for one while it is kept busy), or after 64 to 128 cycles. A head is due when 8
+//!   the bus takes for one while it is kept busy), or after 128 to 256 cycles. A head is due when 8
 //!   completions came, when none came for 8 cycles, or at once on a queue of up to 16 entries; so it is
 //!   never later than half a queue.
 //! * Direct paths: the write follows the entry in the write master's order.
