@@ -55,6 +55,8 @@ pub struct ControlExecutor {
     request_valid: DFF<bool>,
     waited: DFF<Bits<7>>,
     result: DFF<Bits<256>>,
+    acknowledged: DFF<bool>,
+    answer: DFF<Bits<256>>,
     status: DFF<Bits<15>>,
     tail: DFF<Bits<16>>,
     phase: DFF<bool>,
@@ -113,6 +115,8 @@ impl Default for ControlExecutor {
             request_valid: Default::default(),
             waited: Default::default(),
             result: Default::default(),
+            acknowledged: Default::default(),
+            answer: Default::default(),
             status: Default::default(),
             tail: Default::default(),
             phase: Default::default(),
@@ -154,6 +158,8 @@ impl Logic for ControlExecutor {
             request_valid,
             waited,
             result,
+            acknowledged,
+            answer,
             status,
             tail,
             phase,
@@ -207,6 +213,9 @@ impl Logic for ControlExecutor {
         }
         self.completion.next.status = self.status.q.val();
 
+        // All tables answer on one wire each.
+        self.acknowledged.d.next = self.table_ack.val();
+        self.answer.d.next = self.table_data.val();
         match self.state.q.val() {
             State::Idle => {
                 self.current.d.next = self.command.data.val().into();
@@ -231,9 +240,9 @@ impl Logic for ControlExecutor {
             }
             State::Table => {
                 self.waited.d.next = self.waited.q.val() + self.one7.val();
-                if self.table_ack.val() {
+                if self.acknowledged.q.val() {
                     if self.is_read.q.val() {
-                        self.result.d.next = self.table_data.val();
+                        self.result.d.next = self.answer.q.val();
                     }
                     self.state.d.next = State::Build;
                 } else if (self.waited.q.val() == self.patience.val()) {

@@ -243,10 +243,9 @@ impl Logic for Collector {
         self.ended_alone.clock.next = self.clock.val();
         self.ended_alone.reset.next = self.reset.val();
         self.arrived.clock.next = self.clock.val();
-        self.arrived.reset.next = self.reset.val();
-        self.arrived.inlet.valid.next = self.returned.valid.val() & self.all_cleared.q.val();
-        self.arrived.inlet.data.next = self.returned.data.val();
-        self.returned.ready.next = self.arrived.inlet.ready.val() & self.all_cleared.q.val();
+        // No room for an event until every record is cleared.
+        self.arrived.reset.next = !self.all_cleared.q.val();
+        StreamIn::<Returned>::link(&mut self.returned, &mut self.arrived.inlet);
         self.arriving.next = self.arrived.out.data.val();
 
         // Both sources as events.

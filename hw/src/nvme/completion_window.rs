@@ -73,6 +73,7 @@ pub struct CompletionWindow<const W: usize, const B: usize> {
     lane1: Signal<Local, bool>,
     lane2: Signal<Local, bool>,
     lane3: Signal<Local, bool>,
+    lanes_later: Signal<Local, Bits<4>>,
     lanes_after: Signal<Local, Bits<4>>,
     lane: Signal<Local, Bits<32>>,
     entry: Signal<Local, CompletionEntry>,
@@ -154,6 +155,7 @@ impl<const W: usize, const B: usize> Default for CompletionWindow<W, B> {
             lane1: Default::default(),
             lane2: Default::default(),
             lane3: Default::default(),
+            lanes_later: Default::default(),
             lanes_after: Default::default(),
             lane: Default::default(),
             entry: Default::default(),
@@ -214,11 +216,12 @@ impl<const W: usize, const B: usize> Logic for CompletionWindow<W, B> {
         self.lane1.next = self.lanes.q.val().get_bit(1);
         self.lane2.next = self.lanes.q.val().get_bit(2);
         self.lane3.next = self.lanes.q.val().get_bit(3);
-        self.lanes_after.next = (bit_cast::<4, 1>((self.lane1.val() & self.lane0.val()).into()) << 1)
+        self.lanes_later.next = (bit_cast::<4, 1>((self.lane1.val() & self.lane0.val()).into()) << 1)
             | (bit_cast::<4, 1>((self.lane2.val() & (self.lane0.val() | self.lane1.val())).into()) << 2)
             | (bit_cast::<4, 1>(
                 (self.lane3.val() & (self.lane0.val() | self.lane1.val() | self.lane2.val())).into(),
             ) << 3);
+        self.lanes_after.next = self.lanes_later.val() & self.lanes_existing.val();
         self.taking.next = self.bursts.open.val() & !self.lanes_after.val().any();
         self.wready.next = self.taking.val();
         self.accepted.next = self.wvalid.val() & self.taking.val();

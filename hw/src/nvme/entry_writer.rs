@@ -24,6 +24,9 @@ pub struct EntryWriter {
     pub able: Signal<Out, bool>,
     pub start: Signal<In, bool>,
     pub fragment: Signal<In, Fragment>,
+    /// Of the fragment's opcode: it is a Flush, a Dataset Management.
+    pub is_flush: Signal<In, bool>,
+    pub is_ranged: Signal<In, bool>,
     /// Where its entry goes, and the tail behind it.
     pub address: Signal<In, Bits<64>>,
     pub tail: Signal<In, Bits<16>>,
@@ -42,7 +45,6 @@ pub struct EntryWriter {
     /// The next identifier, and the address of its range one cycle later.
     held_valid: DFF<bool>,
     held: DFF<Bits<16>>,
-    ranged: DFF<bool>,
     held_next: Signal<Local, bool>,
     range_address: DFF<Bits<64>>,
     /// The entry on offer, after its range.
@@ -72,6 +74,8 @@ impl Default for EntryWriter {
             able: Default::default(),
             start: Default::default(),
             fragment: Default::default(),
+            is_flush: Default::default(),
+            is_ranged: Default::default(),
             address: Default::default(),
             tail: Default::default(),
             id: Default::default(),
@@ -88,7 +92,6 @@ impl Default for EntryWriter {
             builder: Default::default(),
             held_valid: Default::default(),
             held: Default::default(),
-            ranged: Default::default(),
             held_next: Default::default(),
             range_address: Default::default(),
             offered_valid: Default::default(),
@@ -114,7 +117,7 @@ impl Default for EntryWriter {
 impl Logic for EntryWriter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, held_valid, held, ranged, range_address, offered_valid, offered);
+        dff_setup!(self, clock, held_valid, held, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
         dff_setup!(self, clock, written_record, issued, issued_on, issued_to);
 
@@ -130,9 +133,10 @@ impl Logic for EntryWriter {
         self.held_index.next = self.held_id.val().index;
         self.range_address.d.next = self.range_base.val() + (bit_cast::<64, 11>(self.held_index.val()) << 4);
         self.builder.fragment.next = self.fragment.val();
+        self.builder.is_flush.next = self.is_flush.val();
+        self.builder.is_ranged.next = self.is_ranged.val();
         self.builder.id.next = self.held.q.val();
         self.builder.range_address.next = self.range_address.q.val();
-        self.ranged.d.next = self.builder.ranged.val();
 
         // Its record.
         self.written.d.next = self.start.val();
@@ -154,7 +158,7 @@ impl Logic for EntryWriter {
         self.write.data.next = self.offered.q.val();
         self.accepted.next = self.offered_valid.q.val() & !self.range_valid.q.val() & self.write.ready.val();
         // An identifier that comes now does for all that has no range.
-        self.held_next.next = self.held_valid.q.val() | (self.id.valid.val() & !self.builder.ranged.val());
+        self.held_next.next = self.held_valid.q.val() | (self.id.valid.val() & !self.is_ranged.val());
         self.able.next =
             self.held_next.val() & (!self.offered_valid.q.val() | self.accepted.val()) & !self.start.val();
         if self.range_write.ready.val() {
@@ -167,7 +171,7 @@ impl Logic for EntryWriter {
             self.offered_valid.d.next = true;
             self.offered.d.next.address = self.address.val();
             self.offered.d.next.data = self.builder.entry.val().into();
-            self.range_valid.d.next = self.ranged.q.val();
+            self.range_valid.d.next = self.is_ranged.val();
             self.range.d.next = self.builder.range.val();
             self.offered_path.d.next = self.fragment.val().path;
             self.offered_tail.d.next = self.tail.val();

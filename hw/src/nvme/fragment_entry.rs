@@ -5,7 +5,6 @@
 //! Handshake: none, combinational. Failure: none; `Fragment`s are well-formed.
 
 use rust_hdl::prelude::*;
-use volplane_abi::opcode;
 
 use crate::records::{DeallocateRange, Fragment, SmallWrite, SubmissionEntry};
 
@@ -17,20 +16,18 @@ const ATTRIBUTE_DEALLOCATE: u64 = 1 << 34;
 #[derive(Clone, Debug, LogicBlock)]
 pub struct FragmentEntry {
     pub fragment: Signal<In, Fragment>,
+    /// Of the fragment's opcode: it is a Flush, a Dataset Management.
+    pub is_flush: Signal<In, bool>,
+    pub is_ranged: Signal<In, bool>,
     pub id: Signal<In, Bits<16>>,
     pub range_address: Signal<In, Bits<64>>,
     pub entry: Signal<Out, SubmissionEntry>,
-    /// `range` is to be written before the entry.
-    pub ranged: Signal<Out, bool>,
+    /// To be written before the entry of a Dataset Management.
     pub range: Signal<Out, SmallWrite>,
     made: Signal<Local, SubmissionEntry>,
     range_data: Signal<Local, DeallocateRange>,
     blocks: Signal<Local, Bits<17>>,
     blocks_z: Signal<Local, Bits<17>>,
-    is_flush: Signal<Local, bool>,
-    is_ranged: Signal<Local, bool>,
-    flush: Constant<Bits<8>>,
-    dataset_management: Constant<Bits<8>>,
     deallocate_attribute: Constant<Bits<64>>,
     one17: Constant<Bits<17>>,
     one1: Constant<Bits<1>>,
@@ -45,7 +42,6 @@ impl Default for FragmentEntry {
             id: Default::default(),
             range_address: Default::default(),
             entry: Default::default(),
-            ranged: Default::default(),
             range: Default::default(),
             made: Default::default(),
             range_data: Default::default(),
@@ -53,8 +49,6 @@ impl Default for FragmentEntry {
             blocks_z: Default::default(),
             is_flush: Default::default(),
             is_ranged: Default::default(),
-            flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
-            dataset_management: Constant::new(u64::from(opcode::DATASET_MANAGEMENT).to_bits()),
             deallocate_attribute: Constant::new(ATTRIBUTE_DEALLOCATE.to_bits()),
             one17: Constant::new(1u64.to_bits()),
             one1: Constant::new(1u64.to_bits()),
@@ -67,8 +61,6 @@ impl Default for FragmentEntry {
 impl Logic for FragmentEntry {
     #[hdl_gen]
     fn update(&mut self) {
-        self.is_flush.next = (self.fragment.val().opcode == self.flush.val());
-        self.is_ranged.next = (self.fragment.val().opcode == self.dataset_management.val());
         self.blocks.next = self.fragment.val().blocks;
         self.blocks_z.next = self.blocks.val() - self.one17.val();
         self.made.next = self.zero512.val().into();
@@ -93,7 +85,6 @@ impl Logic for FragmentEntry {
         self.range_data.next.attributes = self.zero32.val();
         self.range_data.next.block_count = bit_cast::<32, 17>(self.blocks.val());
         self.range_data.next.starting_lba = bit_cast::<64, 48>(self.fragment.val().lba);
-        self.ranged.next = self.is_ranged.val();
         self.range.next.address = self.range_address.val();
         self.range.next.data = self.range_data.val().into();
         self.range.next.quad = self.one1.val();

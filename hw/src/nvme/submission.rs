@@ -15,6 +15,7 @@
 //! Failure: an SSD that stops completing stops its path.
 
 use rust_hdl::prelude::*;
+use volplane_abi::opcode;
 
 use super::entry_writer::EntryWriter;
 use super::path_table::PathTable;
@@ -65,6 +66,9 @@ pub struct Submission {
     arriving: DFF<Fragment>,
     waiting_valid: DFF<bool>,
     waiting: DFF<Fragment>,
+    /// Of the waiting fragment's opcode.
+    waiting_flush: DFF<bool>,
+    waiting_ranged: DFF<bool>,
     /// The waiting fragment's entry, the tail after it, its number, and what decides on its credit.
     slot: DFF<Bits<16>>,
     tail: DFF<Bits<16>>,
@@ -81,6 +85,8 @@ pub struct Submission {
     /// Credit was asked for this same fragment in the last cycle.
     asked: DFF<bool>,
     may_issue: Signal<Local, bool>,
+    flush: Constant<Bits<8>>,
+    dataset_management: Constant<Bits<8>>,
     number_now: Signal<Local, Bits<16>>,
 }
 
@@ -125,6 +131,8 @@ impl Submission {
             arriving: Default::default(),
             waiting_valid: Default::default(),
             waiting: Default::default(),
+            waiting_flush: Default::default(),
+            waiting_ranged: Default::default(),
             slot: Default::default(),
             tail: Default::default(),
             number: Default::default(),
@@ -136,6 +144,8 @@ impl Submission {
             asked: Default::default(),
             issuing: Default::default(),
             may_issue: Default::default(),
+            flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
+            dataset_management: Constant::new(u64::from(opcode::DATASET_MANAGEMENT).to_bits()),
             number_now: Default::default(),
             moving: Default::default(),
             taking: Default::default(),
@@ -147,6 +157,7 @@ impl Logic for Submission {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, odd, arriving_valid, arriving, waiting_valid, waiting, slot, tail, number);
+        dff_setup!(self, clock, waiting_flush, waiting_ranged);
         dff_setup!(self, clock, limit, in_flight, head, base, slot_address, issuing, moving, taking, asked);
         self.path_table.clock.next = self.clock.val();
         self.path_table.reset.next = self.reset.val();
@@ -214,6 +225,8 @@ impl Logic for Submission {
         if self.moving.q.val() {
             self.waiting_valid.d.next = true;
             self.waiting.d.next = self.arriving.q.val();
+            self.waiting_flush.d.next = (self.arriving.q.val().opcode == self.flush.val());
+            self.waiting_ranged.d.next = (self.arriving.q.val().opcode == self.dataset_management.val());
             self.slot.d.next = self.slots.slot.val();
             self.tail.d.next = self.slots.tail.val();
             self.number.d.next = self.slots.number.val();
@@ -231,6 +244,8 @@ impl Logic for Submission {
         self.writer.reset.next = self.reset.val();
         self.writer.start.next = self.issuing.q.val();
         self.writer.fragment.next = self.waiting.q.val();
+        self.writer.is_flush.next = self.waiting_flush.q.val();
+        self.writer.is_ranged.next = self.waiting_ranged.q.val();
         self.writer.address.next = self.slot_address.q.val();
         self.writer.tail.next = self.tail.q.val();
         self.writer.range_base.next = self.range_base.val();
@@ -270,7 +285,7 @@ mod tests {
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
-    use volplane_abi::{opcode, table, DeallocateRange, PathState, SubmissionEntry};
+    use volplane_abi::{table, DeallocateRange, PathState, SubmissionEntry};
 
     const RANGE_BASE: u64 = 0x7_FFFF_F000;
 

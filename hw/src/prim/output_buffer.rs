@@ -3,7 +3,7 @@
 //! all bits of the data hang on the one that says where they are.
 //!
 //! Handshake: `push` only with `room`. Latency 1 cycle, throughput one item a cycle, order kept.
-//! Reset empties it.
+//! Reset empties it; while it lasts, and in the cycle after, there is no room.
 
 use rust_hdl::prelude::*;
 
@@ -54,7 +54,7 @@ impl<T: Synth> Logic for OutputBuffer<T> {
         if self.reset.val() {
             self.offered_valid.d.next = false;
             self.spare_valid.d.next = false;
-            self.room_register.d.next = true;
+            self.room_register.d.next = false;
         }
     }
 }
