@@ -9,7 +9,8 @@
 //!
 //! Latency: 2 cycles from an entry's last beat to `client` or `control` when nothing waits before it, 1 to
 //! `arrived`. Throughput: takes a beat a cycle; an entry leaves in as many cycles as it has beats and one
-//! more. `idle` comes a cycle late and goes with the beat that ends it. Reset drops everything; answers to fetches begun before it must not come after.
+//! more. `idle` comes a cycle late and goes with the beat that ends it. Reset drops everything; answers
+//! to fetches begun before it must not come after.
 
 use rust_hdl::prelude::*;
 

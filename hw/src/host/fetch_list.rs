@@ -1,10 +1,10 @@
 //! The list of queues that may have entries to fetch, each once.
 //!
-//! The first one is offered in `queue` with `valid`; `pick` takes it, if there is one, for a visit, the next cycle is
-//! `looking`, and the visit ends with `ending`: `relist` then puts the queue back at the end. A submission
-//! tail doorbell (`rang`) lists its queue; a completion head doorbell does so only if the queue's last visit
-//! ended `blocked`, without room in its completion ring. A doorbell during a visit comes too late for it
-//! and lists its queue again, so that none is lost.
+//! The first one is offered in `queue` with `valid`; `pick` takes it, if there is one, for a visit, the
+//! next cycle is `looking`, and the visit ends with `ending`: `relist` then puts the queue back at the
+//! end. A submission tail doorbell (`rang`) lists its queue; a completion head doorbell does so only if
+//! the queue's last visit ended `blocked`, without room in its completion ring. A doorbell during a
+//! visit comes too late for it and lists its queue again, so that none is lost.
 //!
 //! A doorbell is looked up only while no visit is under way or it is `looking`, so that what was looked up
 //! holds until the queue is listed, a cycle later. Latency: 1 cycle from `ending` to `valid`, 3 from `rang`.

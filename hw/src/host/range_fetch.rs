@@ -56,7 +56,8 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     /// A Dataset Management command is done.
     ends: DFF<bool>,
     asks: DFF<bool>,
-    // A Dataset Management command was taken. Set in `Sort`, `Keep` and `Judge`; the last beat of the answer has come.
+    // A Dataset Management command was taken. Set in `Sort`, `Keep` and `Judge`; the last beat of the
+    // answer has come.
     starts: DFF<bool>,
     sorts: DFF<bool>,
     keeps: DFF<bool>,

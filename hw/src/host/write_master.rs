@@ -13,7 +13,8 @@
 //! Latency: 4 cycles from handshake to AW and W. Throughput: a beat a cycle, no bubble between bursts; one
 //! source alone gives two writes in three cycles.
 //! With `stop` no burst is begun from the next cycle on; one that was begun runs to its response.
-//! `quiet`: none is begun; it and `idle` rise late by a cycle or two and fall in time. Reset drops everything and is given while `quiet`, but for the reset of the bus itself.
+//! `quiet`: none is begun; it and `idle` rise late by a cycle or two and fall in time. Reset drops
+//! everything and is given while `quiet`, but for the reset of the bus itself.
 
 use rust_hdl::prelude::*;
 

@@ -6,8 +6,8 @@
 //! Handshake: `passed` repeats `returned`, so a path of `ready` leads through; `release_valid` is a
 //! pulse. `tail_path` asks `Submission` for the tail (`tail_value` a cycle later). `query_path` is
 //! answered by `query_head` and `query_returned` a cycle later; so is `state_query`, for `PathTable`.
-//! Latency: none to `passed`, 1 cycle to the release, 3 to a query that sees it. Throughput: one in 2 cycles. Order:
-//! as they came.
+//! Latency: none to `passed`, 1 cycle to the release, 3 to a query that sees it. Throughput: one in 2
+//! cycles. Order: as they came.
 //! Reset: counters become 0; heads and counts of a path become 0 when its table entry is written.
 //! Failure: an SSD that reports no usable head keeps its queue full, and harms its path alone.
 

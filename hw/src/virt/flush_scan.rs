@@ -1,9 +1,9 @@
 //! Walks through the set of devices that a Flush goes to, the lowest first.
 //!
-//! `start` takes the set `devices`; while `active`, `device` is stepped to the next of the set, one device number a
-//! cycle, and is offered by `ready` a cycle after it is stable, the cycle in which a table read by it
-//! answers. `taken` goes on to the next. Latency: 2 cycles from `start` to the first; a device every 3
-//! cycles at best. Reset is not needed: `start` sets everything.
+//! `start` takes the set `devices`; while `active`, `device` is stepped to the next of the set, one
+//! device number a cycle, and is offered by `ready` a cycle after it is stable, the cycle in which a
+//! table read by it answers. `taken` goes on to the next. Latency: 2 cycles from `start` to the first; a
+//! device every 3 cycles at best. Reset is not needed: `start` sets everything.
 
 use rust_hdl::prelude::*;
 

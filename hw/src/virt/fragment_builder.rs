@@ -1,8 +1,8 @@
 //! Makes fragments of plans and their runs: only wires `DeviceCutter`, `PrpBuilder` and `ListReader`.
 //!
 //! Every plan ends either with a fragment marked last or with one `closed` item, never both.
-//! Latency from run to fragment: 3 cycles for a whole plan whose header came a cycle before. Throughput: 2 cycles a plan of one fragment.
-//! `idle` rises late.
+//! Latency from run to fragment: 3 cycles for a whole plan whose header came a cycle before. Throughput:
+//! 2 cycles a plan of one fragment. `idle` rises late.
 
 use rust_hdl::prelude::*;
 

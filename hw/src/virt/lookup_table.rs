@@ -34,7 +34,8 @@ pub struct LookupTable<const D: usize> {
     taken_top: DFF<bool>,
     taken_low: DFF<bool>,
     answered: DFF<bool>,
-    // The control ring's access: taken in, the cycle it has the RAM, then the RAM's two cycles, then the answer.
+    // The control ring's access: taken in, the cycle it has the RAM, then the RAM's two cycles, then the
+    // answer.
     control_valid: DFF<bool>,
     is_table: DFF<bool>,
     is_inside: DFF<bool>,
