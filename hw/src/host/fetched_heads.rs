@@ -3,8 +3,8 @@
 //! `arrived` brings entries in the order they were asked for; the queue's fetched head moves on by one,
 //! and only this head is told to clients (`head_query`, answered in `head_value` one cycle later): an
 //! entry still on its way must not be overwritten. An entry that `failed` is told in `failure` until
-//! `failure_taken`; it counts as fetched. `client_completed` (at most every other cycle) and
-//! `control_done` count completions, modulo 2^16.
+//! `failure_taken`; it counts as fetched. `client_completed` and `control_done` count
+//! completions, one each a cycle, modulo 2^16.
 //!
 //! `look_queue` reads a queue's `look_head` and `look_completed`, one cycle later, while `hold` is set
 //! and `resting` says that no entry is being counted; then also `configure` may set a queue's ring size,
@@ -79,6 +79,10 @@ pub struct FetchedHeads {
     head_after: DFF<Bits<16>>,
     completing: DFF<bool>,
     completing_queue: DFF<Bits<8>>,
+    /// The completion is of the same queue as the one before, whose new count this is.
+    again: DFF<bool>,
+    counted: DFF<Bits<16>>,
+    completions_now: Signal<Local, Bits<16>>,
     /// Of queue 0.
     control_completions: DFF<Bits<16>>,
     look_control: DFF<bool>,
@@ -157,6 +161,9 @@ impl FetchedHeads {
             head_after: Default::default(),
             completing: Default::default(),
             completing_queue: Default::default(),
+            again: Default::default(),
+            counted: Default::default(),
+            completions_now: Default::default(),
             control_completions: Default::default(),
             look_control: Default::default(),
             free_next: Default::default(),
@@ -206,6 +213,8 @@ impl Logic for FetchedHeads {
             head_after,
             completing,
             completing_queue,
+            again,
+            counted,
             control_completions,
             look_control
         );
@@ -293,18 +302,26 @@ impl Logic for FetchedHeads {
         self.heads_told.read_address.next = bit_cast::<16, 8>(self.head_query.val());
         self.head_value.next = self.heads_told.read_data.val();
 
-        // Completions: read as they come, written a cycle later.
+        // Completions: read as they come, written a cycle later; what was written in the last cycle is not
+        // read yet.
         self.completing.d.next = self.client_completed.val();
         self.completing_queue.d.next = self.client_completed_queue.val();
         self.completions.read_address.next = bit_cast::<16, 8>(self.client_completed_queue.val());
         self.completions_write.next = self.completing.q.val();
         self.completions_queue.next = self.completing_queue.q.val();
-        self.completions_next.next = self.completions.read_data.val() + self.one.val();
+        self.again.d.next =
+            self.completing.q.val() & (self.completing_queue.q.val() == self.client_completed_queue.val());
+        self.completions_now.next = self.completions.read_data.val();
+        if self.again.q.val() {
+            self.completions_now.next = self.counted.q.val();
+        }
+        self.completions_next.next = self.completions_now.val() + self.one.val();
         if self.clear.val() {
             self.completions_write.next = true;
             self.completions_queue.next = self.configure_queue.val();
             self.completions_next.next = self.zero.val();
         }
+        self.counted.d.next = self.completions_next.val();
         self.completions.write.next = self.completions_write.val();
         self.completions.write_address.next = bit_cast::<16, 8>(self.completions_queue.val());
         self.completions.write_data.next = self.completions_next.val();

@@ -496,8 +496,7 @@ fn configure_at_random(rig: &mut Rig, random: &mut impl Rng) {
 
 fn complete_at_random(rig: &mut Rig, random: &mut impl Rng) {
     let number = random.random_range(0..rig.queues.len());
-    // Every other cycle at most.
-    if rig.bench.cycles >= rig.last_completion + 2 && rig.queues[number].running() > 0 {
+    if rig.queues[number].running() > 0 {
         rig.complete(number);
     }
 }
@@ -512,7 +511,7 @@ fn runs_at_random(queue_bits: usize) {
         if step % 500 == 0 {
             rig.delay = [0, 5, 60][random.random_range(0..3)];
             rig.credit_delay = [0, 4, 100][random.random_range(0..3)];
-            rig.failure_rate = if random.random_bool(0.3) { 0.01 } else { 0.0 };
+            rig.failure_rate = if random.random_bool(0.5) { 0.01 } else { 0.0 };
         }
         // The control ring is not to fail: its owner would have to disable the card.
         if rig.flying.front().is_some_and(|(_, number)| *number == 0) {
