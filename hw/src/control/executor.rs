@@ -8,9 +8,10 @@
 //! Both rings have the same size and one completion answers each command in order, so the submission
 //! head a completion reports is the place after its own.
 //!
-//! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles and the table's
-//! from command to completion. While `enable` is clear, and no command is in work, the ring begins anew at
-//! entry 0; reset does the same and drops a command in work.
+//! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles from command to
+//! completion, of a table command one more and the table's. `idle` rises a cycle late. While `enable` is
+//! clear, and no command is in work, the ring begins anew at entry 0; reset does the same and drops a
+//! command in work.
 
 use rust_hdl::prelude::*;
 use volplane_abi::{control_opcode, status};
