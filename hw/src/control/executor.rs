@@ -16,6 +16,7 @@
 use rust_hdl::prelude::*;
 use volplane_abi::{control_opcode, status};
 
+use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{ControlCommand, ControlCompletion, TableRequest, WideWrite};
 
@@ -52,16 +53,21 @@ pub struct ControlExecutor {
     pub idle: Signal<Out, bool>,
 
     state: DFF<State>,
-    current: DFF<ControlCommand>,
+    /// The states Idle and Build once more, for the many bits that wait for them.
+    resting: DFF<bool>,
+    building: DFF<bool>,
+    current: Register<ControlCommand>,
     request_valid: DFF<bool>,
     waited: DFF<Bits<7>>,
-    result: DFF<Bits<256>>,
+    result: Register<Bits<256>>,
+    /// The completion carries `result`.
+    answered: DFF<bool>,
     acknowledged: DFF<bool>,
     answer: DFF<Bits<256>>,
     status: DFF<Bits<15>>,
     tail: DFF<Bits<16>>,
     phase: DFF<bool>,
-    write_register: DFF<WideWrite>,
+    write_register: Register<WideWrite>,
     is_read: DFF<bool>,
     done_register: DFF<bool>,
     /// The tail is at the ring's last entry.
@@ -69,6 +75,7 @@ pub struct ControlExecutor {
     idle_register: DFF<bool>,
     completion: Signal<Local, ControlCompletion>,
     payload: Signal<Local, Bits<256>>,
+    given: Signal<Local, Bits<256>>,
     following: Signal<Local, Bits<16>>,
     nop: Constant<Bits<8>>,
     table_write: Constant<Bits<8>>,
@@ -112,10 +119,13 @@ impl Default for ControlExecutor {
             done: Default::default(),
             idle: Default::default(),
             state: Default::default(),
+            resting: Default::default(),
+            building: Default::default(),
             current: Default::default(),
             request_valid: Default::default(),
             waited: Default::default(),
             result: Default::default(),
+            answered: Default::default(),
             acknowledged: Default::default(),
             answer: Default::default(),
             status: Default::default(),
@@ -128,6 +138,7 @@ impl Default for ControlExecutor {
             idle_register: Default::default(),
             completion: Default::default(),
             payload: Default::default(),
+            given: Default::default(),
             following: Default::default(),
             nop: Constant::new(u64::from(control_opcode::NOP).to_bits()),
             table_write: Constant::new(u64::from(control_opcode::TABLE_WRITE).to_bits()),
@@ -155,21 +166,22 @@ impl Logic for ControlExecutor {
             self,
             clock,
             state,
-            current,
+            resting,
+            building,
             request_valid,
             waited,
-            result,
+            answered,
             acknowledged,
             answer,
             status,
             tail,
             phase,
-            write_register,
             is_read,
             done_register,
             at_end,
             idle_register
         );
+        clock!(self, clock, current, result, write_register);
         self.command.ready.next = (self.state.q.val() == State::Idle);
         self.table_valid.next = self.request_valid.q.val();
         self.write.valid.next = (self.state.q.val() == State::Write);
@@ -202,10 +214,14 @@ impl Logic for ControlExecutor {
             self.following.next = self.zero16.val();
         }
         self.completion.next = self.empty.val().into();
-        self.completion.next.payload0 = self.result.q.val().get_bits::<64>(0);
-        self.completion.next.payload1 = self.result.q.val().get_bits::<64>(64);
-        self.completion.next.payload2 = self.result.q.val().get_bits::<64>(128);
-        self.completion.next.payload3 = self.result.q.val().get_bits::<64>(192);
+        self.given.next = self.zero256.val();
+        if self.answered.q.val() {
+            self.given.next = self.result.q.val();
+        }
+        self.completion.next.payload0 = self.given.val().get_bits::<64>(0);
+        self.completion.next.payload1 = self.given.val().get_bits::<64>(64);
+        self.completion.next.payload2 = self.given.val().get_bits::<64>(128);
+        self.completion.next.payload3 = self.given.val().get_bits::<64>(192);
         self.completion.next.sq_head = self.following.val();
         self.completion.next.command_id = self.current.q.val().command_id;
         self.completion.next.phase = self.clear.val();
@@ -217,24 +233,35 @@ impl Logic for ControlExecutor {
         // All tables answer on one wire each.
         self.acknowledged.d.next = self.table_ack.val();
         self.answer.d.next = self.table_data.val();
+        self.result.load.next = self.acknowledged.q.val();
+        self.result.d.next = self.answer.q.val();
+        self.current.load.next = self.resting.q.val();
+        self.current.d.next = self.command.data.val().into();
+        self.write_register.load.next = self.building.q.val();
+        self.write_register.d.next.address =
+            self.control_cq_base.val() + (bit_cast::<64, 16>(self.tail.q.val()) << 6);
+        self.write_register.d.next.data = self.completion.val().into();
+        self.building.d.next = false;
         match self.state.q.val() {
             State::Idle => {
-                self.current.d.next = self.command.data.val().into();
-                self.result.d.next = self.zero256.val();
+                self.answered.d.next = false;
                 self.status.d.next = self.success.val();
                 self.waited.d.next = self.zero7.val();
                 if self.command.valid.val() {
                     self.state.d.next = State::Decode;
+                    self.resting.d.next = false;
                 }
             }
             State::Decode => {
                 self.is_read.d.next = (self.current.q.val().opcode == self.table_read.val());
                 self.state.d.next = State::Build;
+                self.building.d.next = true;
                 if (self.current.q.val().opcode == self.table_read.val())
                     | (self.current.q.val().opcode == self.table_write.val())
                 {
                     self.request_valid.d.next = true;
                     self.state.d.next = State::Table;
+                    self.building.d.next = false;
                 } else if (self.current.q.val().opcode != self.nop.val()) {
                     self.status.d.next = self.invalid_opcode.val();
                 }
@@ -242,19 +269,16 @@ impl Logic for ControlExecutor {
             State::Table => {
                 self.waited.d.next = self.waited.q.val() + self.one7.val();
                 if self.acknowledged.q.val() {
-                    if self.is_read.q.val() {
-                        self.result.d.next = self.answer.q.val();
-                    }
+                    self.answered.d.next = self.is_read.q.val();
                     self.state.d.next = State::Build;
+                    self.building.d.next = true;
                 } else if (self.waited.q.val() == self.patience.val()) {
                     self.status.d.next = self.invalid_field.val();
                     self.state.d.next = State::Build;
+                    self.building.d.next = true;
                 }
             }
             State::Build => {
-                self.write_register.d.next.address =
-                    self.control_cq_base.val() + (bit_cast::<64, 16>(self.tail.q.val()) << 6);
-                self.write_register.d.next.data = self.completion.val().into();
                 self.state.d.next = State::Write;
             }
             State::Write => {
@@ -265,14 +289,17 @@ impl Logic for ControlExecutor {
                         self.phase.d.next = !self.phase.q.val();
                     }
                     self.state.d.next = State::Idle;
+                    self.resting.d.next = true;
                     if self.control_interrupt.val() {
                         self.state.d.next = State::Raise;
+                        self.resting.d.next = false;
                     }
                 }
             }
             State::Raise => {
                 if self.raise.ready.val() {
                     self.state.d.next = State::Idle;
+                    self.resting.d.next = true;
                 }
             }
             _ => {}
@@ -283,6 +310,8 @@ impl Logic for ControlExecutor {
         }
         if self.reset.val() {
             self.state.d.next = State::Idle;
+            self.resting.d.next = true;
+            self.building.d.next = false;
             self.request_valid.d.next = false;
             self.done_register.d.next = false;
         }

@@ -116,6 +116,7 @@ pub struct Collector {
     advance: Signal<Local, bool>,
     alone: Signal<Local, bool>,
     clear_record: Signal<Local, bool>,
+    moves_on: Signal<Local, bool>,
     moving_valid: Signal<Local, bool>,
     returned_clash: Signal<Local, Bits<4>>,
     closing_clash: Signal<Local, Bits<4>>,
@@ -185,6 +186,7 @@ impl Collector {
             advance: Default::default(),
             alone: Default::default(),
             clear_record: Default::default(),
+            moves_on: Default::default(),
             moving_valid: Default::default(),
             returned_clash: Default::default(),
             closing_clash: Default::default(),
@@ -280,9 +282,11 @@ impl Logic for Collector {
         self.room.d.next = self.ended.room.val() & self.ended_alone.room.val();
         self.advance.next = self.room.q.val() & !self.clash.q.val().any();
         self.take.next = !self.taken_valid.q.val() | self.advance.val();
-        self.moving_valid.next = self.taken_valid.q.val() & self.advance.val() & !self.alone.val();
+        // What `take` replaces moves on: no need to ask `advance`, which comes late, once more.
+        self.moves_on.next = self.taken_valid.q.val() & !self.alone.val();
+        self.moving_valid.next = self.moves_on.val() & self.advance.val();
         self.returned_clash.next = bit_cast::<4, 1>(
-            (self.moving_valid.val() & (self.taken.q.val().slot == self.arriving.val().slot)).into(),
+            (self.moves_on.val() & (self.taken.q.val().slot == self.arriving.val().slot)).into(),
         ) | (bit_cast::<4, 1>(
             (self.reading_valid.q.val() & (self.reading.q.val().slot == self.arriving.val().slot)).into(),
         ) << 1)
@@ -294,7 +298,7 @@ impl Logic for Collector {
                 (self.updated_valid.q.val() & (self.slot_updated.q.val() == self.arriving.val().slot)).into(),
             ) << 3);
         self.closing_clash.next = bit_cast::<4, 1>(
-            (self.moving_valid.val() & (self.taken.q.val().slot == self.closing.q.val().slot)).into(),
+            (self.moves_on.val() & (self.taken.q.val().slot == self.closing.q.val().slot)).into(),
         ) | (bit_cast::<4, 1>(
             (self.reading_valid.q.val() & (self.reading.q.val().slot == self.closing.q.val().slot)).into(),
         ) << 1)

@@ -48,6 +48,8 @@ pub struct EntryBuffer<const W: usize> {
     /// The next one is the last of its entry.
     is_last: DFF<bool>,
     offered: DFF<bool>,
+    /// Nothing is offered: for the many bits that wait for this.
+    free: DFF<bool>,
     queue_register: DFF<Bits<8>>,
     returned_register: DFF<bool>,
     passes: Signal<Local, bool>,
@@ -56,6 +58,8 @@ pub struct EntryBuffer<const W: usize> {
     reads: Signal<Local, bool>,
     single: Constant<bool>,
     gathers: Signal<Local, bool>,
+    loads: Signal<Local, bool>,
+    offers: Signal<Local, bool>,
     fails: Signal<Local, bool>,
     next_beat: Signal<Local, Bits<W>>,
     end_word: Signal<Local, Bits<9>>,
@@ -103,6 +107,7 @@ impl<const W: usize> EntryBuffer<W> {
             count: Default::default(),
             is_last: Default::default(),
             offered: Default::default(),
+            free: Default::default(),
             queue_register: Default::default(),
             returned_register: Default::default(),
             passes: Default::default(),
@@ -111,6 +116,8 @@ impl<const W: usize> EntryBuffer<W> {
             reads: Default::default(),
             single: Constant::new(W == 512),
             gathers: Default::default(),
+            loads: Default::default(),
+            offers: Default::default(),
             fails: Default::default(),
             next_beat: Default::default(),
             end_word: Default::default(),
@@ -147,6 +154,7 @@ impl<const W: usize> Logic for EntryBuffer<W> {
             count,
             is_last,
             offered,
+            free,
             queue_register,
             returned_register
         );
@@ -197,9 +205,13 @@ impl<const W: usize> Logic for EntryBuffer<W> {
         if self.direct.q.val() {
             self.next_beat.next = self.beat.val();
         }
-        if self.gathers.val() {
+        self.loads.next =
+            self.free.q.val() & (!self.direct.q.val() | (self.push.val() & !self.some_stored.q.val()));
+        if self.loads.val() {
             self.gathered.d.next = ((self.gathered.q.val() >> self.beat_bits.val())
                 | (bit_cast::<512, W>(self.next_beat.val()) << self.upper_bits.val()));
+        }
+        if self.gathers.val() {
             self.count.d.next = self.count.q.val() + self.one.val();
             self.is_last.d.next = (self.count.q.val() == self.last_but_one.val()) & !self.is_last.q.val();
             if self.single.val() {
@@ -226,8 +238,10 @@ impl<const W: usize> Logic for EntryBuffer<W> {
                 self.queue_register.d.next = bit_cast::<8, 9>(self.end_word.val());
             }
         }
-        self.offered.d.next = (self.offered.q.val() & !self.out.ready.val())
+        self.offers.next = (self.offered.q.val() & !self.out.ready.val())
             | (self.gathers.val() & self.is_last.q.val() & !self.fails.val());
+        self.offered.d.next = self.offers.val();
+        self.free.d.next = !self.offers.val();
         self.returned_register.d.next = (self.offered.q.val() & self.out.ready.val())
             | (self.gathers.val() & self.is_last.q.val() & self.fails.val());
         self.out.valid.next = self.offered.q.val();
@@ -250,6 +264,7 @@ impl<const W: usize> Logic for EntryBuffer<W> {
             self.count.d.next = self.zero.val();
             self.is_last.d.next = self.single.val();
             self.offered.d.next = false;
+            self.free.d.next = true;
             self.returned_register.d.next = false;
         }
     }

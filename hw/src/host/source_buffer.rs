@@ -23,10 +23,13 @@ pub struct SourceBuffer<T: Synth> {
     pub data: Signal<Out, T>,
     offered: Register<T>,
     offered_valid: DFF<bool>,
+    /// Nothing is offered: for the data alone, all bits of which hang on it.
+    free: DFF<bool>,
     spare: Register<T>,
     spare_valid: DFF<bool>,
     /// `spare` is free: for the control alone, since all bits of the data hang on `spare_valid`.
     vacant: DFF<bool>,
+    offering: Signal<Local, bool>,
     filling: Signal<Local, bool>,
     push: Signal<Local, bool>,
 }
@@ -34,19 +37,21 @@ pub struct SourceBuffer<T: Synth> {
 impl<T: Synth> Logic for SourceBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, offered_valid, spare_valid, vacant);
+        dff_setup!(self, clock, offered_valid, free, spare_valid, vacant);
         clock!(self, clock, offered, spare);
         self.push.next = self.inlet.valid.val() & self.vacant.q.val();
         self.inlet.ready.next = self.vacant.q.val();
         self.entering.next = self.push.val();
         self.data.next = self.offered.q.val();
-        self.offered.load.next = !self.offered_valid.q.val() | self.take.val();
+        self.offered.load.next = self.free.q.val() | self.take.val();
         self.offered.d.next = self.inlet.data.val();
         if self.spare_valid.q.val() {
             self.offered.d.next = self.spare.q.val();
         }
-        self.offered_valid.d.next =
+        self.offering.next =
             !self.vacant.q.val() | self.inlet.valid.val() | (self.offered_valid.q.val() & !self.take.val());
+        self.offered_valid.d.next = self.offering.val();
+        self.free.d.next = !self.offering.val();
         self.filling.next =
             self.offered_valid.q.val() & !self.take.val() & (!self.vacant.q.val() | self.inlet.valid.val());
         self.spare_valid.d.next = self.filling.val();
@@ -55,6 +60,7 @@ impl<T: Synth> Logic for SourceBuffer<T> {
         self.spare.d.next = self.inlet.data.val();
         if self.reset.val() {
             self.offered_valid.d.next = false;
+            self.free.d.next = true;
             self.spare_valid.d.next = false;
             self.vacant.d.next = true;
         }

@@ -45,16 +45,16 @@ pub struct PathChooser {
     /// The path as one bit.
     pub chosen: Signal<Out, Bits<32>>,
     encoder: PathEncoder,
-    /// What is due, whether there is any, and whether any of it is above the last one served.
+    /// What is due; in each quarter of the paths, whether there is any, and any above the last one served.
     due_answers: DFF<Bits<32>>,
     due_tails: DFF<Bits<32>>,
     due_heads: DFF<Bits<32>>,
-    any_answer: DFF<bool>,
-    any_tail: DFF<bool>,
-    any_head: DFF<bool>,
-    answer_above: DFF<bool>,
-    tail_above: DFF<bool>,
-    head_above: DFF<bool>,
+    any_answer: [DFF<bool>; 4],
+    any_tail: [DFF<bool>; 4],
+    any_head: [DFF<bool>; 4],
+    answer_above: [DFF<bool>; 4],
+    tail_above: [DFF<bool>; 4],
+    head_above: [DFF<bool>; 4],
     /// Paths above the last one served.
     after: DFF<Bits<32>>,
     kind_register: DFF<DoorbellKind>,
@@ -68,6 +68,8 @@ pub struct PathChooser {
     heads_now: Signal<Local, Bits<32>>,
     tails_now_after: Signal<Local, Bits<32>>,
     heads_now_after: Signal<Local, Bits<32>>,
+    some_answer: Signal<Local, bool>,
+    some_tail: Signal<Local, bool>,
     due: Signal<Local, Bits<32>>,
     above: Signal<Local, bool>,
     negative: Signal<Local, Bits<32>>,
@@ -120,6 +122,8 @@ impl Default for PathChooser {
             heads_now: Default::default(),
             tails_now_after: Default::default(),
             heads_now_after: Default::default(),
+            some_answer: Default::default(),
+            some_tail: Default::default(),
             due: Default::default(),
             above: Default::default(),
             negative: Default::default(),
@@ -136,8 +140,7 @@ impl Default for PathChooser {
 impl Logic for PathChooser {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, due_answers, due_tails, due_heads, any_answer, any_tail, any_head);
-        dff_setup!(self, clock, answer_above, tail_above, head_above, after, kind_register, candidates);
+        dff_setup!(self, clock, due_answers, due_tails, due_heads, after, kind_register, candidates);
         dff_setup!(self, clock, path_register, chosen_register);
         self.due_answers.d.next = self.answers.val();
         self.tails_now.next = self.tails.val() & self.tails_due.val();
@@ -156,35 +159,72 @@ impl Logic for PathChooser {
         self.tails_now_after.next = self.tails_now.val() & self.after.q.val();
         self.heads_now_after.next = self.heads_now.val() & self.after.q.val();
         // Each with trees of its own, so that `all_` comes in behind them.
-        self.any_answer.d.next = self.answers.val().any();
-        self.any_tail.d.next = self.tails_now.val().any() | (self.tails.val().any() & self.all_tails.val());
-        self.any_head.d.next = self.heads_now.val().any() | (self.heads.val().any() & self.all_heads.val());
-        self.answer_above.d.next = self.answers_after.val().any();
-        self.tail_above.d.next =
-            self.tails_now_after.val().any() | (self.tails_after.val().any() & self.all_tails.val());
-        self.head_above.d.next =
-            self.heads_now_after.val().any() | (self.heads_after.val().any() & self.all_heads.val());
-        self.found.next = self.any_answer.q.val() | self.any_tail.q.val() | self.any_head.q.val();
+        for i in 0..4 {
+            self.any_answer[i].clock.next = self.clock.val();
+            self.any_tail[i].clock.next = self.clock.val();
+            self.any_head[i].clock.next = self.clock.val();
+            self.answer_above[i].clock.next = self.clock.val();
+            self.tail_above[i].clock.next = self.clock.val();
+            self.head_above[i].clock.next = self.clock.val();
+            self.any_answer[i].d.next = self.answers.val().get_bits::<8>(8 * i).any();
+            self.any_tail[i].d.next = self.tails_now.val().get_bits::<8>(8 * i).any()
+                | (self.tails.val().get_bits::<8>(8 * i).any() & self.all_tails.val());
+            self.any_head[i].d.next = self.heads_now.val().get_bits::<8>(8 * i).any()
+                | (self.heads.val().get_bits::<8>(8 * i).any() & self.all_heads.val());
+            self.answer_above[i].d.next = self.answers_after.val().get_bits::<8>(8 * i).any();
+            self.tail_above[i].d.next = self.tails_now_after.val().get_bits::<8>(8 * i).any()
+                | (self.tails_after.val().get_bits::<8>(8 * i).any() & self.all_tails.val());
+            self.head_above[i].d.next = self.heads_now_after.val().get_bits::<8>(8 * i).any()
+                | (self.heads_after.val().get_bits::<8>(8 * i).any() & self.all_heads.val());
+            if self.reset.val() {
+                self.any_answer[i].d.next = false;
+                self.any_tail[i].d.next = false;
+                self.any_head[i].d.next = false;
+            }
+        }
+        self.some_answer.next = (self.any_answer[0].q.val()
+            | self.any_answer[1].q.val()
+            | self.any_answer[2].q.val()
+            | self.any_answer[3].q.val());
+        self.some_tail.next = (self.any_tail[0].q.val()
+            | self.any_tail[1].q.val()
+            | self.any_tail[2].q.val()
+            | self.any_tail[3].q.val());
+        self.found.next = self.some_answer.val()
+            | self.some_tail.val()
+            | (self.any_head[0].q.val()
+                | self.any_head[1].q.val()
+                | self.any_head[2].q.val()
+                | self.any_head[3].q.val());
 
         // The kind, and its paths of this turn.
         self.due.next = self.due_heads.q.val();
-        self.above.next = self.head_above.q.val();
-        if self.any_answer.q.val() {
+        self.above.next = self.head_above[0].q.val()
+            | self.head_above[1].q.val()
+            | self.head_above[2].q.val()
+            | self.head_above[3].q.val();
+        if self.some_answer.val() {
             self.due.next = self.due_answers.q.val();
-            self.above.next = self.answer_above.q.val();
-        } else if self.any_tail.q.val() {
+            self.above.next = self.answer_above[0].q.val()
+                | self.answer_above[1].q.val()
+                | self.answer_above[2].q.val()
+                | self.answer_above[3].q.val();
+        } else if self.some_tail.val() {
             self.due.next = self.due_tails.q.val();
-            self.above.next = self.tail_above.q.val();
+            self.above.next = self.tail_above[0].q.val()
+                | self.tail_above[1].q.val()
+                | self.tail_above[2].q.val()
+                | self.tail_above[3].q.val();
         }
         if self.choose.val() {
             self.candidates.d.next = self.due.val();
             if self.above.val() {
                 self.candidates.d.next = self.due.val() & self.after.q.val();
             }
-            self.kind_register.d.next.answer = self.any_answer.q.val().into();
-            self.kind_register.d.next.tail = (self.any_tail.q.val() & !self.any_answer.q.val()).into();
+            self.kind_register.d.next.answer = self.some_answer.val().into();
+            self.kind_register.d.next.tail = (self.some_tail.val() & !self.some_answer.val()).into();
             self.kind_register.d.next.head = self.flag.val();
-            if self.any_answer.q.val() | self.any_tail.q.val() {
+            if self.some_answer.val() | self.some_tail.val() {
                 self.kind_register.d.next.head = self.clear.val();
             }
         }
@@ -206,9 +246,6 @@ impl Logic for PathChooser {
 
         if self.reset.val() {
             self.after.d.next = self.all.val();
-            self.any_answer.d.next = false;
-            self.any_tail.d.next = false;
-            self.any_head.d.next = false;
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Fifo<T: Synth> {
     stored_none: DFF<bool>,
     stored_one: DFF<bool>,
     fetched_valid: DFF<bool>,
+    /// `fetched_valid` is clear: for the data alone, all bits of which hang on it.
+    unfetched: DFF<bool>,
     offered: Register<T>,
     offered_valid: DFF<bool>,
     room_register: DFF<bool>,
@@ -77,6 +79,7 @@ impl<T: Synth> Fifo<T> {
             stored_none: Default::default(),
             stored_one: Default::default(),
             fetched_valid: Default::default(),
+            unfetched: Default::default(),
             offered: Default::default(),
             offered_valid: Default::default(),
             room_register: Default::default(),
@@ -127,6 +130,7 @@ impl<T: Synth> Logic for Fifo<T> {
             stored_none,
             stored_one,
             fetched_valid,
+            unfetched,
             offered_valid,
             room_register
         );
@@ -143,6 +147,7 @@ impl<T: Synth> Logic for Fifo<T> {
             self.moving.next =
                 self.fetched_valid.q.val() & (!self.offered_valid.q.val() | self.out.ready.val());
             self.reading.next = !self.stored_none.q.val() & (!self.fetched_valid.q.val() | self.moving.val());
+            self.memory.read.next = self.reading.val();
             self.out.valid.next = self.offered_valid.q.val();
             self.out.data.next = self.offered.q.val();
         } else {
@@ -155,12 +160,13 @@ impl<T: Synth> Logic for Fifo<T> {
                     & self.stored_none.q.val()
                     & (!self.fetched_valid.q.val() | self.out.ready.val());
             }
+            // Whatever it holds, while nobody minds.
+            self.memory.read.next = self.unfetched.q.val() | self.out.ready.val();
             self.out.valid.next = self.fetched_valid.q.val();
             self.out.data.next = self.memory.read_data.val();
         }
         self.storing.next = self.push.val() & !self.passing.val();
         self.memory.write.next = self.storing.val();
-        self.memory.read.next = self.reading.val() | self.passing.val();
         self.memory.pass.next = self.stored_none.q.val();
         self.write_next.next = self.write_pointer.q.val() + self.one.val();
         self.read_next.next = self.read_pointer.q.val() + self.one.val();
@@ -172,15 +178,18 @@ impl<T: Synth> Logic for Fifo<T> {
         }
         if self.moving.val() {
             self.fetched_valid.d.next = false;
+            self.unfetched.d.next = true;
             if self.two_stages.val() {
                 self.offered_valid.d.next = true;
             }
         }
         if self.passing.val() {
             self.fetched_valid.d.next = true;
+            self.unfetched.d.next = false;
         }
         if self.reading.val() {
             self.fetched_valid.d.next = true;
+            self.unfetched.d.next = false;
             self.read_pointer.d.next = self.read_next.val() & self.pointer_mask.val();
         }
         self.stored_next.next = self.stored.q.val();
@@ -210,6 +219,7 @@ impl<T: Synth> Logic for Fifo<T> {
             self.stored_none.d.next = true;
             self.stored_one.d.next = false;
             self.fetched_valid.d.next = false;
+            self.unfetched.d.next = true;
             self.offered_valid.d.next = false;
             self.room_register.d.next = false;
         }

@@ -25,34 +25,38 @@ pub struct OutputBuffer<T: Synth> {
     spare: Register<T>,
     spare_valid: DFF<bool>,
     room_register: DFF<bool>,
-    free: Signal<Local, bool>,
+    /// Nothing is offered: for the data alone, all bits of which hang on it.
+    free: DFF<bool>,
+    offering: Signal<Local, bool>,
     filling: Signal<Local, bool>,
 }
 
 impl<T: Synth> Logic for OutputBuffer<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, offered_valid, spare_valid, room_register);
+        dff_setup!(self, clock, offered_valid, spare_valid, room_register, free);
         clock!(self, clock, offered, spare);
         self.out.valid.next = self.offered_valid.q.val();
         self.out.data.next = self.offered.q.val();
         self.room.next = self.room_register.q.val();
-        self.free.next = !self.offered_valid.q.val() | self.out.ready.val();
-        self.offered.load.next = self.free.val();
+        self.offered.load.next = self.free.q.val() | self.out.ready.val();
         self.offered.d.next = self.data.val();
         if self.spare_valid.q.val() {
             self.offered.d.next = self.spare.q.val();
         }
         self.filling.next =
             self.offered_valid.q.val() & !self.out.ready.val() & (self.spare_valid.q.val() | self.push.val());
-        self.offered_valid.d.next =
+        self.offering.next =
             self.spare_valid.q.val() | self.push.val() | (self.offered_valid.q.val() & !self.out.ready.val());
+        self.offered_valid.d.next = self.offering.val();
+        self.free.d.next = !self.offering.val();
         self.spare_valid.d.next = self.filling.val();
         self.room_register.d.next = !self.filling.val();
         self.spare.load.next = !self.spare_valid.q.val();
         self.spare.d.next = self.data.val();
         if self.reset.val() {
             self.offered_valid.d.next = false;
+            self.free.d.next = true;
             self.spare_valid.d.next = false;
             self.room_register.d.next = false;
         }

@@ -5,7 +5,7 @@
 //! to the end of its unit, and `unit`, the blocks of a whole unit, both at most 65,536, which is more
 //! than any command has.
 //!
-//! Handshake: a pipeline that never stalls. Latency: 11 cycles. Throughput: one a cycle, in order.
+//! Handshake: a pipeline that never stalls. Latency: 14 cycles. Throughput: one a cycle, in order.
 //! Reset empties it. Columns of 0 or above 16, or a shift above 32, give an arbitrary answer in time.
 
 use rust_hdl::prelude::*;
@@ -29,7 +29,7 @@ pub struct ColumnDivider {
     pub unit: Signal<Out, Bits<17>>,
     pub idle: Signal<Out, bool>,
 
-    valids: DFF<Bits<11>>,
+    valids: DFF<Bits<14>>,
     // Cycle 1: shifted by multiples of 8. `above` has the bits at and above the shift set.
     shifted1: DFF<Bits<32>>,
     above1: DFF<Bits<32>>,
@@ -74,9 +74,9 @@ pub struct ColumnDivider {
     ones: Constant<Bits<32>>,
     no_remainder: Constant<Bits<4>>,
     most_z: Constant<Bits<17>>,
-    first_stage: Constant<Bits<11>>,
+    first_stage: Constant<Bits<14>>,
     one: Constant<Bits<17>>,
-    empty: Constant<Bits<11>>,
+    empty: Constant<Bits<14>>,
 }
 
 impl Default for ColumnDivider {
@@ -113,13 +113,13 @@ impl Default for ColumnDivider {
             high: Default::default(),
             middle: Default::default(),
             low: Default::default(),
-            middle_limb: DelayLine::new(3),
-            low_limb: DelayLine::new(6),
-            high_quotient: DelayLine::new(6),
-            middle_quotient: DelayLine::new(3),
-            unit_offset: DelayLine::new(8),
-            space_line: DelayLine::new(6),
-            unit_line: DelayLine::new(6),
+            middle_limb: DelayLine::new(4),
+            low_limb: DelayLine::new(8),
+            high_quotient: DelayLine::new(8),
+            middle_quotient: DelayLine::new(4),
+            unit_offset: DelayLine::new(11),
+            space_line: DelayLine::new(9),
+            unit_line: DelayLine::new(9),
             shift: Default::default(),
             coarse: Default::default(),
             count: Default::default(),
@@ -173,7 +173,7 @@ impl Logic for ColumnDivider {
         if self.valid.val() {
             self.valids.d.next = (self.valids.q.val() << 1) | self.first_stage.val();
         }
-        self.out_valid.next = self.valids.q.val().get_bit(10);
+        self.out_valid.next = self.valids.q.val().get_bit(13);
         self.idle.next = (self.valids.q.val() == self.empty.val());
 
         self.shift.next = bit_cast::<32, 8>(self.stripe_shift.val());
@@ -196,7 +196,7 @@ impl Logic for ColumnDivider {
             }
         }
 
-        // The three limbs, each three cycles after the one above it.
+        // The three limbs, each four cycles after the one above it.
         self.high.by.next = self.by2.q.val();
         self.high.remainder.next = self.no_remainder.val();
         self.high.limb.next = bit_cast::<11, 10>(self.number2.q.val().get_bits::<10>(22));
@@ -278,17 +278,17 @@ mod tests {
         bench.set("reset", 0);
         let mut expected = VecDeque::new();
         let mut answered = 0;
-        for case in cases.chain(std::iter::repeat_n(None, 12)) {
+        for case in cases.chain(std::iter::repeat_n(None, 15)) {
             let now = bench.cycles;
             bench.set("valid", case.is_some().into());
             if let Some((offset, shift, columns)) = case {
                 bench.set("offset", offset.into());
                 bench.set("stripe_shift", shift.into());
                 bench.set("columns", columns.into());
-                expected.push_back((now + 11, (offset, shift, columns), model(offset, shift, columns)));
+                expected.push_back((now + 14, (offset, shift, columns), model(offset, shift, columns)));
             }
             bench.eval();
-            assert_eq!(bench.get("idle") == 1, expected.front().is_none_or(|e| e.0 == now + 11));
+            assert_eq!(bench.get("idle") == 1, expected.front().is_none_or(|e| e.0 == now + 14));
             let due = expected.front().is_some_and(|e| e.0 == now);
             assert_eq!(bench.get("out_valid") == 1, due, "cycle {now}");
             if due {

@@ -58,10 +58,11 @@ pub struct ExtentAddress {
     block2: DFF<Bits<32>>,
     above2: DFF<Bits<32>>,
     base2: DFF<Bits<33>>,
-    // Cycle 3: the number times the columns.
+    // Cycle 3: the number times the lower two bits of the columns, and times the upper three.
     valid3: DFF<bool>,
     pending3: DFF<PendingRun>,
-    product3: DFF<Bits<33>>,
+    low3: DFF<Bits<33>>,
+    high3: DFF<Bits<33>>,
     base3: DFF<Bits<33>>,
     nowhere3: DFF<bool>,
     // Cycle 4: the index.
@@ -83,8 +84,11 @@ pub struct ExtentAddress {
     extent_fine: Signal<Local, Bits<6>>,
     number: Signal<Local, Bits<16>>,
     number_high: Signal<Local, Bits<16>>,
-    columns: Signal<Local, Bits<16>>,
-    product: Signal<Local, Bits<32>>,
+    columns: Signal<Local, Bits<5>>,
+    once: Signal<Local, Bits<33>>,
+    twice: Signal<Local, Bits<33>>,
+    four_times: Signal<Local, Bits<33>>,
+    eight_times: Signal<Local, Bits<33>>,
     offset: Signal<Local, Bits<32>>,
     sum_high: Signal<Local, Bits<2>>,
     kept: Signal<Local, PendingRun>,
@@ -95,6 +99,7 @@ pub struct ExtentAddress {
     ones: Constant<Bits<32>>,
     outside: Constant<Bits<32>>,
     flag: Constant<Bits<1>>,
+    zero: Constant<Bits<33>>,
 }
 
 impl Default for ExtentAddress {
@@ -122,7 +127,8 @@ impl Default for ExtentAddress {
             base2: Default::default(),
             valid3: Default::default(),
             pending3: Default::default(),
-            product3: Default::default(),
+            low3: Default::default(),
+            high3: Default::default(),
             base3: Default::default(),
             nowhere3: Default::default(),
             valid4: Default::default(),
@@ -145,7 +151,10 @@ impl Default for ExtentAddress {
             number: Default::default(),
             number_high: Default::default(),
             columns: Default::default(),
-            product: Default::default(),
+            once: Default::default(),
+            twice: Default::default(),
+            four_times: Default::default(),
+            eight_times: Default::default(),
             offset: Default::default(),
             sum_high: Default::default(),
             kept: Default::default(),
@@ -154,6 +163,7 @@ impl Default for ExtentAddress {
             ones: Constant::new(u64::from(u32::MAX).to_bits()),
             outside: Constant::new(0xFFFF_0000u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -163,7 +173,7 @@ impl Logic for ExtentAddress {
     fn update(&mut self) {
         dff_setup!(
             self, clock, valid1, run1, extent1, block1, above1, base1, valid2, run2, extent2, block2, above2,
-            base2, valid3, pending3, product3, base3, nowhere3, valid4, pending4, sum4, nowhere4
+            base2, valid3, pending3, low3, high3, base3, nowhere3, valid4, pending4, sum4, nowhere4
         );
         self.pending.clock.next = self.clock.val();
         self.pending.reset.next = self.reset.val();
@@ -187,8 +197,27 @@ impl Logic for ExtentAddress {
         // No table has more than 2^16 entries, so a larger number has none.
         self.number.next = self.extent2.q.val().get_bits::<16>(0);
         self.number_high.next = self.extent2.q.val().get_bits::<16>(16);
-        self.columns.next = bit_cast::<16, 5>(self.run2.q.val().columns);
-        self.product.next = self.number.val() * self.columns.val();
+        // 16 columns have no lower bit, so that 16 times takes the place of 4 times.
+        self.columns.next = self.run2.q.val().columns;
+        self.once.next = self.zero.val();
+        self.twice.next = self.zero.val();
+        self.four_times.next = self.zero.val();
+        self.eight_times.next = self.zero.val();
+        if self.columns.val().get_bit(0) {
+            self.once.next = bit_cast::<33, 16>(self.number.val());
+        }
+        if self.columns.val().get_bit(1) {
+            self.twice.next = (bit_cast::<33, 16>(self.number.val()) << 1);
+        }
+        if self.columns.val().get_bit(2) {
+            self.four_times.next = (bit_cast::<33, 16>(self.number.val()) << 2);
+        }
+        if self.columns.val().get_bit(3) {
+            self.eight_times.next = (bit_cast::<33, 16>(self.number.val()) << 3);
+        }
+        if self.columns.val().get_bit(4) {
+            self.four_times.next = (bit_cast::<33, 16>(self.number.val()) << 4);
+        }
         self.offset.next = self.block2.q.val() & !self.above2.q.val();
 
         if self.advance.val() {
@@ -213,15 +242,17 @@ impl Logic for ExtentAddress {
             self.pending3.d.next.blocks = self.run2.q.val().blocks;
             self.pending3.d.next.last = self.run2.q.val().last;
             self.pending3.d.next.extent_offset = bit_cast::<33, 32>(self.offset.val());
-            self.product3.d.next = bit_cast::<33, 32>(self.product.val());
+            self.low3.d.next = self.once.val() + self.twice.val();
+            self.high3.d.next = self.four_times.val() + self.eight_times.val();
             self.base3.d.next = self.base2.q.val();
             self.nowhere3.d.next =
                 self.number_high.val().any() | (self.run2.q.val().invalid == self.flag.val());
 
             self.valid4.d.next = self.valid3.q.val();
             self.pending4.d.next = self.pending3.q.val();
-            self.sum4.d.next =
-                bit_cast::<34, 33>(self.base3.q.val()) + bit_cast::<34, 33>(self.product3.q.val());
+            self.sum4.d.next = bit_cast::<34, 33>(self.base3.q.val())
+                + bit_cast::<34, 33>(self.low3.q.val())
+                + bit_cast::<34, 33>(self.high3.q.val());
             self.nowhere4.d.next = self.nowhere3.q.val();
         }
 
