@@ -1,18 +1,30 @@
 //! Finds row, column and place in the stripe unit of a block of an allocation.
 //!
-//! The stripe unit's number (offset div 2^stripe_shift, 32 bits) is divided by the number of columns
-//! in three limbs of 10, 11 and 11 bits. Beside the location come `space`, the blocks from the offset
-//! to the end of its unit, and `unit`, the blocks of a whole unit, both at most 65,536, which is more
-//! than any command has.
+//! The stripe unit's number n (offset div 2^stripe_shift) is divided by the number of columns d with one
+//! product: n div d = n × (2^32 + multiplier) div 2^(32 + shift), exact for every n below 2^32 (the tests
+//! prove the constants). Of the remainder only four bits exist, so it is computed modulo 16. Beside
+//! the location come `space`, the blocks from the offset to the end of its unit, and `unit`, the blocks
+//! of a whole unit, both at most 65,536, which is more than any command has.
 //!
-//! Handshake: a pipeline that never stalls. Latency: 14 cycles. Throughput: one a cycle, in order.
+//! Handshake: a pipeline that never stalls. Latency: 9 cycles. Throughput: one a cycle, in order.
 //! Reset empties it. Columns of 0 or above 16, or a shift above 32, give an arbitrary answer in time.
 
 use rust_hdl::prelude::*;
 
 use super::delay_line::DelayLine;
-use super::division_step::{DivisionStep, Reciprocal, RECIPROCALS};
 use crate::records::Location;
+
+crate::logic_record! {
+    /// A divisor, prepared; see the module's header.
+    Reciprocal: 39 {
+        /// Multiplier without its uppermost bit, which is always set.
+        multiplier = 32,
+        /// log2 of the divisor, rounded up.
+        shift = 3,
+        /// The divisor modulo 16.
+        divisor = 4,
+    }
+}
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -29,7 +41,7 @@ pub struct ColumnDivider {
     pub unit: Signal<Out, Bits<17>>,
     pub idle: Signal<Out, bool>,
 
-    valids: DFF<Bits<14>>,
+    valids: DFF<Bits<9>>,
     // Cycle 1: shifted by multiples of 8. `above` has the bits at and above the shift set.
     shifted1: DFF<Bits<32>>,
     above1: DFF<Bits<32>>,
@@ -41,22 +53,38 @@ pub struct ColumnDivider {
     above2: DFF<Bits<32>>,
     offset2: DFF<Bits<32>>,
     by2: DFF<Reciprocal>,
-    // Cycle 3: the part within the unit, and what follows it there.
+    // Cycle 3: the part within the unit, and what follows it there; the factors, again.
     within3: DFF<Bits<32>>,
     after3: DFF<Bits<32>>,
     unit3: DFF<Bits<32>>,
-    // Cycle 4: at most 65,536, less one. Cycle 5: plus one.
+    number3: DFF<Bits<32>>,
+    by3: DFF<Reciprocal>,
+    // Cycle 4: at most 65,536, less one; products of halves. Cycle 5: plus one; the products again: a
+    // multiplier takes most of a cycle, the registers on both its sides must lie beside it.
     space4: DFF<Bits<17>>,
     unit4: DFF<Bits<17>>,
     space5: DFF<Bits<17>>,
     unit5: DFF<Bits<17>>,
-    high: DivisionStep,
-    middle: DivisionStep,
-    low: DivisionStep,
-    middle_limb: DelayLine<Bits<11>>,
-    low_limb: DelayLine<Bits<11>>,
-    high_quotient: DelayLine<Bits<11>>,
-    middle_quotient: DelayLine<Bits<11>>,
+    low4: DFF<Bits<32>>,
+    cross4: DFF<Bits<32>>,
+    other_cross4: DFF<Bits<32>>,
+    high4: DFF<Bits<32>>,
+    low5: DFF<Bits<16>>,
+    cross5: DFF<Bits<32>>,
+    other_cross5: DFF<Bits<32>>,
+    high5: DFF<Bits<32>>,
+    // Cycle 6: the sum of the middle, and of the upper part. Cycle 7: of all, without the lower 32 bits.
+    middle6: DFF<Bits<34>>,
+    upper6: DFF<Bits<33>>,
+    sum7: DFF<Bits<33>>,
+    // Cycle 8: the quotient. Cycle 9: again, beside the remainder.
+    row8: DFF<Bits<32>>,
+    row9: DFF<Bits<32>>,
+    column9: DFF<Bits<4>>,
+    numbers: DelayLine<Bits<32>>,
+    number_low: DelayLine<Bits<4>>,
+    shifts: DelayLine<Bits<3>>,
+    divisors: DelayLine<Bits<4>>,
     unit_offset: DelayLine<Bits<32>>,
     space_line: DelayLine<Bits<17>>,
     unit_line: DelayLine<Bits<17>>,
@@ -66,17 +94,27 @@ pub struct ColumnDivider {
     count: Signal<Local, Bits<4>>,
     after_upper: Signal<Local, Bits<16>>,
     unit_upper: Signal<Local, Bits<16>>,
-    row_upper: Signal<Local, Bits<32>>,
+    multiplier: Signal<Local, Bits<32>>,
+    number_halves: [Signal<Local, Bits<16>>; 2],
+    multiplier_halves: [Signal<Local, Bits<16>>; 2],
+    middle: Signal<Local, Bits<18>>,
+    quotient: Signal<Local, Bits<33>>,
+    quotient_low: Signal<Local, Bits<4>>,
+    divisor: Signal<Local, Bits<4>>,
+    once: Signal<Local, Bits<4>>,
+    twice: Signal<Local, Bits<4>>,
+    four_times: Signal<Local, Bits<4>>,
+    eight_times: Signal<Local, Bits<4>>,
     reciprocals: [Constant<Reciprocal>; 16],
     counts: [Constant<Bits<4>>; 16],
     coarse_mask: Constant<Bits<32>>,
     fine_mask: Constant<Bits<32>>,
     ones: Constant<Bits<32>>,
-    no_remainder: Constant<Bits<4>>,
     most_z: Constant<Bits<17>>,
-    first_stage: Constant<Bits<14>>,
+    first_stage: Constant<Bits<9>>,
     one: Constant<Bits<17>>,
-    empty: Constant<Bits<14>>,
+    empty: Constant<Bits<9>>,
+    zero: Constant<Bits<4>>,
 }
 
 impl Default for ColumnDivider {
@@ -106,46 +144,75 @@ impl Default for ColumnDivider {
             within3: Default::default(),
             after3: Default::default(),
             unit3: Default::default(),
+            number3: Default::default(),
+            by3: Default::default(),
             space4: Default::default(),
             unit4: Default::default(),
             space5: Default::default(),
             unit5: Default::default(),
-            high: Default::default(),
-            middle: Default::default(),
-            low: Default::default(),
-            middle_limb: DelayLine::new(4),
-            low_limb: DelayLine::new(8),
-            high_quotient: DelayLine::new(8),
-            middle_quotient: DelayLine::new(4),
-            unit_offset: DelayLine::new(11),
-            space_line: DelayLine::new(9),
-            unit_line: DelayLine::new(9),
+            low4: Default::default(),
+            cross4: Default::default(),
+            other_cross4: Default::default(),
+            high4: Default::default(),
+            low5: Default::default(),
+            cross5: Default::default(),
+            other_cross5: Default::default(),
+            high5: Default::default(),
+            middle6: Default::default(),
+            upper6: Default::default(),
+            sum7: Default::default(),
+            row8: Default::default(),
+            row9: Default::default(),
+            column9: Default::default(),
             shift: Default::default(),
             coarse: Default::default(),
             count: Default::default(),
             after_upper: Default::default(),
             unit_upper: Default::default(),
-            row_upper: Default::default(),
+            multiplier: Default::default(),
+            number_halves: Default::default(),
+            multiplier_halves: Default::default(),
+            middle: Default::default(),
+            quotient: Default::default(),
+            quotient_low: Default::default(),
+            divisor: Default::default(),
+            once: Default::default(),
+            twice: Default::default(),
+            four_times: Default::default(),
+            eight_times: Default::default(),
+            numbers: DelayLine::new(3),
+            number_low: DelayLine::new(6),
+            shifts: DelayLine::new(4),
+            divisors: DelayLine::new(5),
+            unit_offset: DelayLine::new(6),
+            space_line: DelayLine::new(4),
+            unit_line: DelayLine::new(4),
             reciprocals: std::array::from_fn(|i| Constant::new(Self::reciprocal(i as u64 + 1))),
             counts: std::array::from_fn(|i| Constant::new(((i as u64 + 1) % 16).to_bits())),
             coarse_mask: Constant::new(0x38u64.to_bits()),
             fine_mask: Constant::new(7u64.to_bits()),
             ones: Constant::new(u64::from(u32::MAX).to_bits()),
-            no_remainder: Constant::new(0u64.to_bits()),
             most_z: Constant::new(0xFFFFu64.to_bits()),
             first_stage: Constant::new(1u64.to_bits()),
             one: Constant::new(1u64.to_bits()),
             empty: Constant::new(0u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
         }
     }
 }
 
+/// log2 of a number of columns, rounded up, and the whole multiplier: 2^(32 + shift) div columns, rounded up.
+fn prepared(columns: u64) -> (u32, u64) {
+    let shift = columns.next_power_of_two().ilog2();
+    (shift, (1u64 << (32 + shift)).div_ceil(columns))
+}
+
 impl ColumnDivider {
     fn reciprocal(columns: u64) -> Reciprocal {
-        let (multiplier, scale) = RECIPROCALS[columns as usize - 1];
+        let (shift, multiplier) = prepared(columns);
         Reciprocal {
-            multiplier: multiplier.to_bits(),
-            scale: scale.to_bits(),
+            multiplier: (multiplier - (1 << 32)).to_bits(),
+            shift: u64::from(shift).to_bits(),
             divisor: (columns % 16).to_bits(),
         }
     }
@@ -155,25 +222,49 @@ impl Logic for ColumnDivider {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, valids, shifted1, above1, offset1, fine1, columns1, number2, above2, offset2, by2,
-            within3, after3, unit3, space4, unit4, space5, unit5
+            self,
+            clock,
+            valids,
+            shifted1,
+            above1,
+            offset1,
+            fine1,
+            columns1,
+            number2,
+            above2,
+            offset2,
+            by2,
+            within3,
+            after3,
+            unit3,
+            number3,
+            by3,
+            space4,
+            unit4,
+            space5,
+            unit5,
+            low4,
+            cross4,
+            other_cross4,
+            high4,
+            low5,
+            cross5,
+            other_cross5,
+            high5,
+            middle6,
+            upper6,
+            sum7,
+            row8,
+            row9,
+            column9
         );
-        self.high.clock.next = self.clock.val();
-        self.middle.clock.next = self.clock.val();
-        self.low.clock.next = self.clock.val();
-        self.middle_limb.clock.next = self.clock.val();
-        self.low_limb.clock.next = self.clock.val();
-        self.high_quotient.clock.next = self.clock.val();
-        self.middle_quotient.clock.next = self.clock.val();
-        self.unit_offset.clock.next = self.clock.val();
-        self.space_line.clock.next = self.clock.val();
-        self.unit_line.clock.next = self.clock.val();
+        clock!(self, clock, numbers, number_low, shifts, divisors, unit_offset, space_line, unit_line);
 
         self.valids.d.next = (self.valids.q.val() << 1);
         if self.valid.val() {
             self.valids.d.next = (self.valids.q.val() << 1) | self.first_stage.val();
         }
-        self.out_valid.next = self.valids.q.val().get_bit(13);
+        self.out_valid.next = self.valids.q.val().get_bit(8);
         self.idle.next = (self.valids.q.val() == self.empty.val());
 
         self.shift.next = bit_cast::<32, 8>(self.stripe_shift.val());
@@ -196,20 +287,60 @@ impl Logic for ColumnDivider {
             }
         }
 
-        // The three limbs, each four cycles after the one above it.
-        self.high.by.next = self.by2.q.val();
-        self.high.remainder.next = self.no_remainder.val();
-        self.high.limb.next = bit_cast::<11, 10>(self.number2.q.val().get_bits::<10>(22));
-        self.middle_limb.data.next = self.number2.q.val().get_bits::<11>(11);
-        self.low_limb.data.next = self.number2.q.val().get_bits::<11>(0);
-        self.middle.by.next = self.high.by_next.val();
-        self.middle.remainder.next = self.high.rest.val();
-        self.middle.limb.next = self.middle_limb.delayed.val();
-        self.low.by.next = self.middle.by_next.val();
-        self.low.remainder.next = self.middle.rest.val();
-        self.low.limb.next = self.low_limb.delayed.val();
-        self.high_quotient.data.next = self.high.quotient.val();
-        self.middle_quotient.data.next = self.middle.quotient.val();
+        // The product, by halves.
+        self.number3.d.next = self.number2.q.val();
+        self.by3.d.next = self.by2.q.val();
+        self.multiplier.next = self.by3.q.val().multiplier;
+        for i in 0..2 {
+            self.number_halves[i].next = self.number3.q.val().get_bits::<16>(16 * i);
+            self.multiplier_halves[i].next = self.multiplier.val().get_bits::<16>(16 * i);
+        }
+        self.low4.d.next = self.number_halves[0].val() * self.multiplier_halves[0].val();
+        self.cross4.d.next = self.number_halves[0].val() * self.multiplier_halves[1].val();
+        self.other_cross4.d.next = self.number_halves[1].val() * self.multiplier_halves[0].val();
+        self.high4.d.next = self.number_halves[1].val() * self.multiplier_halves[1].val();
+        self.low5.d.next = self.low4.q.val().get_bits::<16>(16);
+        self.cross5.d.next = self.cross4.q.val();
+        self.other_cross5.d.next = self.other_cross4.q.val();
+        self.high5.d.next = self.high4.q.val();
+
+        // Its parts, and the number itself for the multiplier's uppermost bit.
+        self.numbers.data.next = self.number2.q.val();
+        self.middle6.d.next = bit_cast::<34, 32>(self.cross5.q.val())
+            + bit_cast::<34, 32>(self.other_cross5.q.val())
+            + bit_cast::<34, 16>(self.low5.q.val());
+        self.upper6.d.next =
+            bit_cast::<33, 32>(self.high5.q.val()) + bit_cast::<33, 32>(self.numbers.delayed.val());
+        self.middle.next = self.middle6.q.val().get_bits::<18>(16);
+        self.sum7.d.next = self.upper6.q.val() + bit_cast::<33, 18>(self.middle.val());
+        self.shifts.data.next = self.by3.q.val().shift;
+        self.quotient.next = (self.sum7.q.val() >> bit_cast::<33, 3>(self.shifts.delayed.val()));
+        self.row8.d.next = self.quotient.val().get_bits::<32>(0);
+        self.row9.d.next = self.row8.q.val();
+
+        // column = number - row × columns, modulo 16.
+        self.number_low.data.next = self.number2.q.val().get_bits::<4>(0);
+        self.divisors.data.next = self.by3.q.val().divisor;
+        self.divisor.next = self.divisors.delayed.val();
+        self.quotient_low.next = self.row8.q.val().get_bits::<4>(0);
+        self.once.next = self.zero.val();
+        self.twice.next = self.zero.val();
+        self.four_times.next = self.zero.val();
+        self.eight_times.next = self.zero.val();
+        if self.divisor.val().get_bit(0) {
+            self.once.next = self.quotient_low.val();
+        }
+        if self.divisor.val().get_bit(1) {
+            self.twice.next = (self.quotient_low.val() << 1);
+        }
+        if self.divisor.val().get_bit(2) {
+            self.four_times.next = (self.quotient_low.val() << 2);
+        }
+        if self.divisor.val().get_bit(3) {
+            self.eight_times.next = (self.quotient_low.val() << 3);
+        }
+        self.column9.d.next = (self.number_low.delayed.val() - (self.once.val() + self.twice.val()))
+            - (self.four_times.val() + self.eight_times.val());
 
         // Beside them, the part within the unit.
         self.within3.d.next = self.offset2.q.val() & !self.above2.q.val();
@@ -231,10 +362,8 @@ impl Logic for ColumnDivider {
         self.space_line.data.next = self.space5.q.val();
         self.unit_line.data.next = self.unit5.q.val();
 
-        self.row_upper.next = (bit_cast::<32, 11>(self.high_quotient.delayed.val()) << 22)
-            | (bit_cast::<32, 11>(self.middle_quotient.delayed.val()) << 11);
-        self.location.next.row = self.row_upper.val() | bit_cast::<32, 11>(self.low.quotient.val());
-        self.location.next.column = bit_cast::<5, 4>(self.low.rest.val());
+        self.location.next.row = self.row9.q.val();
+        self.location.next.column = bit_cast::<5, 4>(self.column9.q.val());
         self.location.next.unit_offset = self.unit_offset.delayed.val();
         self.space.next = self.space_line.delayed.val();
         self.unit.next = self.unit_line.delayed.val();
@@ -278,17 +407,17 @@ mod tests {
         bench.set("reset", 0);
         let mut expected = VecDeque::new();
         let mut answered = 0;
-        for case in cases.chain(std::iter::repeat_n(None, 15)) {
+        for case in cases.chain(std::iter::repeat_n(None, 10)) {
             let now = bench.cycles;
             bench.set("valid", case.is_some().into());
             if let Some((offset, shift, columns)) = case {
                 bench.set("offset", offset.into());
                 bench.set("stripe_shift", shift.into());
                 bench.set("columns", columns.into());
-                expected.push_back((now + 14, (offset, shift, columns), model(offset, shift, columns)));
+                expected.push_back((now + 9, (offset, shift, columns), model(offset, shift, columns)));
             }
             bench.eval();
-            assert_eq!(bench.get("idle") == 1, expected.front().is_none_or(|e| e.0 == now + 14));
+            assert_eq!(bench.get("idle") == 1, expected.front().is_none_or(|e| e.0 == now + 9));
             let due = expected.front().is_some_and(|e| e.0 == now);
             assert_eq!(bench.get("out_valid") == 1, due, "cycle {now}");
             if due {
@@ -299,6 +428,26 @@ mod tests {
             bench.cycle();
         }
         assert!(answered > 0 && expected.is_empty());
+    }
+
+    /// With an excess of e = multiplier × d - 2^(32 + shift), n × multiplier div 2^(32 + shift) is n div d
+    /// for all n with n × e below 2^(32 + shift).
+    #[test]
+    fn every_number_is_divided_exactly() {
+        for columns in 1..=16u64 {
+            let (shift, multiplier) = prepared(columns);
+            assert_eq!(multiplier >> 32, 1, "{columns} columns");
+            let excess = multiplier * columns - (1 << (32 + shift));
+            assert!(u128::from(u32::MAX) * u128::from(excess) < 1 << (32 + shift), "{columns} columns");
+        }
+    }
+
+    #[test]
+    fn divides_the_first_and_the_last_numbers() {
+        let last = u64::from(u32::MAX);
+        run((1..=16).flat_map(|columns| {
+            (0..1 << 14).flat_map(move |n| [Some((n, 0, columns)), Some((last - n, 0, columns))])
+        }));
     }
 
     #[test]

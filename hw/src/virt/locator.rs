@@ -5,8 +5,8 @@
 //! columns, more than 16, or extents smaller than its stripe units, is marked `invalid`.
 //!
 //! Handshake: streams; the lookup port and the `ColumnDivider` are wired to the other ports. At most
-//! 16 lookups are outstanding and answers are always taken. Latency: none to the lookup's request, 15
-//! from its answer to `located` (14 of them the divider's). Throughput: a plan every 2 cycles; each
+//! 16 lookups are outstanding and answers are always taken. Latency: none to the lookup's request, 10
+//! from its answer to `located` (9 of them the divider's). Throughput: a plan every 2 cycles; each
 //! further allocation takes 2 more. `idle` rises late. Reset drops what is in work.
 
 use rust_hdl::prelude::*;

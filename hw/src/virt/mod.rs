@@ -8,7 +8,6 @@ pub mod credit;
 pub mod delay_line;
 pub mod device_cutter;
 pub mod device_table;
-pub mod division_step;
 pub mod extent_address;
 pub mod flush_scan;
 pub mod fragment_builder;
