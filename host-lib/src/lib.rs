@@ -4,12 +4,14 @@
 //! * `map`: the layout of a disk on its devices.
 //! * `vaapi`: the calls that set up the card's tables.
 //! * `engine`: the disks of a configuration, executed by a card.
+//! * `software`: the software data path, which is the golden model of the card too.
 //! * `service`: the block service that clients and servers are written against.
 
 pub mod configuration;
 pub mod engine;
 pub mod map;
 pub mod service;
+pub mod software;
 pub mod vaapi;
 
 pub use configuration::{Configuration, ConfigurationError};

@@ -4,5 +4,4 @@ pub mod bench;
 pub mod card_model;
 pub mod conformance;
 pub mod harness;
-pub mod model;
 pub mod register_map;

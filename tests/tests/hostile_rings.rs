@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
+use volplane::software;
 use volplane_abi::status::{DATA_TRANSFER_ERROR, DNR, INVALID_NAMESPACE};
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, registers, submission_mode, QueueEntry, SubmissionEntry};
@@ -11,7 +12,6 @@ use volplane_sim::{Agent, SimHandle};
 use volplane_tests::harness::plain::{self, Bystander};
 use volplane_tests::harness::raw_queue::RawQueue;
 use volplane_tests::harness::{fork, from_environment, Machine};
-use volplane_tests::model;
 
 /// A queue that no configuration uses.
 const HOSTILE: u16 = 9;
@@ -187,7 +187,7 @@ fn expected(machine: &Machine, entry: &SubmissionEntry) -> u16 {
             handle.memory().read(Agent::Host, at, &mut word).ok().map(|()| u64::from_le_bytes(word))
         })?
     };
-    model::plan(&machine.configuration.tables, entry, &memory).status(|fragment| match &fragment.segments {
+    software::cut(&machine.configuration.tables, entry, &memory).status(|fragment| match &fragment.segments {
         Err(DATA_TRANSFER_ERROR) => DATA_TRANSFER_ERROR,
         Err(code) => code | DNR,
         Ok(segments)

@@ -293,7 +293,7 @@ fn pattern_bytes(page: usize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::harness::fork;
-    use crate::model::Pages;
+    use volplane::software::Pages;
     use volplane_sim::{SimPlatform, SimulatorConfig};
 
     fn arena() -> (Arena, SimPlatform) {

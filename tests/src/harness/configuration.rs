@@ -8,7 +8,7 @@ use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig};
 
 use super::disks::{DiskMaker, Shelf, Space};
 use super::fork;
-use crate::model::Tables;
+use volplane::software::Tables;
 
 /// Devices of a random machine; number 15 stays free to be the one that is not there.
 const DEVICES: u16 = 15;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use volplane_abi::opcode;
 use volplane_abi::status::{self, DNR};
 
-use crate::model::{Issued, Plan};
+use volplane::software::{Cuts, Issued};
 
 /// How often each kind of command was met.
 #[derive(Clone, Debug, Default)]
@@ -14,16 +14,16 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Notes a command, its plan and its status.
-    pub fn note(&mut self, code: u8, plan: &Plan, status: u16) {
-        let fragments = plan.fragments.len();
+    /// Notes a command, its cuts and its status.
+    pub fn note(&mut self, code: u8, cuts: &Cuts, status: u16) {
+        let fragments = cuts.fragments.len();
         self.count(format!("opcode {code:#04x} done"), status == status::SUCCESS);
         self.count(format!("status {status:#06x}"), true);
         self.count("several fragments".into(), fragments > 1);
         self.count("hundreds of fragments".into(), fragments >= 200);
-        self.count("cut before a chain pointer".into(), plan.chain_cuts > 0);
-        self.count("a wrong list entry behind fragments".into(), plan.issued == Issued::Prefix);
-        self.count("stopped on the way".into(), fragments > 0 && plan.closing != status::SUCCESS);
+        self.count("cut before a chain pointer".into(), cuts.chain_cuts > 0);
+        self.count("a wrong list entry behind fragments".into(), cuts.issued == Issued::Prefix);
+        self.count("stopped on the way".into(), fragments > 0 && cuts.closing != status::SUCCESS);
     }
 
     /// Adds what another run has met.

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEntry};
 
-use crate::model::Tables;
+use volplane::software::Tables;
 
 /// Most allocations and extents of a random map: what the default build has.
 pub const ALLOCATIONS_MAX: u32 = 1024;

@@ -10,7 +10,7 @@ use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 
 use super::configuration::{Configuration, Route};
 use super::disks::{ALLOCATIONS_MAX, EXTENTS_MAX, VDS_MAX};
-use crate::model::Tables;
+use volplane::software::Tables;
 
 /// Cycles that a completion may wait in front of BAR2.
 const WINDOW_WAIT_MAX: u32 = 32;

@@ -9,7 +9,7 @@ use volplane_sim::{CardConfig, SimulatorConfig, SsdConfig};
 use super::configuration::{Client, Configuration, Route};
 use super::media::content;
 use super::Machine;
-use crate::model::Tables;
+use volplane::software::Tables;
 
 /// SSDs, and columns of every disk.
 const SSDS: u16 = 3;

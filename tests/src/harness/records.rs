@@ -6,7 +6,7 @@ use volplane_abi::{opcode, SubmissionEntry};
 use volplane_sim::CommandRecord;
 
 use super::configuration::Route;
-use crate::model::{Fragment, Issued, Segment};
+use volplane::software::{Fragment, Issued, Segment};
 
 /// Dataset Management of one range, deallocate: CDW10 and CDW11.
 const DEALLOCATE_ONE: u64 = 1 << 34;

@@ -16,7 +16,7 @@ use super::media::{content, Media};
 use super::records::{self, Waiting};
 use super::traffic::{Claim, Request, Traffic};
 use super::{fork, Configuration, Coverage, Machine};
-use crate::model::{self, Fragment, Issued, Plan};
+use volplane::software::{self, Cuts, Fragment, Issued};
 
 /// Commands between two checks of everything.
 const BATCH: u64 = 300;
@@ -32,7 +32,7 @@ const SETTLE_NS: u64 = 20_000;
 struct Pending {
     serial: u64,
     entry: SubmissionEntry,
-    plan: Plan,
+    cuts: Cuts,
     buffer: Buffer,
     claim: Claim,
     /// Number of the first block written.
@@ -175,7 +175,7 @@ impl Session {
             }
         };
         let entry = entry.with_command_id(id);
-        let plan = model::plan(&self.machine.configuration.tables, &entry, &memory(&self.machine.handle));
+        let cuts = software::cut(&self.machine.configuration.tables, &entry, &memory(&self.machine.handle));
         let token = self.media.tokens(claim.blocks);
         if entry.opcode() == opcode::WRITE && claim.blocks > 0 {
             let size = buffer.bytes / claim.blocks as usize;
@@ -183,14 +183,14 @@ impl Session {
             self.arena.write(&buffer, &data);
         }
         if entry.opcode() == opcode::READ && !self.claims.values().any(|other| claim.overlaps(other)) {
-            for fragment in &plan.fragments {
+            for fragment in &cuts.fragments {
                 let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
                 self.media.plant(&self.machine.handle, ssd, fragment.lba, fragment.blocks);
             }
         }
         self.claims.insert(self.sent, claim);
         self.machine.queues[queue].submit(entry).expect("room was seen");
-        let pending = Pending { serial: self.sent, entry, plan, buffer, claim, token };
+        let pending = Pending { serial: self.sent, entry, cuts, buffer, claim, token };
         self.pending.insert((queue, id), pending);
         self.sent += 1;
     }
@@ -214,8 +214,8 @@ impl Session {
             self.fail(&format!("queue {}: a completion of no command: {completion:?}", client.queue), None);
         };
         self.vectors.extend(client.vector);
-        let expected = pending.plan.status(|fragment| self.outcome(fragment));
-        self.coverage.note(pending.entry.opcode(), &pending.plan, expected);
+        let expected = pending.cuts.status(|fragment| self.outcome(fragment));
+        self.coverage.note(pending.entry.opcode(), &pending.cuts, expected);
         if !is_same(completion.status(), expected) {
             let found = completion.status();
             self.fail(&format!("status {found:#06x}, expected {expected:#06x}"), Some(&pending));
@@ -229,11 +229,11 @@ impl Session {
         }
         let route = |fragment: &Fragment| self.machine.configuration.route(fragment.path).expect("a path");
         let fragments =
-            pending.plan.fragments.iter().map(|part| records::expected(part, route(part))).collect();
-        self.waiting.push(Waiting::new(fragments, pending.plan.issued));
-        if pending.plan.issued == Issued::All {
+            pending.cuts.fragments.iter().map(|part| records::expected(part, route(part))).collect();
+        self.waiting.push(Waiting::new(fragments, pending.cuts.issued));
+        if pending.cuts.issued == Issued::All {
             self.claims.remove(&pending.serial);
-            (0..pending.plan.fragments.len()).for_each(|ordinal| self.take_effect(&pending, ordinal));
+            (0..pending.cuts.fragments.len()).for_each(|ordinal| self.take_effect(&pending, ordinal));
         }
         self.completed.push(pending);
     }
@@ -258,12 +258,12 @@ impl Session {
             Ok(segments) => segments.iter().any(|part| self.arena.is_hole(part.iova)),
             Err(_) => true,
         };
-        if pending.entry.opcode() != opcode::READ || pending.plan.fragments.iter().any(holed) {
+        if pending.entry.opcode() != opcode::READ || pending.cuts.fragments.iter().any(holed) {
             return;
         }
         let mut expected = self.arena.blank(&pending.buffer);
         let size = pending.buffer.bytes / pending.claim.blocks as usize;
-        for fragment in pending.plan.fragments.iter().filter(|part| self.outcome(part) == 0) {
+        for fragment in pending.cuts.fragments.iter().filter(|part| self.outcome(part) == 0) {
             let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
             for block in 0..fragment.blocks {
                 let at = (fragment.first + block) as usize * size;
@@ -278,7 +278,7 @@ impl Session {
     }
 
     fn take_effect(&mut self, pending: &Pending, ordinal: usize) {
-        let fragment = &pending.plan.fragments[ordinal];
+        let fragment = &pending.cuts.fragments[ordinal];
         if self.outcome(fragment) != 0 {
             return;
         }
@@ -323,7 +323,7 @@ impl Session {
     }
 
     fn count(&mut self, pending: &Pending, plan: &Waiting) {
-        for (fragment, _) in pending.plan.fragments.iter().zip(&plan.seen).filter(|(_, &seen)| seen) {
+        for (fragment, _) in pending.cuts.fragments.iter().zip(&plan.seen).filter(|(_, &seen)| seen) {
             *self.fragments.entry(fragment.path).or_default() += 1;
         }
     }
@@ -433,14 +433,14 @@ impl Session {
 }
 
 fn describe(pending: &Pending) -> String {
-    let first: Vec<&Fragment> = pending.plan.fragments.iter().take(8).collect();
+    let first: Vec<&Fragment> = pending.cuts.fragments.iter().take(8).collect();
     format!(
         "command {}: {:x?}\n{:?} fragments issued of {}, status without errors {:#06x}: {first:#x?}",
         pending.serial,
         pending.entry,
-        pending.plan.issued,
-        pending.plan.fragments.len(),
-        pending.plan.closing
+        pending.cuts.issued,
+        pending.cuts.fragments.len(),
+        pending.cuts.closing
     )
 }
 

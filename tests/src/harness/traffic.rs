@@ -11,7 +11,7 @@ use volplane_abi::{opcode, vd_status, DeallocateRange, SubmissionEntry, VdEntry}
 use super::arena::{Arena, Buffer};
 use super::disks::borders;
 use super::prp_faults::spoil;
-use crate::model::{map, Tables};
+use volplane::software::{map, Tables};
 
 /// Fragments of most commands; only a few may have more.
 const FRAGMENTS_USUAL: usize = 48;

@@ -1,4 +1,4 @@
-//! What becomes of a client's command: its refusal, or its fragments in order, and its status.
+//! What becomes of a command on one map: its refusal, or its fragments in order, and its status.
 
 use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
 use volplane_abi::status::{self, DNR};
@@ -7,7 +7,7 @@ use volplane_abi::{
 };
 
 use super::map;
-use super::prp::{Memory, Pages, Segment, PAGE};
+use super::pages::{Memory, Pages, Segment, PAGE};
 use super::tables::Tables;
 
 /// Dataset Management, CDW10 and CDW11 as one word: ranges − 1, and deallocate.
@@ -43,7 +43,7 @@ pub struct Fragment {
     pub segments: Result<Vec<Segment>, u16>,
 }
 
-/// How many of a plan's fragments reach their SSDs.
+/// How many of a command's fragments reach their SSDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issued {
     /// All of them.
@@ -54,7 +54,7 @@ pub enum Issued {
 
 /// What a command becomes.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Cuts {
     /// Fragments in order of offset.
     pub fragments: Vec<Fragment>,
     /// Which of them are issued.
@@ -65,7 +65,7 @@ pub struct Plan {
     pub chain_cuts: usize,
 }
 
-impl Plan {
+impl Cuts {
     fn ended(closing: u16) -> Self {
         Self { fragments: Vec::new(), issued: Issued::All, closing, chain_cuts: 0 }
     }
@@ -83,34 +83,34 @@ impl Plan {
 }
 
 /// What becomes of `entry` under `tables`, with `memory` as it is when the card and the SSDs read it.
-pub fn plan(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Plan {
+pub fn cut(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Cuts {
     let work = match work_of(entry, memory) {
         Ok(work) => work,
-        Err(code) => return Plan::refused(code),
+        Err(code) => return Cuts::refused(code),
     };
     let Some(disk) = tables.disk(entry.namespace_id()).filter(|disk| disk.status() != vd_status::ABSENT)
     else {
-        return Plan::refused(status::INVALID_NAMESPACE);
+        return Cuts::refused(status::INVALID_NAMESPACE);
     };
     if disk.status() == vd_status::DEACTIVATED {
-        return Plan::refused(status::NAMESPACE_NOT_READY);
+        return Cuts::refused(status::NAMESPACE_NOT_READY);
     }
     let (lba, blocks) = match work {
-        Work::Nothing => return Plan::ended(status::SUCCESS),
+        Work::Nothing => return Cuts::ended(status::SUCCESS),
         Work::Flush => return flush(tables, disk, entry),
         Work::Blocks { lba, blocks } => (lba, blocks),
     };
     let pages = match entry.opcode() {
         opcode::READ | opcode::WRITE => match transfer(entry, blocks << disk.block_shift(), memory) {
             Ok(pages) => Some(pages),
-            Err(code) => return Plan::refused(code),
+            Err(code) => return Cuts::refused(code),
         },
         _ => None,
     };
     if lba.checked_add(blocks).is_none_or(|end| end > disk.size_blocks()) {
-        return Plan::refused(status::LBA_OUT_OF_RANGE);
+        return Cuts::refused(status::LBA_OUT_OF_RANGE);
     }
-    Planner { tables, disk, entry, lba, blocks, pages }.plan()
+    Cutter { tables, disk, entry, lba, blocks, pages }.cut()
 }
 
 /// What a command asks for.
@@ -168,14 +168,14 @@ fn transfer(entry: &SubmissionEntry, bytes: u64, memory: &Memory<'_>) -> Result<
     Pages::walk(entry.prp1(), entry.prp2(), bytes, memory)
 }
 
-fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Plan {
-    let mut plan = Plan::ended(status::SUCCESS);
+fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
+    let mut cuts = Cuts::ended(status::SUCCESS);
     for number in (0..32).filter(|number| disk.flush_devices() >> number & 1 == 1) {
         let Some(device) = tables.usable_device(number) else {
-            plan.closing = status::INTERNAL_ERROR | DNR;
+            cuts.closing = status::INTERNAL_ERROR | DNR;
             break;
         };
-        plan.fragments.push(Fragment {
+        cuts.fragments.push(Fragment {
             path: device.path(),
             opcode: entry.opcode(),
             namespace_id: device.namespace_id(),
@@ -189,11 +189,11 @@ fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Plan {
             segments: Ok(Vec::new()),
         });
     }
-    plan
+    cuts
 }
 
 /// Cuts an admitted command.
-struct Planner<'a> {
+struct Cutter<'a> {
     tables: &'a Tables,
     disk: &'a VdEntry,
     entry: &'a SubmissionEntry,
@@ -202,9 +202,9 @@ struct Planner<'a> {
     pages: Option<Pages>,
 }
 
-impl Planner<'_> {
-    fn plan(&self) -> Plan {
-        let mut plan = Plan::ended(status::SUCCESS);
+impl Cutter<'_> {
+    fn cut(&self) -> Cuts {
+        let mut cuts = Cuts::ended(status::SUCCESS);
         for run in map::runs(self.tables, self.disk, self.lba, self.blocks) {
             let place = run.place.filter(|(extent, _)| self.goes(extent));
             let target = place.and_then(|(extent, offset)| {
@@ -213,23 +213,23 @@ impl Planner<'_> {
                 Some((device, limit, extent.start() + offset))
             });
             let Some((device, limit, start)) = target else {
-                plan.closing = status::INTERNAL_ERROR | DNR;
+                cuts.closing = status::INTERNAL_ERROR | DNR;
                 break;
             };
             let end = run.first + run.blocks;
             for first in (run.first..end).step_by(limit as usize) {
                 let blocks = limit.min(end - first);
-                self.push(&mut plan, device, start + (first - run.first), first, blocks);
+                self.push(&mut cuts, device, start + (first - run.first), first, blocks);
             }
         }
         // A list that is wrong is found by the card or by the SSD, whoever reads the entry first; the card
         // reads none for a fragment that is the whole command.
-        let sound = plan.fragments.iter().all(|fragment| fragment.segments.is_ok());
-        let whole = plan.fragments.iter().all(|fragment| fragment.blocks == self.blocks);
+        let sound = cuts.fragments.iter().all(|fragment| fragment.segments.is_ok());
+        let whole = cuts.fragments.iter().all(|fragment| fragment.blocks == self.blocks);
         if !sound && !whole {
-            plan.issued = Issued::Prefix;
+            cuts.issued = Issued::Prefix;
         }
-        plan
+        cuts
     }
 
     fn goes(&self, extent: &ExtentEntry) -> bool {
@@ -248,22 +248,22 @@ impl Planner<'_> {
 
     /// Adds the fragments of a piece that its device takes at once: one, or two where the client's list
     /// has its chain pointer in the wrong place.
-    fn push(&self, plan: &mut Plan, device: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
+    fn push(&self, cuts: &mut Cuts, device: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
         let shift = self.disk.block_shift();
         let Some(pages) = self.pages.as_ref() else {
-            plan.fragments.push(self.fragment(device, lba, first, blocks, Ok(Vec::new())));
+            cuts.fragments.push(self.fragment(device, lba, first, blocks, Ok(Vec::new())));
             return;
         };
         let whole = blocks == self.blocks;
         let (from, to) = (first << shift, (first + blocks) << shift);
         let end = if whole { to } else { pages.safe_end(from, to) };
         let kept = (end - from) >> shift;
-        plan.chain_cuts += usize::from(kept < blocks);
+        cuts.chain_cuts += usize::from(kept < blocks);
         for (skip, blocks) in [(0, kept), (kept, blocks - kept)] {
             if blocks > 0 {
                 let (first, lba) = (first + skip, lba + skip);
                 let segments = pages.segments(first << shift, (first + blocks) << shift);
-                plan.fragments.push(self.fragment(device, lba, first, blocks, segments));
+                cuts.fragments.push(self.fragment(device, lba, first, blocks, segments));
             }
         }
     }
@@ -338,28 +338,28 @@ mod tests {
         Some(0x10_0000 + (at % PAGE / 8 + 1) * PAGE)
     }
 
-    fn cuts(plan: &Plan) -> Vec<(u64, u64, u64)> {
-        plan.fragments.iter().map(|fragment| (fragment.first, fragment.lba, fragment.blocks)).collect()
+    fn places(cuts: &Cuts) -> Vec<(u64, u64, u64)> {
+        cuts.fragments.iter().map(|fragment| (fragment.first, fragment.lba, fragment.blocks)).collect()
     }
 
     #[test]
     fn transfer_limits_cut_reads_and_not_deallocations() {
         let tables = tables();
-        let read = plan(&tables, &command(opcode::READ, 2040, 80), &memory);
-        assert_eq!(cuts(&read), [(0, 12_040, 8), (8, 20_000, 64), (72, 20_064, 8)]);
+        let read = cut(&tables, &command(opcode::READ, 2040, 80), &memory);
+        assert_eq!(places(&read), [(0, 12_040, 8), (8, 20_000, 64), (72, 20_064, 8)]);
         assert_eq!(read.fragments[1].segments.as_ref().map(Vec::len), Ok(8));
         assert_eq!(read.fragments[1].namespace_id, 9);
-        let zeroes = plan(&tables, &command(opcode::WRITE_ZEROES, 0, 201), &memory);
-        assert_eq!(cuts(&zeroes), [(0, 10_000, 100), (100, 10_100, 100), (200, 10_200, 1)]);
+        let zeroes = cut(&tables, &command(opcode::WRITE_ZEROES, 0, 201), &memory);
+        assert_eq!(places(&zeroes), [(0, 10_000, 100), (100, 10_100, 100), (200, 10_200, 1)]);
         let range = |at| Some(if at % 16 == 0 { 1500 << 32 } else { 7 });
         let deallocate = command(opcode::DATASET_MANAGEMENT, DEALLOCATE, 1);
-        assert_eq!(cuts(&plan(&tables, &deallocate, &range)), [(0, 10_007, 1500)]);
+        assert_eq!(places(&cut(&tables, &deallocate, &range)), [(0, 10_007, 1500)]);
     }
 
     #[test]
     fn faulting_extents_stop_where_they_are_met() {
-        let write = plan(&tables(), &command(opcode::WRITE, 2040, 16), &memory);
-        assert_eq!(cuts(&write), [(0, 12_040, 8)]);
+        let write = cut(&tables(), &command(opcode::WRITE, 2040, 16), &memory);
+        assert_eq!(places(&write), [(0, 12_040, 8)]);
         assert_eq!(write.status(|_| 0), 0x4006);
         assert_eq!(write.status(|_| 0x6281), 0x4281, "the fragment's own, without More");
     }
@@ -368,9 +368,9 @@ mod tests {
     fn refusals_in_their_order() {
         let tables = tables();
         let refusal = |entry: SubmissionEntry| {
-            let plan = plan(&tables, &entry, &memory);
-            assert!(plan.fragments.is_empty());
-            plan.closing
+            let cuts = cut(&tables, &entry, &memory);
+            assert!(cuts.fragments.is_empty());
+            cuts.closing
         };
         let read = command(opcode::READ, 0, 8);
         assert_eq!(refusal(read.with_opcode(opcode::COMPARE)), 0x4001);
@@ -392,9 +392,9 @@ mod tests {
     #[test]
     fn a_flush_goes_to_every_device() {
         let mut tables = tables();
-        let flush = plan(&tables, &command(opcode::FLUSH, 99_999, 1), &memory);
-        assert_eq!((cuts(&flush), flush.closing), (vec![(0, 0, 0)], 0));
+        let flush = cut(&tables, &command(opcode::FLUSH, 99_999, 1), &memory);
+        assert_eq!((places(&flush), flush.closing), (vec![(0, 0, 0)], 0));
         tables.paths.clear();
-        assert_eq!(plan(&tables, &command(opcode::FLUSH, 0, 1), &memory).closing, 0x4006);
+        assert_eq!(cut(&tables, &command(opcode::FLUSH, 0, 1), &memory).closing, 0x4006);
     }
 }
