@@ -11,6 +11,7 @@ pub mod field;
 pub mod layout;
 pub mod nvme;
 pub mod opcode;
+pub mod plan;
 pub mod registers;
 pub mod status;
 pub mod tables;

@@ -216,14 +216,24 @@ macro_rules! device_entry {
                 transfer_limit / with_transfer_limit: u32 = 17,
                 /// Most blocks of a Write Zeroes (WZSL), 1 and up.
                 write_zeroes_limit / with_write_zeroes_limit: u32 = 17,
-                /// Number of the path to it.
+                /// Number of the first path to it.
                 path / with_path: u8 = 8,
                 /// 1: the entry is valid.
                 valid / with_valid: u8 = 1,
+                /// Further paths to it, 0 to 3.
+                more_paths / with_more_paths: u8 = 2,
+                /// Which path a fragment takes first: see `plan::path_policy`.
+                path_policy / with_path_policy: u8 = 2,
                 /// Reserved.
-                reserved0 / with_reserved0: u32 = 21,
-                /// Reserved for three more paths and the path policy.
-                reserved1 / with_reserved1: u32 = 32,
+                reserved / with_reserved: u32 = 17,
+                /// Number of the second path.
+                path1 / with_path1: u8 = 8,
+                /// Number of the third path.
+                path2 / with_path2: u8 = 8,
+                /// Number of the fourth path.
+                path3 / with_path3: u8 = 8,
+                /// Reserved.
+                reserved1 / with_reserved1: u8 = 8,
             }
         }
     };

@@ -1,4 +1,4 @@
-//! What becomes of a command on one map: its refusal, or its fragments in order, and its status.
+//! What becomes of a command: its admission, and on each map its fragments in order.
 
 use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
 use volplane_abi::status::{self, DNR};
@@ -8,19 +8,22 @@ use volplane_abi::{
 
 use super::map;
 use super::pages::{Memory, Pages, Segment, PAGE};
+use super::plan::STATUS_KEPT;
 use super::tables::Tables;
 
 /// Dataset Management, CDW10 and CDW11 as one word: ranges − 1, and deallocate.
 const RANGES_Z: u64 = 0xFF;
 const DEALLOCATE: u64 = 1 << 34;
-/// Code and type of a status, and DNR: More and the retry delay are an SSD's own affair.
-const STATUS_KEPT: u16 = 0x47FF;
 
 /// One NVMe command to an SSD.
 #[derive(Clone, Debug)]
 pub struct Fragment {
-    /// Path it goes by.
+    /// First path of its device.
     pub path: u8,
+    /// Device.
+    pub device: u16,
+    /// No command: the filler writes zeros to the client's buffer.
+    pub zeros: bool,
     /// Opcode.
     pub opcode: u8,
     /// NSID on the device.
@@ -61,13 +64,16 @@ pub struct Cuts {
     pub issued: Issued,
     /// Status when no fragment fails.
     pub closing: u16,
+    /// It ends before its last block because it met an extent that faults.
+    pub faulted: bool,
     /// Fragments that were cut because of where the client's list has its chain pointer.
     pub chain_cuts: usize,
 }
 
 impl Cuts {
-    fn ended(closing: u16) -> Self {
-        Self { fragments: Vec::new(), issued: Issued::All, closing, chain_cuts: 0 }
+    /// No fragments, and a status.
+    pub(super) fn ended(closing: u16) -> Self {
+        Self { fragments: Vec::new(), issued: Issued::All, closing, faulted: false, chain_cuts: 0 }
     }
 
     fn refused(code: u16) -> Self {
@@ -82,68 +88,137 @@ impl Cuts {
     }
 }
 
-/// What becomes of `entry` under `tables`, with `memory` as it is when the card and the SSDs read it.
-pub fn cut(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Cuts {
-    let work = match work_of(entry, memory) {
+/// What the executor of a command can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Compare, zero extents, and exceptions for what it cannot do. Without them: statuses.
+    pub plans: bool,
+}
+
+impl Abilities {
+    /// Those of the card's RTL as it is.
+    pub const CARD: Self = Self { plans: false };
+    /// Those of the design.
+    pub const ALL: Self = Self { plans: true };
+}
+
+/// A command that moves data or changes blocks.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The client's entry.
+    pub entry: SubmissionEntry,
+    /// First block of the virtual disk.
+    pub lba: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// The client's buffer, where there is one.
+    pub pages: Option<Pages>,
+}
+
+/// What a command is admitted as.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// It ends at once with this status.
+    Ends(u16),
+    /// It is the control path's to execute.
+    NotExecutable,
+    /// It goes to every device of the disk.
+    Flush,
+    /// It concerns blocks.
+    Blocks(Request),
+}
+
+/// The checks of `entry`, in the order in which a command that fails several of them meets them.
+pub fn admit(
+    tables: &Tables,
+    entry: &SubmissionEntry,
+    memory: &Memory<'_>,
+    abilities: Abilities,
+) -> Admission {
+    let refused = |code: u16| Admission::Ends(code | DNR);
+    let work = match work_of(entry, memory, abilities) {
         Ok(work) => work,
-        Err(code) => return Cuts::refused(code),
+        Err(code) => return refused(code),
     };
     let Some(disk) = tables.disk(entry.namespace_id()).filter(|disk| disk.status() != vd_status::ABSENT)
     else {
-        return Cuts::refused(status::INVALID_NAMESPACE);
+        return refused(status::INVALID_NAMESPACE);
     };
     if disk.status() == vd_status::DEACTIVATED {
-        return Cuts::refused(status::NAMESPACE_NOT_READY);
+        return refused(status::NAMESPACE_NOT_READY);
     }
     let (lba, blocks) = match work {
-        Work::Nothing => return Cuts::ended(status::SUCCESS),
-        Work::Flush => return flush(tables, disk, entry),
+        Work::Nothing => return Admission::Ends(status::SUCCESS),
+        Work::Foreign => return Admission::NotExecutable,
+        Work::Flush => return Admission::Flush,
         Work::Blocks { lba, blocks } => (lba, blocks),
     };
     let pages = match entry.opcode() {
-        opcode::READ | opcode::WRITE => match transfer(entry, blocks << disk.block_shift(), memory) {
-            Ok(pages) => Some(pages),
-            Err(code) => return Cuts::refused(code),
-        },
+        opcode::READ | opcode::WRITE | opcode::COMPARE => {
+            match transfer(entry, blocks << disk.block_shift(), memory) {
+                Ok(pages) => Some(pages),
+                Err(code) => return refused(code),
+            }
+        }
         _ => None,
     };
     if lba.checked_add(blocks).is_none_or(|end| end > disk.size_blocks()) {
-        return Cuts::refused(status::LBA_OUT_OF_RANGE);
+        return refused(status::LBA_OUT_OF_RANGE);
     }
-    Cutter { tables, disk, entry, lba, blocks, pages }.cut()
+    Admission::Blocks(Request { entry: *entry, lba, blocks, pages })
+}
+
+/// What becomes of `entry` on its own disk's map, with `memory` as it is when the card and the SSDs read it.
+pub fn cut(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Cuts {
+    let admission = admit(tables, entry, memory, Abilities::CARD);
+    let disk = tables.disk(entry.namespace_id()).copied().unwrap_or_default();
+    match admission {
+        Admission::Ends(status) => Cuts::ended(status),
+        Admission::NotExecutable => Cuts::refused(status::INVALID_FIELD),
+        Admission::Flush => flush(tables, &disk, entry),
+        Admission::Blocks(request) => cut_on(tables, &disk, &request, Abilities::CARD),
+    }
+}
+
+/// The fragments of an admitted command on the map of `disk`.
+pub fn cut_on(tables: &Tables, disk: &VdEntry, request: &Request, abilities: Abilities) -> Cuts {
+    Cutter { tables, disk, request, abilities }.cut()
 }
 
 /// What a command asks for.
 enum Work {
     /// Succeeds at once.
     Nothing,
+    /// Is for the control path.
+    Foreign,
     /// Goes to every device of the disk.
     Flush,
     /// Concerns blocks.
     Blocks { lba: u64, blocks: u64 },
 }
 
-fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
+fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>, abilities: Abilities) -> Result<Work, u16> {
     let blocks = Work::Blocks { lba: entry.starting_lba(), blocks: u64::from(entry.block_count_z()) + 1 };
     if entry.fuse() != 0 || entry.psdt() != 0 {
         return Err(status::INVALID_FIELD);
     }
     match entry.opcode() {
         opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES => Ok(blocks),
+        opcode::COMPARE if abilities.plans => Ok(blocks),
         opcode::FLUSH => Ok(Work::Flush),
-        opcode::DATASET_MANAGEMENT => range_of(entry, memory),
+        opcode::DATASET_MANAGEMENT => range_of(entry, memory, abilities),
         _ => Err(status::INVALID_OPCODE),
     }
 }
 
-fn range_of(entry: &SubmissionEntry, memory: &Memory<'_>) -> Result<Work, u16> {
+fn range_of(entry: &SubmissionEntry, memory: &Memory<'_>, abilities: Abilities) -> Result<Work, u16> {
     let (attributes, at) = (entry.starting_lba(), entry.prp1());
     // Hints alone, of however many ranges, may be ignored.
     if attributes & DEALLOCATE == 0 {
         return Ok(Work::Nothing);
     }
     if attributes & RANGES_Z != 0 {
-        return Err(status::INVALID_FIELD);
+        return if abilities.plans { Ok(Work::Foreign) } else { Err(status::INVALID_FIELD) };
     }
     if at % 4 != 0 {
         return Err(status::INVALID_PRP_OFFSET);
@@ -168,7 +243,8 @@ fn transfer(entry: &SubmissionEntry, bytes: u64, memory: &Memory<'_>) -> Result<
     Pages::walk(entry.prp1(), entry.prp2(), bytes, memory)
 }
 
-fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
+/// The fragments of a Flush: one for each device of `disk`.
+pub(super) fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
     let mut cuts = Cuts::ended(status::SUCCESS);
     for number in (0..32).filter(|number| disk.flush_devices() >> number & 1 == 1) {
         let Some(device) = tables.usable_device(number) else {
@@ -177,6 +253,8 @@ fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
         };
         cuts.fragments.push(Fragment {
             path: device.path(),
+            device: number,
+            zeros: false,
             opcode: entry.opcode(),
             namespace_id: device.namespace_id(),
             lba: 0,
@@ -196,51 +274,92 @@ fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
 struct Cutter<'a> {
     tables: &'a Tables,
     disk: &'a VdEntry,
-    entry: &'a SubmissionEntry,
-    lba: u64,
-    blocks: u64,
-    pages: Option<Pages>,
+    request: &'a Request,
+    abilities: Abilities,
+}
+
+/// What a run becomes.
+enum Target<'a> {
+    /// Commands of at most `limit` blocks, from block `start` of the device.
+    Device {
+        device: u16,
+        entry: &'a DeviceEntry,
+        limit: u64,
+        start: u64,
+    },
+    Zeros,
+    Fault,
+    Nowhere,
 }
 
 impl Cutter<'_> {
     fn cut(&self) -> Cuts {
         let mut cuts = Cuts::ended(status::SUCCESS);
-        for run in map::runs(self.tables, self.disk, self.lba, self.blocks) {
-            let place = run.place.filter(|(extent, _)| self.goes(extent));
-            let target = place.and_then(|(extent, offset)| {
-                let device = self.tables.usable_device(extent.device())?;
-                let limit = self.limit(device).filter(|&limit| limit > 0)?;
-                Some((device, limit, extent.start() + offset))
-            });
-            let Some((device, limit, start)) = target else {
-                cuts.closing = status::INTERNAL_ERROR | DNR;
-                break;
-            };
-            let end = run.first + run.blocks;
-            for first in (run.first..end).step_by(limit as usize) {
-                let blocks = limit.min(end - first);
-                self.push(&mut cuts, device, start + (first - run.first), first, blocks);
+        let request = self.request;
+        for run in map::runs(self.tables, self.disk, request.lba, request.blocks) {
+            match self.target(run.place) {
+                Target::Device { device, entry, limit, start } => {
+                    let end = run.first + run.blocks;
+                    for first in (run.first..end).step_by(limit as usize) {
+                        let blocks = limit.min(end - first);
+                        self.push(&mut cuts, device, entry, start + (first - run.first), first, blocks);
+                    }
+                }
+                Target::Zeros => {
+                    let zeros = Fragment { zeros: true, ..self.fragment(0, None, 0, run.first, run.blocks) };
+                    cuts.fragments.push(zeros);
+                }
+                Target::Fault => {
+                    (cuts.closing, cuts.faulted) = (status::INTERNAL_ERROR | DNR, true);
+                    break;
+                }
+                Target::Nowhere => {
+                    cuts.closing = status::INTERNAL_ERROR | DNR;
+                    break;
+                }
             }
         }
         // A list that is wrong is found by the card or by the SSD, whoever reads the entry first; the card
         // reads none for a fragment that is the whole command.
         let sound = cuts.fragments.iter().all(|fragment| fragment.segments.is_ok());
-        let whole = cuts.fragments.iter().all(|fragment| fragment.blocks == self.blocks);
+        let whole = cuts.fragments.iter().all(|fragment| fragment.blocks == request.blocks);
         if !sound && !whole {
             cuts.issued = Issued::Prefix;
         }
         cuts
     }
 
-    fn goes(&self, extent: &ExtentEntry) -> bool {
-        let reads = self.entry.opcode() == opcode::READ;
-        let action = if reads { extent.read_action() } else { extent.write_action() };
-        action == extent_action::GO
+    fn target(&self, place: Option<(ExtentEntry, u64)>) -> Target<'_> {
+        let Some((extent, offset)) = place else { return Target::Nowhere };
+        match self.action(&extent) {
+            extent_action::GO => {}
+            extent_action::ZERO if self.abilities.plans && self.reads() => return Target::Zeros,
+            _ => return Target::Fault,
+        }
+        let device = extent.device();
+        let usable = self.tables.usable_device(device);
+        let found = usable.and_then(|entry| Some((entry, self.limit(entry).filter(|&limit| limit > 0)?)));
+        match found {
+            Some((entry, limit)) => Target::Device { device, entry, limit, start: extent.start() + offset },
+            None => Target::Nowhere,
+        }
+    }
+
+    fn reads(&self) -> bool {
+        self.request.entry.opcode() == opcode::READ
+    }
+
+    /// The extent's action for this command: Compare reads, too, but has no zeros to compare with.
+    fn action(&self, extent: &ExtentEntry) -> u8 {
+        match self.request.entry.opcode() {
+            opcode::READ | opcode::COMPARE => extent.read_action(),
+            _ => extent.write_action(),
+        }
     }
 
     fn limit(&self, device: &DeviceEntry) -> Option<u64> {
-        match self.entry.opcode() {
-            opcode::READ | opcode::WRITE => Some(device.transfer_limit().into()),
+        match self.request.entry.opcode() {
+            opcode::READ | opcode::WRITE | opcode::COMPARE => Some(device.transfer_limit().into()),
             opcode::WRITE_ZEROES => Some(device.write_zeroes_limit().into()),
             _ => Some(u64::from(RANGE_BLOCKS_MAX)),
         }
@@ -248,48 +367,52 @@ impl Cutter<'_> {
 
     /// Adds the fragments of a piece that its device takes at once: one, or two where the client's list
     /// has its chain pointer in the wrong place.
-    fn push(&self, cuts: &mut Cuts, device: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
+    fn push(&self, cuts: &mut Cuts, device: u16, entry: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
         let shift = self.disk.block_shift();
-        let Some(pages) = self.pages.as_ref() else {
-            cuts.fragments.push(self.fragment(device, lba, first, blocks, Ok(Vec::new())));
+        let Some(pages) = self.request.pages.as_ref() else {
+            cuts.fragments.push(self.fragment(device, Some(entry), lba, first, blocks));
             return;
         };
-        let whole = blocks == self.blocks;
+        let whole = blocks == self.request.blocks;
         let (from, to) = (first << shift, (first + blocks) << shift);
         let end = if whole { to } else { pages.safe_end(from, to) };
         let kept = (end - from) >> shift;
         cuts.chain_cuts += usize::from(kept < blocks);
         for (skip, blocks) in [(0, kept), (kept, blocks - kept)] {
             if blocks > 0 {
-                let (first, lba) = (first + skip, lba + skip);
-                let segments = pages.segments(first << shift, (first + blocks) << shift);
-                cuts.fragments.push(self.fragment(device, lba, first, blocks, segments));
+                cuts.fragments.push(self.fragment(device, Some(entry), lba + skip, first + skip, blocks));
             }
         }
     }
 
     fn fragment(
         &self,
-        device: &DeviceEntry,
+        device: u16,
+        entry: Option<&DeviceEntry>,
         lba: u64,
         first: u64,
         blocks: u64,
-        segments: Result<Vec<Segment>, u16>,
     ) -> Fragment {
-        let deallocates = self.entry.opcode() == opcode::DATASET_MANAGEMENT;
+        let shift = self.disk.block_shift();
+        let pages = self.request.pages.as_ref();
+        let command = &self.request.entry;
+        let deallocates = command.opcode() == opcode::DATASET_MANAGEMENT;
         let flag = |value: u8| if deallocates { 0 } else { value };
         Fragment {
-            path: device.path(),
-            opcode: self.entry.opcode(),
-            namespace_id: device.namespace_id(),
+            path: entry.map_or(0, DeviceEntry::path),
+            device,
+            zeros: false,
+            opcode: command.opcode(),
+            namespace_id: entry.map_or(0, DeviceEntry::namespace_id),
             lba,
             blocks,
             first,
-            deallocate: flag(self.entry.deallocate()),
-            force_unit_access: flag(self.entry.force_unit_access()),
-            limited_retry: flag(self.entry.limited_retry()),
-            cdw13: if deallocates { 0 } else { self.entry.cdw13() },
-            segments,
+            deallocate: flag(command.deallocate()),
+            force_unit_access: flag(command.force_unit_access()),
+            limited_retry: flag(command.limited_retry()),
+            cdw13: if deallocates { 0 } else { command.cdw13() },
+            segments: pages
+                .map_or(Ok(Vec::new()), |pages| pages.segments(first << shift, (first + blocks) << shift)),
         }
     }
 }

@@ -5,13 +5,30 @@
 //! the RTL.
 //!
 //! * `tables`: what the control ring wrote. * `map`: block to extent. * `pages`: what a client's PRPs name.
-//! * `cut`: checks, cuts and statuses of a command on one map.
+//! * `cut`: checks of a command, and its fragments on one map.
+//! * `template`: components and masks of a disk. * `verdict`: what the masks decide.
+//! * `plan`: a command in execution. * `engine`: all of them. * `choice`: what the brief leaves open.
+//! * `control`: what the control path may do. * `record`: what it is told.
 
+pub mod choice;
+pub mod control;
 pub mod cut;
+pub mod engine;
 pub mod map;
 pub mod pages;
+pub mod plan;
+pub mod record;
 pub mod tables;
+pub mod template;
+pub mod verdict;
+#[cfg(test)]
+mod world;
 
-pub use cut::{cut, Cuts, Fragment, Issued};
+pub use control::{ControlError, DiskStatus};
+pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
+pub use engine::{Action, Bounds, DataPath, DivertRange};
 pub use pages::{Memory, Pages, Segment};
+pub use plan::{ClientTag, PlanHandle};
+pub use record::{ComponentStatus, Record};
 pub use tables::Tables;
+pub use template::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy, TemplateError};

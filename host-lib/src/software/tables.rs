@@ -25,10 +25,18 @@ impl Tables {
         self.vds.get(&namespace_id.checked_sub(1)?)
     }
 
-    /// A device that can be used: valid, and its path too.
+    /// A device that can be used: valid, and one of its paths too.
     pub fn usable_device(&self, number: u16) -> Option<&DeviceEntry> {
-        let device = self.devices.get(&number).filter(|device| device.valid() == 1)?;
-        self.paths.get(&device.path()).filter(|path| path.valid() == 1)?;
-        Some(device)
+        let usable = |path: &u8| self.paths.get(path).is_some_and(|path| path.valid() == 1);
+        self.paths_to(number).iter().any(usable).then(|| &self.devices[&number])
+    }
+
+    /// The paths to a device, in order of preference, usable or not.
+    pub fn paths_to(&self, number: u16) -> Vec<u8> {
+        let Some(device) = self.devices.get(&number).filter(|device| device.valid() == 1) else {
+            return Vec::new();
+        };
+        let all = [device.path(), device.path1(), device.path2(), device.path3()];
+        all[..=usize::from(device.more_paths())].to_vec()
     }
 }

@@ -1,0 +1,339 @@
+//! What the control path may do with plans and disks.
+//!
+//! A plan is named by its handle. The handle changes whenever the plan changes hands, so that what was
+//! decided on an old record does not hit the plan as it is now: an old handle answers `Gone`.
+
+use volplane_abi::plan::{plan_status, reason};
+use volplane_abi::status::DNR;
+use volplane_abi::{vd_status, SubmissionEntry};
+
+use super::cut::{admit, Abilities, Admission};
+use super::engine::{disk_of, is_read, DataPath, DivertRange};
+use super::pages::Memory;
+use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle};
+use super::record::Record;
+use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
+
+/// Why a call had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The handle is old: the plan has ended or changed hands.
+    #[error("plan {0:?} is gone")]
+    Gone(PlanHandle),
+    /// The data path has the plan.
+    #[error("plan {0:?} belongs to the data path")]
+    NotOwned(PlanHandle),
+    /// The control path has the plan already, or has asked for it.
+    #[error("plan {0:?} was taken over before")]
+    TakenOver(PlanHandle),
+    /// The plan has ended and waits only to be released.
+    #[error("plan {0:?} has ended and waits to be released")]
+    Ended(PlanHandle),
+    /// The plan was aborted before.
+    #[error("plan {0:?} was aborted before")]
+    Aborted(PlanHandle),
+    /// A component that the disk's plan no longer has, or does not write to or read from.
+    #[error("plan {handle:?}: component {component} cannot be restarted")]
+    Component {
+        /// Plan.
+        handle: PlanHandle,
+        /// Component.
+        component: usize,
+    },
+    /// There is no such disk.
+    #[error("there is no virtual disk {0}")]
+    NoDisk(u16),
+    /// No slot is free.
+    #[error("no plan slot is free")]
+    NoSlot,
+    /// The template is inconsistent.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A component's map is smaller than the disk, or has other blocks.
+    #[error("component {component}: virtual disk {disk} is smaller than the plan's, or has other blocks")]
+    Mismatch {
+        /// Component.
+        component: usize,
+        /// Its disk.
+        disk: u16,
+    },
+    /// No such divert range.
+    #[error("there is no such divert range")]
+    NoDivert,
+    /// The command ends at once, with this status.
+    #[error("the command ends with status {0:#06x} before anything is issued")]
+    Refused(u16),
+}
+
+impl DataPath {
+    fn find(&self, handle: PlanHandle) -> Result<&Plan, ControlError> {
+        let plan = self.plans.get(&handle.slot).filter(|plan| plan.handle == handle);
+        plan.ok_or(ControlError::Gone(handle))
+    }
+
+    fn owned(&self, handle: PlanHandle) -> Result<&Plan, ControlError> {
+        let plan = self.find(handle)?;
+        match plan.owner {
+            Owner::Control => Ok(plan),
+            Owner::Accelerated => Err(ControlError::NotOwned(handle)),
+            Owner::Ended(_) => Err(ControlError::Ended(handle)),
+        }
+    }
+
+    /// SSAP_SetIOPlan, SSAP_ModifyIOPlan and the mask calls: the template of a disk's commands from now on.
+    ///
+    /// # Errors
+    /// Names what is inconsistent; the old template stays.
+    pub fn set_template(&mut self, disk: u16, template: PlanTemplate) -> Result<(), ControlError> {
+        template.check()?;
+        let of = |number: u16| self.tables.vds.get(&number.into()).filter(|vd| vd.size_blocks() > 0);
+        let whole = of(disk).ok_or(ControlError::NoDisk(disk))?;
+        for component in template.present().numbers() {
+            let disk = template.components[component].disk;
+            let fits = of(disk).is_some_and(|part| {
+                part.size_blocks() >= whole.size_blocks() && part.block_shift() == whole.block_shift()
+            });
+            if !fits {
+                return Err(ControlError::Mismatch { component, disk });
+            }
+        }
+        self.templates.insert(disk, template);
+        self.run();
+        Ok(())
+    }
+
+    /// AP_SetStatusVD: executed, refused with Namespace Not Ready, or (quiescent) left waiting.
+    ///
+    /// # Errors
+    /// `NoDisk`.
+    pub fn set_status(&mut self, disk: u16, status: DiskStatus) -> Result<(), ControlError> {
+        let vd = self.tables.vds.get_mut(&disk.into()).ok_or(ControlError::NoDisk(disk))?;
+        let value =
+            if status == DiskStatus::Deactivated { vd_status::DEACTIVATED } else { vd_status::ENABLED };
+        *vd = vd.with_status(value);
+        if status == DiskStatus::Quiescent {
+            self.quiescent.insert(disk);
+        } else {
+            self.quiescent.remove(&disk);
+        }
+        self.run();
+        Ok(())
+    }
+
+    /// IO_GetPlan: the oldest record.
+    pub fn get_plan(&mut self) -> Option<Record> {
+        let record = self.records.take(|_| true);
+        self.run();
+        record
+    }
+
+    /// IO_GetPlanVD: the oldest record of a disk.
+    pub fn get_plan_of(&mut self, disk: u16) -> Option<Record> {
+        let record = self.records.take(|record| record.disk == disk);
+        self.run();
+        record
+    }
+
+    /// IO_GetPlanVDAllInap: the plans of a disk that the data path has.
+    pub fn plans_of(&self, disk: u16) -> Vec<PlanHandle> {
+        let ours = self.plans.values().filter(|plan| plan.disk == disk && plan.owner == Owner::Accelerated);
+        ours.map(|plan| plan.handle).collect()
+    }
+
+    /// IO_ChgPlanVDOWNInap: the plan stops issuing, drains, and becomes the control path's.
+    ///
+    /// # Errors
+    /// `Gone`, `TakenOver`, `Ended`, `Aborted`.
+    pub fn take_over(&mut self, handle: PlanHandle) -> Result<(), ControlError> {
+        let plan = self.find(handle)?;
+        match plan.owner {
+            _ if plan.aborted.is_some() => return Err(ControlError::Aborted(handle)),
+            Owner::Control => return Err(ControlError::TakenOver(handle)),
+            Owner::Ended(_) => return Err(ControlError::Ended(handle)),
+            Owner::Accelerated if plan.stop & reason::TAKE_OVER != 0 => {
+                return Err(ControlError::TakenOver(handle));
+            }
+            Owner::Accelerated => {}
+        }
+        self.plan(handle.slot).stop |= reason::TAKE_OVER;
+        self.run();
+        Ok(())
+    }
+
+    /// IO_ResubmitPlan: admits a plan anew, under the disk's template and map of now. The components of
+    /// `restart` begin at their first block, the others keep their result; the masks are applied to all.
+    ///
+    /// # Errors
+    /// `Gone`, `NotOwned`, `Ended`; `Component` for one that is not written to (read from) any more.
+    pub fn resubmit(&mut self, handle: PlanHandle, restart: Components) -> Result<(), ControlError> {
+        let plan = self.owned(handle)?;
+        let template = self.template(plan.disk);
+        let used = if is_read(&plan.entry) { template.readable() } else { template.writable() };
+        if let Some(component) = restart.without(used).numbers().next() {
+            return Err(ControlError::Component { handle, component });
+        }
+        let (slot, reads) = (handle.slot, is_read(&plan.entry));
+        self.give(slot, Owner::Accelerated);
+        let epoch = self.epoch;
+        let order = self.next_order();
+        let plan = self.plan(slot);
+        (plan.template, plan.epoch, plan.order, plan.noted) = (template, epoch, order, 0);
+        for number in 0..plan.parts.len() {
+            if restart.has(number) || !used.has(number) {
+                plan.parts[number] = Part::default();
+            }
+        }
+        if reads {
+            // One at a time, as ever: the verdict asks for the first.
+            self.proceed(slot);
+        } else {
+            self.begin_parts(slot, restart);
+            self.lock(slot);
+        }
+        self.run();
+        Ok(())
+    }
+
+    /// Ends a plan that the control path has, or releases one that has ended, with this status.
+    ///
+    /// # Errors
+    /// `Gone`, `NotOwned`.
+    pub fn complete(&mut self, handle: PlanHandle, status: u16) -> Result<(), ControlError> {
+        let plan = self.find(handle)?;
+        if plan.owner == Owner::Accelerated {
+            return Err(ControlError::NotOwned(handle));
+        }
+        let client = plan.client;
+        self.close(handle.slot, client, status);
+        self.run();
+        Ok(())
+    }
+
+    /// Releases a plan that has ended: its client gets its status.
+    ///
+    /// # Errors
+    /// `Gone`, `NotOwned`.
+    pub fn release(&mut self, handle: PlanHandle) -> Result<(), ControlError> {
+        match self.find(handle)?.owner {
+            Owner::Ended(end) => self.complete(handle, end.status),
+            Owner::Control | Owner::Accelerated => Err(ControlError::NotOwned(handle)),
+        }
+    }
+
+    /// IO_AbortPlan: the client is released, with Command Abort Requested, when nothing of the plan is
+    /// under way.
+    ///
+    /// # Errors
+    /// `Gone`, `Aborted`.
+    pub fn abort(&mut self, handle: PlanHandle) -> Result<(), ControlError> {
+        let plan = self.find(handle)?;
+        if plan.aborted.is_some() {
+            return Err(ControlError::Aborted(handle));
+        }
+        match plan.owner {
+            Owner::Control | Owner::Ended(_) => self.complete(handle, plan_status::ABORT_REQUESTED | DNR),
+            Owner::Accelerated => {
+                self.plan(handle.slot).aborted = Some(plan_status::ABORT_REQUESTED | DNR);
+                self.run();
+                Ok(())
+            }
+        }
+    }
+
+    /// IO_SubmitPlan: a command of the control path itself. It passes divert ranges and deactivated or
+    /// quiescent disks, and may use the slots kept in reserve; its completion comes under queue 0.
+    ///
+    /// # Errors
+    /// `NoSlot`; `Refused` for a command that ends at once.
+    pub fn submit_plan(
+        &mut self,
+        command: u16,
+        entry: SubmissionEntry,
+        memory: &Memory<'_>,
+    ) -> Result<PlanHandle, ControlError> {
+        let mut enabled = self.tables.clone();
+        if let Some(vd) = enabled.vds.get_mut(&disk_of(&entry).into()) {
+            *vd = vd.with_status(vd_status::ENABLED);
+        }
+        let admission = admit(&enabled, &entry, memory, Abilities::ALL);
+        let range = match &admission {
+            Admission::Ends(status) => return Err(ControlError::Refused(*status)),
+            Admission::Blocks(request) => (request.lba, request.blocks),
+            Admission::Flush | Admission::NotExecutable => (0, 0),
+        };
+        if !self.has_slot() {
+            return Err(ControlError::NoSlot);
+        }
+        let client = ClientTag { queue: 0, command };
+        let foreign = matches!(admission, Admission::NotExecutable);
+        let slot = self.open(client, entry, disk_of(&entry), range, admission);
+        if foreign {
+            self.plan(slot).stop = reason::NOT_EXECUTABLE;
+        }
+        let handle = self.plans[&slot].handle;
+        self.begin(slot);
+        self.run();
+        Ok(handle)
+    }
+
+    /// IO_AddDivertRange: commands to these blocks go to the control path. Gives the epoch to wait for:
+    /// when it is closed, no command is under way that was admitted before.
+    ///
+    /// # Errors
+    /// `NoDisk`.
+    pub fn add_divert(&mut self, range: DivertRange) -> Result<u64, ControlError> {
+        if !self.tables.vds.contains_key(&range.disk.into()) {
+            return Err(ControlError::NoDisk(range.disk));
+        }
+        self.diverts.push(range);
+        Ok(self.commit())
+    }
+
+    /// IOP_RemoveDivertRange.
+    ///
+    /// # Errors
+    /// `NoDivert`.
+    pub fn remove_divert(&mut self, range: DivertRange) -> Result<(), ControlError> {
+        let place = self.diverts.iter().position(|other| *other == range);
+        self.diverts.remove(place.ok_or(ControlError::NoDivert)?);
+        Ok(())
+    }
+
+    /// Begins a new epoch and gives the one before.
+    pub fn commit(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch - 1
+    }
+
+    /// Whether no plan of an epoch, or of one before, is the data path's. Plans that the control path has
+    /// are quiet, and hold no epoch.
+    pub fn is_closed(&self, epoch: u64) -> bool {
+        !self.plans.values().any(|plan| plan.owner == Owner::Accelerated && plan.epoch <= epoch)
+    }
+
+    /// The control path has made durable that a component of a disk is out.
+    ///
+    /// # Errors
+    /// `NoDisk`; `Template` if the component is not out.
+    pub fn confirm_out(&mut self, disk: u16, component: usize) -> Result<(), ControlError> {
+        let mut template = self.templates.get(&disk).copied().ok_or(ControlError::NoDisk(disk))?;
+        if template.components[component].state != ComponentState::Out {
+            return Err(TemplateError::OutAndNot { component }.into());
+        }
+        template.durably_out = template.durably_out.or(Components::one(component));
+        self.templates.insert(disk, template);
+        self.run();
+        Ok(())
+    }
+}
+
+/// What becomes of a disk's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskStatus {
+    /// They are executed.
+    Enabled,
+    /// They are refused.
+    Deactivated,
+    /// They wait.
+    Quiescent,
+}
