@@ -354,8 +354,8 @@ fn inconsistent_templates_change_nothing() {
 fn expected(template: &PlanTemplate, count: usize, failing: Components) -> Seen {
     let masks = template.write;
     let fails = |number: &usize| failing.has(*number);
-    let mut seen = Seen::default();
-    seen.deactivated = (0..count).filter(fails).any(|number| masks.deactivate.has(number));
+    let deactivated = (0..count).filter(fails).any(|number| masks.deactivate.has(number));
+    let mut seen = Seen { deactivated, ..Seen::default() };
     let logged = (0..count).filter(fails).any(|number| masks.log.has(number));
     let with_data = (0..count).filter(fails).any(|number| masks.log_with_data.has(number));
     seen.reasons |= if logged { reason::LOG } else { 0 };
