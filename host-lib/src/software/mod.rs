@@ -17,6 +17,8 @@ pub mod engine;
 pub mod map;
 pub mod pages;
 pub mod plan;
+#[cfg(test)]
+mod random_tests;
 pub mod record;
 pub mod tables;
 pub mod template;
