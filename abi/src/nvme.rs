@@ -187,7 +187,7 @@ pub struct IdentifyController {
     pub rab: u8,
     /// IEEE OUI.
     pub ieee: [u8; 3],
-    /// Multi-path capabilities.
+    /// Multi-path capabilities: `CMIC_PORTS`, `CMIC_CONTROLLERS`.
     pub cmic: u8,
     /// Maximum data transfer size, 2^mdts × 4 KiB; 0 no limit.
     pub mdts: u8,
@@ -220,6 +220,13 @@ pub const ONCS_DATASET_MANAGEMENT: u16 = 1 << 2;
 /// ONCS: Write Zeroes is served.
 pub const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 
+/// CMIC: the subsystem may have more than one port.
+pub const CMIC_PORTS: u8 = 1;
+/// CMIC: the subsystem may have more than one controller.
+pub const CMIC_CONTROLLERS: u8 = 1 << 1;
+/// NMIC: the namespace may be attached to more than one controller.
+pub const NMIC_SHARED: u8 = 1;
+
 /// Identify Namespace, the fields used (4,096 bytes).
 #[repr(C)]
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -236,10 +243,17 @@ pub struct IdentifyNamespace {
     pub nlbaf: u8,
     /// Formatted LBA size: see `FLBAS_INDEX`.
     pub flbas: u8,
-    reserved0: [u8; 101],
+    reserved0: [u8; 3],
+    /// Multi-path capabilities: `NMIC_SHARED`.
+    pub nmic: u8,
+    reserved1: [u8; 73],
+    /// Globally unique identifier.
+    pub nguid: [u8; 16],
+    /// IEEE extended unique identifier.
+    pub eui64: [u8; 8],
     /// LBA formats: see `lba_format`.
     pub lbaf: [u32; 64],
-    reserved1: [u8; 3712],
+    reserved2: [u8; 3712],
 }
 
 /// Identify, I/O command set specific controller data of the NVM command set (4,096 bytes).
@@ -267,4 +281,6 @@ const _: () = assert!(size_of::<IdentifyNvmController>() == 4096);
 const _: () = assert!(core::mem::offset_of!(IdentifyController, mdts) == 77);
 const _: () = assert!(core::mem::offset_of!(IdentifyController, sqes) == 512);
 const _: () = assert!(core::mem::offset_of!(IdentifyController, vwc) == 525);
+const _: () = assert!(core::mem::offset_of!(IdentifyNamespace, nmic) == 30);
+const _: () = assert!(core::mem::offset_of!(IdentifyNamespace, nguid) == 104);
 const _: () = assert!(core::mem::offset_of!(IdentifyNamespace, lbaf) == 128);

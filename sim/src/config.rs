@@ -168,7 +168,7 @@ pub enum CompletionWrites {
     Mixed,
 }
 
-/// An SSD: one NVMe controller with one namespace.
+/// An SSD: one NVMe controller with one namespace, its own or that of another SSD.
 #[derive(Clone, Debug)]
 pub struct SsdConfig {
     /// Name; opened as `sim:<name>`.
@@ -179,6 +179,9 @@ pub struct SsdConfig {
     pub blocks: u64,
     /// Where they are kept.
     pub backing: Backing,
+    /// The SSD whose namespace this is a further controller of: NVMe's multi-path, up to 4 controllers
+    /// of one subsystem. Blocks and identity are shared; queues, registers, time and faults are not.
+    pub namespace_of: Option<String>,
     /// Time a command takes, in ns; 0 executes it when it is fetched.
     pub latency_ns: u64,
     /// Most that a seeded choice adds to it, in ns.
@@ -207,6 +210,7 @@ impl SsdConfig {
             block_size,
             blocks,
             backing: Backing::Memory,
+            namespace_of: None,
             latency_ns: 0,
             jitter_ns: 0,
             parallelism: 256,
@@ -224,6 +228,13 @@ impl SsdConfig {
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.backing = Backing::File(path.into());
         self
+    }
+
+    /// A further controller, called `name`, of this SSD's namespace; otherwise configured as this one.
+    #[must_use]
+    pub fn further_controller(&self, name: &str) -> Self {
+        let owner = self.namespace_of.as_ref().unwrap_or(&self.name).clone();
+        Self { name: name.into(), backing: Backing::Memory, namespace_of: Some(owner), ..self.clone() }
     }
 
     /// Gives every command a time: `latency` plus a seeded 0 to `jitter`, in ns.

@@ -5,14 +5,16 @@ use rand_chacha::ChaCha8Rng;
 
 /// The generator of the component called `name`.
 pub(crate) fn fork(seed: u64, name: &str) -> ChaCha8Rng {
-    // FNV-1a: stable across releases, which the standard hasher is not.
-    let hash = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&hash.to_le_bytes());
+    key[8..16].copy_from_slice(&hash(name).to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+/// FNV-1a: stable across releases, which the standard hasher is not.
+pub(crate) fn hash(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, step)
 }
 
 /// A number from 0 to `limit`, both included.

@@ -11,7 +11,7 @@ use volplane_driver::{AccessError, Bar};
 use crate::bus::{Bus, Layout};
 use crate::card::Card;
 use crate::config::{ConfigError, SimulatorConfig};
-use crate::ssd::{self, Ssd};
+use crate::ssd::{self, Namespace, Ssd};
 
 /// Nanoseconds of a card cycle: 250 MHz.
 pub(crate) const CYCLE_NS: u64 = 4;
@@ -65,13 +65,15 @@ impl Simulator {
                 });
             }
         }
-        let ssds: Result<Vec<Ssd>, ConfigError> = config
+        let ssds: Vec<Ssd> = config
             .ssds
             .iter()
+            .zip(Namespace::of_all(&config.ssds)?)
             .enumerate()
-            .map(|(number, ssd)| Ssd::new(ssd, number, config.seed, config.record_commands))
+            .map(|(number, (ssd, namespace))| {
+                Ssd::new(ssd, number, config.seed, config.record_commands, namespace)
+            })
             .collect();
-        let ssds = ssds?;
         let card = config.card.as_ref().map(|card| Card::new(card, config.seed)).transpose()?;
         let layout = Layout {
             ssds: ssds.len(),

@@ -1,4 +1,5 @@
-//! An SSD: an NVMe controller with registers, queues, one namespace, and time.
+//! An SSD: an NVMe controller with registers, queues, one namespace (its own, or shared with other
+//! controllers), and time.
 //!
 //! A command is fetched as soon as its doorbell arrives and one of the `parallelism` slots is free,
 //! queues taking turns. Its entry, its PRPs and the ranges of Dataset Management are looked at then;
@@ -13,25 +14,28 @@ mod execute;
 mod filter;
 mod identify;
 mod media;
+mod namespace;
 mod prp;
 mod queues;
 mod status;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::nvme::{aqa, cap, cc, csts, register};
 use volplane_abi::{CompletionEntry, SubmissionEntry};
 
 use crate::bus::Bus;
-use crate::config::{Backing, CompletionWrites, ConfigError, SsdConfig};
+use crate::config::{CompletionWrites, SsdConfig};
 use crate::events::SsdEvent;
 use crate::host_memory::Agent;
 use crate::probe::{CommandRecord, Recorder};
 use crate::random;
 
 pub use filter::{CommandFilter, Execution};
-use media::Media;
+pub(crate) use namespace::Namespace;
 use queues::{CompletionQueue, Outcome, SubmissionQueue};
 
 /// PCI vendor of the model: QEMU's, whose NVMe controller it resembles.
@@ -62,7 +66,7 @@ struct InFlight {
 pub(crate) struct Ssd {
     index: usize,
     config: SsdConfig,
-    media: Media,
+    namespace: Arc<Namespace>,
     cc: u32,
     csts: u32,
     aqa: u32,
@@ -93,19 +97,12 @@ impl Ssd {
         index: usize,
         seed: u64,
         record_commands: usize,
-    ) -> Result<Self, ConfigError> {
-        config.check()?;
-        let bytes = config.blocks << config.block_shift();
-        let media = match &config.backing {
-            Backing::Memory => Media::memory(),
-            Backing::File(path) => Media::file(path, bytes, config.durable).map_err(|source| {
-                ConfigError::File { name: config.name.clone(), path: path.clone(), source }
-            })?,
-        };
+        namespace: Arc<Namespace>,
+    ) -> Self {
         let queues = usize::from(config.queue_pairs_max) + 1;
-        Ok(Self {
+        Self {
             index,
-            media,
+            namespace,
             cc: 0,
             csts: 0,
             aqa: 0,
@@ -125,7 +122,7 @@ impl Ssd {
             fetched: 0,
             complaints: Vec::new(),
             config: config.clone(),
-        })
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -150,12 +147,12 @@ impl Ssd {
 
     /// Reads media from outside, as a test does.
     pub(crate) fn peek(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
-        self.media.read(offset, into)
+        self.namespace.read(offset, into)
     }
 
     /// Writes media from outside.
-    pub(crate) fn poke(&mut self, offset: u64, from: &[u8]) -> std::io::Result<()> {
-        self.media.write(offset, from)
+    pub(crate) fn poke(&self, offset: u64, from: &[u8]) -> std::io::Result<()> {
+        self.namespace.write(offset, from)
     }
 
     fn complain(&mut self, what: String) {

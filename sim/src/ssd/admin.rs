@@ -46,7 +46,8 @@ impl Ssd {
 
     fn identify(&mut self, bus: &mut Bus, entry: &SubmissionEntry) -> Result<u32, u16> {
         let (cdw10, _) = dwords(entry);
-        let page = identify::page(&self.config, cdw10 as u8, entry.namespace_id(), self.index)?;
+        let page =
+            identify::page(&self.config, &self.namespace, cdw10 as u8, entry.namespace_id(), self.index)?;
         let mut segments: Vec<Segment> = Vec::new();
         let agent = self.agent();
         prp::walk(entry.prp1(), entry.prp2(), PAGE, |iova, into| bus.read(agent, iova, into), &mut segments)?;

@@ -167,18 +167,20 @@ impl Ssd {
             opcode::READ => self.read_blocks(bus, record, offset, bytes as usize),
             opcode::WRITE => {
                 self.gather(bus, record, bytes as usize)?;
-                self.media.write(offset, &self.buffer[..bytes as usize]).map_err(|_| status::WRITE_FAULT)?;
+                self.namespace
+                    .write(offset, &self.buffer[..bytes as usize])
+                    .map_err(|_| status::WRITE_FAULT)?;
                 self.sync_if(entry.force_unit_access() == 1)
             }
             opcode::COMPARE => self.compare_blocks(bus, record, offset, bytes as usize),
             opcode::WRITE_ZEROES => {
-                self.media.clear(offset, bytes).map_err(|_| status::WRITE_FAULT)?;
+                self.namespace.clear(offset, bytes).map_err(|_| status::WRITE_FAULT)?;
                 self.sync_if(entry.force_unit_access() == 1)
             }
             opcode::FLUSH => self.sync_if(true),
             opcode::DATASET_MANAGEMENT if entry.starting_lba() & DEALLOCATE != 0 => {
                 for &(first, blocks) in &record.ranges {
-                    let cleared = self.media.clear(first << shift, u64::from(blocks) << shift);
+                    let cleared = self.namespace.clear(first << shift, u64::from(blocks) << shift);
                     cleared.map_err(|_| status::WRITE_FAULT)?;
                 }
                 Ok(())
@@ -189,7 +191,7 @@ impl Ssd {
 
     fn sync_if(&self, wanted: bool) -> Result<(), u16> {
         if wanted {
-            self.media.sync().map_err(|_| status::WRITE_FAULT)?;
+            self.namespace.sync().map_err(|_| status::WRITE_FAULT)?;
         }
         Ok(())
     }
@@ -203,7 +205,7 @@ impl Ssd {
     ) -> Result<(), u16> {
         self.buffer.resize(self.buffer.len().max(bytes), 0);
         let buffer = &mut self.buffer[..bytes];
-        self.media.read(offset, buffer).map_err(|_| status::UNRECOVERED_READ_ERROR)?;
+        self.namespace.read(offset, buffer).map_err(|_| status::UNRECOVERED_READ_ERROR)?;
         let mut rest = &self.buffer[..bytes];
         for segment in &record.segments {
             let (part, after) = rest.split_at(segment.len as usize);
@@ -235,7 +237,7 @@ impl Ssd {
     ) -> Result<(), u16> {
         self.gather(bus, record, bytes)?;
         let mut kept = vec![0; bytes];
-        self.media.read(offset, &mut kept).map_err(|_| status::UNRECOVERED_READ_ERROR)?;
+        self.namespace.read(offset, &mut kept).map_err(|_| status::UNRECOVERED_READ_ERROR)?;
         (kept == self.buffer[..bytes]).then_some(()).ok_or(status::COMPARE_FAILURE)
     }
 }

@@ -1,25 +1,34 @@
 //! Identify data (NVMe Base 2.0, section 5.17; NVM Command Set 1.0, section 4.1.5).
 
 use volplane_abi::nvme::{
-    cns, lba_format, IdentifyController, IdentifyNamespace, IdentifyNvmController, ONCS_DATASET_MANAGEMENT,
-    ONCS_WRITE_ZEROES,
+    cns, lba_format, IdentifyController, IdentifyNamespace, IdentifyNvmController, CMIC_CONTROLLERS,
+    CMIC_PORTS, NMIC_SHARED, ONCS_DATASET_MANAGEMENT, ONCS_WRITE_ZEROES,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::config::SsdConfig;
+use crate::random;
 
-use super::{status, VENDOR, VERSION};
+use super::{status, Namespace, VENDOR, VERSION};
 
 /// ONCS: Compare is served.
 const ONCS_COMPARE: u16 = 1;
+/// Who gave the identifiers: QEMU, as it is the vendor.
+const OUI: [u8; 3] = [0x52, 0x54, 0x00];
 
 /// The page that Identify returns, or a status.
-pub(crate) fn page(config: &SsdConfig, which: u8, namespace: u32, index: usize) -> Result<[u8; 4096], u16> {
+pub(crate) fn page(
+    config: &SsdConfig,
+    shared: &Namespace,
+    which: u8,
+    namespace: u32,
+    index: usize,
+) -> Result<[u8; 4096], u16> {
     let mut page = [0; 4096];
     match which {
-        cns::CONTROLLER => page.copy_from_slice(controller(config, index).as_bytes()),
+        cns::CONTROLLER => page.copy_from_slice(controller(config, shared, index).as_bytes()),
         cns::NAMESPACE if namespace == 1 || namespace == u32::MAX => {
-            page.copy_from_slice(namespace_data(config).as_bytes());
+            page.copy_from_slice(namespace_data(config, shared).as_bytes());
         }
         cns::NAMESPACE => return Err(status::INVALID_NAMESPACE),
         cns::ACTIVE_NAMESPACES if namespace < 1 => page[0] = 1,
@@ -34,13 +43,17 @@ pub(crate) fn page(config: &SsdConfig, which: u8, namespace: u32, index: usize) 
     Ok(page)
 }
 
-fn controller(config: &SsdConfig, index: usize) -> IdentifyController {
+fn controller(config: &SsdConfig, namespace: &Namespace, index: usize) -> IdentifyController {
     let mut data = IdentifyController::new_zeroed();
     data.vid = VENDOR;
     data.ssvid = VENDOR;
-    ascii(&mut data.sn, &config.name);
+    // Serial number and model are the subsystem's (section 4.2): all its controllers say the same.
+    ascii(&mut data.sn, namespace.owner());
     ascii(&mut data.mn, "Volplane simulated SSD");
     ascii(&mut data.fr, "1");
+    if namespace.is_shared() {
+        data.cmic = CMIC_PORTS | CMIC_CONTROLLERS;
+    }
     data.mdts = config.mdts;
     data.cntlid = index as u16;
     data.ver = VERSION;
@@ -53,11 +66,20 @@ fn controller(config: &SsdConfig, index: usize) -> IdentifyController {
     data
 }
 
-fn namespace_data(config: &SsdConfig) -> IdentifyNamespace {
+fn namespace_data(config: &SsdConfig, namespace: &Namespace) -> IdentifyNamespace {
     let mut data = IdentifyNamespace::new_zeroed();
     data.nsze = config.blocks;
     data.ncap = config.blocks;
     data.nuse = config.blocks;
+    if namespace.is_shared() {
+        data.nmic = NMIC_SHARED;
+    }
+    let unique = random::hash(namespace.owner()).to_be_bytes();
+    data.eui64 = unique;
+    data.eui64[..3].copy_from_slice(&OUI);
+    // Vendor's extension, OUI, extension (NVMe Base 2.0, section 4.5.1).
+    data.nguid[..8].copy_from_slice(&unique);
+    data.nguid[8..].copy_from_slice(&data.eui64);
     data.lbaf[0] = lba_format::LBADS.put32(config.block_shift());
     data
 }

@@ -1,6 +1,8 @@
 //! The SSD through the driver's traits. Entries and registers are typed here from the NVMe
 //! specification, not taken from `abi`, so that an error there does not hide.
 
+mod namespace;
+
 use std::time::Duration;
 
 use rand::Rng;
@@ -40,8 +42,13 @@ fn status_of(completion: Completion) -> u32 {
 
 impl Host {
     fn new(config: SsdConfig) -> Self {
-        let address = format!("sim:{}", config.name);
-        let config = SimulatorConfig::new(crate::test_seed()).with_ssd(config).with_command_record(1000);
+        Self::of_machine(SimulatorConfig::new(crate::test_seed()).with_ssd(config))
+    }
+
+    /// Of the machine's first SSD.
+    fn of_machine(config: SimulatorConfig) -> Self {
+        let address = format!("sim:{}", config.ssds[0].name);
+        let config = config.with_command_record(1000);
         let mut platform = SimPlatform::new(config).expect("configuration");
         let handle = platform.handle();
         let ssd = platform.open(&address).expect("SSD");
