@@ -3,6 +3,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use crate::faults::FaultId;
+
 /// An event of an SSD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SsdEvent {
@@ -17,6 +19,16 @@ pub(crate) enum SsdEvent {
         slot: usize,
         /// Use of the slot: another one means that the command was aborted.
         generation: u32,
+    },
+    /// The controller dies, unless the fault was stopped.
+    Die {
+        /// The fault.
+        fault: FaultId,
+    },
+    /// The controller is there again, unless another fault keeps it away.
+    Return {
+        /// The fault that is over.
+        fault: FaultId,
     },
 }
 

@@ -5,6 +5,7 @@
 //!   the card cycle by cycle, idle time skipped.
 //! * `bus`, `host_memory`: addresses, the IOMMU, posted writes and when they are seen.
 //! * `ssd`: the SSD model, an NVMe controller with real registers and queues.
+//! * `faults`: what may go wrong with an SSD, started and stopped as the simulation runs.
 //! * `card`: the Verilated card and the AXI models around its ports.
 //! * `config`, `probe`: what a machine is made of, and what is recorded of it.
 
@@ -12,6 +13,7 @@ mod bus;
 mod card;
 mod config;
 mod events;
+mod faults;
 mod host_memory;
 mod mapped_bytes;
 mod platform;
@@ -25,6 +27,7 @@ pub use card::CARD_WIDTHS;
 pub use config::{
     Backing, CardConfig, CompletionWrites, ConfigError, SimulatorConfig, SsdConfig, TraceConfig,
 };
+pub use faults::{Commands, Fault, FaultId, FaultKind, FaultReport, Moment};
 pub use host_memory::{Agent, Direction, HostMemory, Refusal};
 pub use platform::{SimFunction, SimHandle, SimPlatform};
 pub use probe::{BusAction, BusRecord, CommandRecord, Segment};

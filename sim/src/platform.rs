@@ -10,6 +10,7 @@ use volplane_driver::{AccessError, Bar, DmaMemory, Function, Iova, Platform};
 use crate::bus::{InterruptFlags, CARD_BAR0, CARD_BAR2, INTERRUPT_WINDOW, SSD_BAR0, SSD_BAR0_STRIDE};
 use crate::card::{self, BAR2_BYTES};
 use crate::config::{ConfigError, SimulatorConfig};
+use crate::faults::{Fault, FaultId, FaultReport};
 use crate::host_memory::{HostMemory, Refusal};
 use crate::probe::{BusRecord, CommandRecord};
 use crate::simulator::{Counters, Simulator};
@@ -168,6 +169,11 @@ impl Function for SimFunction {
     }
 
     fn config_read32(&self, offset: u16) -> Result<u32, AccessError> {
+        if let Device::Ssd(number) = self.device {
+            if lock(&self.simulator).ssds[number].is_dead() {
+                return Ok(u32::MAX);
+            }
+        }
         let (vendor, device, class) = match self.device {
             Device::Card => (card::VENDOR, card::DEVICE, card::CLASS),
             Device::Ssd(_) => (ssd::VENDOR, ssd::DEVICE, 0x01_08_02),
@@ -217,6 +223,10 @@ impl Function for SimFunction {
         let mut simulator = lock(&self.simulator);
         match self.device {
             Device::Card => simulator.reset_card(),
+            Device::Ssd(number) if simulator.ssds[number].is_dead() => {
+                let waited = Duration::ZERO;
+                return Err(AccessError::NoAnswer { function: self.name.clone(), what: "a reset", waited });
+            }
             Device::Ssd(number) => simulator.ssds[number].reset_function(),
         }
         Ok(())
@@ -309,6 +319,40 @@ impl SimHandle {
     /// Puts a fault decorator around an SSD's commands, or takes it away.
     pub fn set_filter(&self, ssd: &str, filter: Option<Box<dyn CommandFilter>>) {
         self.with_ssd(ssd, |ssd| ssd.set_filter(filter));
+    }
+
+    /// Starts a fault of an SSD.
+    pub fn start_fault(&self, ssd: &str, fault: Fault) -> FaultId {
+        let number = self.with_ssd(ssd, |ssd| ssd.number());
+        lock(&self.simulator).start_fault(number, &fault)
+    }
+
+    /// Starts several faults, each of the SSD it is named with.
+    pub fn start_faults<'a>(&self, faults: impl IntoIterator<Item = &'a (String, Fault)>) -> Vec<FaultId> {
+        faults.into_iter().map(|(ssd, fault)| self.start_fault(ssd, fault.clone())).collect()
+    }
+
+    /// Stops a fault. Commands that it made late stay late; a controller that it killed is there again,
+    /// as at power-on.
+    pub fn stop_fault(&self, id: FaultId) {
+        lock(&self.simulator).stop_fault(id);
+    }
+
+    /// Stops all faults.
+    pub fn stop_faults(&self) {
+        let mut simulator = lock(&self.simulator);
+        let active: Vec<FaultId> = simulator.ssds.iter().flat_map(ssd::Ssd::active_faults).collect();
+        active.into_iter().for_each(|id| simulator.stop_fault(id));
+    }
+
+    /// How often a fault struck: commands, or 1 for a death; also after it was stopped.
+    pub fn fault_strikes(&self, id: FaultId) -> u64 {
+        self.fault_reports().iter().find(|report| report.id == id).map_or(0, |report| report.strikes)
+    }
+
+    /// All faults that were started, for a failing run to print.
+    pub fn fault_reports(&self) -> Vec<FaultReport> {
+        lock(&self.simulator).ssds.iter().flat_map(ssd::Ssd::fault_reports).collect()
     }
 
     /// Reads an SSD's bytes past the controller.

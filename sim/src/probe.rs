@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use volplane_abi::SubmissionEntry;
+use volplane_abi::{opcode, SubmissionEntry};
 
 use crate::host_memory::Agent;
 
@@ -32,6 +32,17 @@ pub struct CommandRecord {
     pub ranges: Vec<(u64, u32)>,
     /// Status that the checks of the entry gave; 0: it will be executed.
     pub status: u16,
+}
+
+impl CommandRecord {
+    /// The runs of blocks it touches: first block and count.
+    pub fn blocks(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let own = match self.entry.opcode() {
+            opcode::FLUSH | opcode::DATASET_MANAGEMENT => None,
+            _ => Some((self.entry.starting_lba(), u64::from(self.entry.block_count_z()) + 1)),
+        };
+        own.into_iter().chain(self.ranges.iter().map(|&(first, count)| (first, u64::from(count))))
+    }
 }
 
 /// What went over the bus.

@@ -11,6 +11,7 @@ use volplane_driver::{AccessError, Bar};
 use crate::bus::{Bus, Layout};
 use crate::card::Card;
 use crate::config::{ConfigError, SimulatorConfig};
+use crate::faults::{Fault, FaultId};
 use crate::ssd::{self, Namespace, Ssd};
 
 /// Nanoseconds of a card cycle: 250 MHz.
@@ -103,6 +104,22 @@ impl Simulator {
         self.bus.take_raised();
         self.bus.take_written();
         self.check_protocol()
+    }
+
+    /// Starts a fault of an SSD.
+    pub(crate) fn start_fault(&mut self, ssd: usize, fault: &Fault) -> FaultId {
+        let id = self.ssds[ssd].start_fault(&mut self.bus, fault);
+        for other in self.ssds[ssd].struck_by(fault).into_iter().filter(|&other| other != ssd) {
+            self.ssds[other].expect_death(&mut self.bus, id, fault);
+        }
+        id
+    }
+
+    /// Stops a fault; what it delayed stays late, what it killed comes back.
+    pub(crate) fn stop_fault(&mut self, id: FaultId) {
+        for ssd in &mut self.ssds {
+            ssd.stop_fault(&self.bus, id);
+        }
     }
 
     /// Lets `ns` of simulated time pass.

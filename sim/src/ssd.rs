@@ -13,6 +13,7 @@ mod admin;
 mod execute;
 mod filter;
 mod identify;
+mod life;
 mod media;
 mod namespace;
 mod prp;
@@ -21,6 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +32,7 @@ use volplane_abi::{CompletionEntry, SubmissionEntry};
 use crate::bus::Bus;
 use crate::config::{CompletionWrites, SsdConfig};
 use crate::events::SsdEvent;
+use crate::faults::{FaultId, FaultSet};
 use crate::host_memory::Agent;
 use crate::probe::{CommandRecord, Recorder};
 use crate::random;
@@ -86,6 +89,9 @@ pub(crate) struct Ssd {
     buffer: Vec<u8>,
     random: ChaCha8Rng,
     filter: Option<Box<dyn CommandFilter>>,
+    faults: FaultSet,
+    /// Faults that may kill this controller, and whether each did.
+    deaths: BTreeMap<FaultId, bool>,
     record: Recorder<CommandRecord>,
     fetched: u64,
     complaints: Vec<String>,
@@ -118,6 +124,8 @@ impl Ssd {
             buffer: Vec::new(),
             random: random::fork(seed, &format!("ssd {}", config.name)),
             filter: None,
+            faults: FaultSet::new(seed, index, &config.name),
+            deaths: BTreeMap::new(),
             record: Recorder::new(record_commands),
             fetched: 0,
             complaints: Vec::new(),
@@ -127,6 +135,10 @@ impl Ssd {
 
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.index
     }
 
     pub(crate) fn agent(&self) -> Agent {
@@ -163,6 +175,9 @@ impl Ssd {
 
     /// A 4-byte read of BAR0; `offset` is aligned and within.
     pub(crate) fn read_register(&self, offset: u64) -> u32 {
+        if self.is_dead() {
+            return u32::MAX;
+        }
         let cap = cap::MQES.put(u64::from(self.config.queue_entries_max - 1))
             | cap::CQR.put(1)
             | cap::TO.put(READY_LIMIT)
@@ -185,6 +200,9 @@ impl Ssd {
 
     /// A 4-byte write to BAR0; `offset` is aligned and within.
     pub(crate) fn write_register(&mut self, bus: &mut Bus, offset: u64, value: u32) {
+        if self.is_dead() {
+            return;
+        }
         let value64 = u64::from(value);
         match offset {
             register::CC => self.write_cc(bus, value),
@@ -290,6 +308,8 @@ impl Ssd {
                 self.finish(bus, slot);
                 self.dispatch(bus);
             }
+            SsdEvent::Die { fault } => self.die(bus, fault),
+            SsdEvent::Return { fault } => self.come_back(fault),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ use crate::probe::CommandRecord;
 use crate::random;
 
 use super::queues::Outcome;
-use super::{prp, status, Execution, InFlight, Ssd};
+use super::{prp, status, CommandFilter, Execution, InFlight, Ssd};
 
 /// Dataset Management, CDW11: deallocate.
 const DEALLOCATE: u64 = 1 << 34;
@@ -42,11 +42,17 @@ impl Ssd {
             completion: true,
             status: (record.status != 0).then_some(record.status),
         };
-        if let (0, Some(filter)) = (record.status, &mut self.filter) {
-            execution = filter.judge(&record, execution);
+        if record.status == 0 {
+            if let Some(filter) = &mut self.filter {
+                execution = filter.judge(&record, execution);
+            }
+            execution = self.faults.judge(&record, execution);
         }
         self.slots[slot].record = record;
         self.slots[slot].execution = execution;
+        if self.die_of_command(bus) {
+            return;
+        }
         if execution.delay_ns == 0 {
             self.finish(bus, slot);
         } else {
@@ -158,7 +164,7 @@ impl Ssd {
         Ok(())
     }
 
-    fn effect(&mut self, bus: &mut Bus, record: &CommandRecord) -> Result<(), u16> {
+    pub(super) fn effect(&mut self, bus: &mut Bus, record: &CommandRecord) -> Result<(), u16> {
         let entry = record.entry;
         let shift = self.config.block_shift();
         let offset = entry.starting_lba() << shift;

@@ -60,6 +60,11 @@ impl Namespace {
         &self.owner
     }
 
+    /// The controllers that reach it.
+    pub(crate) fn controllers(&self) -> &[usize] {
+        &self.controllers
+    }
+
     /// Whether it has several controllers.
     pub(crate) fn is_shared(&self) -> bool {
         self.controllers.len() > 1

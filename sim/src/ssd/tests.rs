@@ -1,6 +1,8 @@
 //! The SSD through the driver's traits. Entries and registers are typed here from the NVMe
 //! specification, not taken from `abi`, so that an error there does not hide.
 
+mod death;
+mod faults;
 mod namespace;
 
 use std::time::Duration;

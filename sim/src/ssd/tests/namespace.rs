@@ -3,13 +3,13 @@
 use super::*;
 
 /// The host of the first controller, and what it needs to be that of the second.
-struct Two {
-    host: Host,
-    other: (SimFunction, Pair),
+pub(super) struct Two {
+    pub(super) host: Host,
+    pub(super) other: (SimFunction, Pair),
 }
 
 impl Two {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let first = SsdConfig::new("a", 512, 100);
         let config = SimulatorConfig::new(crate::test_seed()).with_ssd(first.clone());
         let mut host = Host::of_machine(config.with_ssd(first.further_controller("b")));
@@ -23,7 +23,7 @@ impl Two {
     }
 
     /// Makes the host that of the other controller.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         std::mem::swap(&mut self.host.ssd, &mut self.other.0);
         std::mem::swap(&mut self.host.admin, &mut self.other.1);
     }
