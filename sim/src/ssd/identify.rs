@@ -47,7 +47,7 @@ fn controller(config: &SsdConfig, namespace: &Namespace, index: usize) -> Identi
     let mut data = IdentifyController::new_zeroed();
     data.vid = VENDOR;
     data.ssvid = VENDOR;
-    // Serial number and model are the subsystem's (section 4.2): all its controllers say the same.
+    // Serial number and model are the subsystem's: all its controllers say the same.
     ascii(&mut data.sn, namespace.owner());
     ascii(&mut data.mn, "Volplane simulated SSD");
     ascii(&mut data.fr, "1");
@@ -77,7 +77,7 @@ fn namespace_data(config: &SsdConfig, namespace: &Namespace) -> IdentifyNamespac
     let unique = random::hash(namespace.owner()).to_be_bytes();
     data.eui64 = unique;
     data.eui64[..3].copy_from_slice(&OUI);
-    // Vendor's extension, OUI, extension (NVMe Base 2.0, section 4.5.1).
+    // Vendor's extension, OUI, extension; the latter two as in the EUI-64.
     data.nguid[..8].copy_from_slice(&unique);
     data.nguid[8..].copy_from_slice(&data.eui64);
     data.lbaf[0] = lba_format::LBADS.put32(config.block_shift());
