@@ -66,5 +66,6 @@ synth: venv target/synth/core.v ## synthesise, place and route for an ECP5; targ
 verilog: ## write the core's Verilog to target/verilog
 	for w in 128 256 512; do $(CARGO) run -q -p volplane-hw --bin emit -- --width $$w --out target/verilog/core_$$w.v; done
 
-docs: ## generate docs/registers.md from the ABI
+docs: ## generate docs/registers.md and docs/plan-outcomes.md
 	$(CARGO) run -q -p volplane-tests --bin registers > docs/registers.md
+	$(CARGO) run -q -p volplane-tests --bin outcomes > docs/plan-outcomes.md

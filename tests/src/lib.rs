@@ -4,4 +4,5 @@ pub mod bench;
 pub mod card_model;
 pub mod conformance;
 pub mod harness;
+pub mod plan_outcomes;
 pub mod register_map;
