@@ -1,5 +1,6 @@
 //! The vocabulary of I/O plans: states, policies, reasons, and what a status means to a plan.
 
+use crate::packed_record;
 use crate::status::DNR;
 
 /// Most components of a plan.
@@ -38,6 +39,29 @@ pub mod path_policy {
     /// In turns.
     pub const ROUND_ROBIN: u8 = 1;
 }
+
+/// Hands the layout of a mask set to `$make`.
+#[macro_export]
+macro_rules! plan_masks {
+    ($make:ident) => {
+        $make! {
+            /// The masks of a plan's reads, or of its other commands. Bit i speaks of component i.
+            PlanMasks: 40 {
+                /// When it fails, the others go on.
+                continuation / with_continuation: u8 = 8,
+                /// When it fails, the command fails. Of no effect for reads.
+                success / with_success: u8 = 8,
+                /// When it fails, a log record is posted.
+                log / with_log: u8 = 8,
+                /// With `log`: the completion waits until the control path releases the plan.
+                log_with_data / with_log_with_data: u8 = 8,
+                /// When it fails, the disk is deactivated.
+                deactivate / with_deactivate: u8 = 8,
+            }
+        }
+    };
+}
+plan_masks!(packed_record);
 
 /// Reasons of a record of the exception ring, one bit each.
 pub mod reason {

@@ -48,6 +48,7 @@ volplane_abi::extent_entry!(logic_record);
 volplane_abi::device_entry!(logic_record);
 volplane_abi::path_entry!(logic_record);
 volplane_abi::path_state!(logic_record);
+volplane_abi::plan_masks!(logic_record);
 
 logic_record! {
     /// An access of the control ring to a table, broadcast to all tables. The table whose number

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use volplane_abi::layout::{offset_of, Field};
+use volplane_abi::plan::{reason, PlanMasks};
 use volplane_abi::registers::{self, Access};
 use volplane_abi::{
     AllocationEntry, CompletionEntry, ControlCommand, ControlCompletion, DeallocateRange, DeviceEntry,
@@ -77,7 +78,8 @@ pub fn page() -> String {
         ExtentEntry,
         DeviceEntry,
         PathEntry,
-        PathState
+        PathState,
+        PlanMasks
     );
     out.push_str("\n## Tables\n\n| number | table |\n|---|---|\n");
     for (number, name) in volplane_abi::table::NAMES {
@@ -88,6 +90,10 @@ pub fn page() -> String {
     );
     for (value, name, doc) in volplane_abi::status::ALL {
         let _ = writeln!(out, "| {value:#05x} | {name} | {} |", doc.trim());
+    }
+    out.push_str("\n## Reasons of a record\n\nOne bit each.\n\n| value | reason |\n|---|---|\n");
+    for (bit, name) in reason::NAMES {
+        let _ = writeln!(out, "| {bit:#05x} | {name} |");
     }
     out
 }

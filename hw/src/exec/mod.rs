@@ -1,4 +1,5 @@
 //! Blocks of the card: exec.
 
 pub mod collector;
+pub mod mask_verdict;
 pub mod plan_slots;
