@@ -7,7 +7,7 @@ VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test check bench bench-baseline synth estimate verilog docs
+.PHONY: help setup venv run demo test soak check bench bench-baseline synth estimate verilog docs
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -39,6 +39,9 @@ demo: setup ## copy a real file system through the card and compare every byte
 
 test: setup ## everything that decides whether a change is right
 	$(CARGO) test --workspace
+
+soak: setup ## compare COMMANDS commands of machines from seed SEED on with the golden model
+	$(CARGO) run --release -p volplane-tests --bin soak -- $(or $(SEED),1) $(or $(COMMANDS),1000000)
 
 check: ## format, lint, layering; no simulation
 	$(CARGO) fmt --all --check
