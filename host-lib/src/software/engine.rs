@@ -20,6 +20,7 @@ use volplane_abi::{opcode, vd_status, SubmissionEntry};
 use super::choice::{Chooser, Turns};
 use super::cut::{admit, cut_on, flush, Abilities, Admission, Cuts, Fragment};
 use super::pages::Memory;
+use super::pass_through::PassThrough;
 use super::plan::{ClientTag, Next, Owner, Part, Plan, PlanHandle, Stage};
 use super::record::{Record, Records};
 use super::tables::Tables;
@@ -65,6 +66,15 @@ pub enum Action {
         id: u64,
         /// Memory.
         fragment: Fragment,
+    },
+    /// Give a raw command to the SSD behind a path; report its status under this identifier.
+    Raw {
+        /// Identifier.
+        id: u64,
+        /// Path.
+        path: u8,
+        /// Command; its identifier is the driver's to choose.
+        entry: SubmissionEntry,
     },
     /// Answer a client.
     Complete {
@@ -153,6 +163,7 @@ pub struct DataPath {
     pub(super) quiescent: BTreeSet<u16>,
     pub(super) epoch: u64,
     pub(super) records: Records,
+    pub(super) raw: PassThrough,
     actions: VecDeque<Action>,
     chooser: Box<dyn Chooser>,
     now: u64,
@@ -184,6 +195,7 @@ impl DataPath {
             quiescent: BTreeSet::new(),
             epoch: 0,
             records: Records::new(bounds.records),
+            raw: PassThrough::default(),
             actions: VecDeque::new(),
             chooser,
             now: 0,
@@ -228,6 +240,10 @@ impl DataPath {
 
     /// A fragment came back.
     pub fn returned(&mut self, id: u64, status: u16) {
+        if let Some(path) = self.raw.returned(id, status) {
+            self.paths.entry(path).or_default().outstanding -= 1;
+            return self.run();
+        }
         let Some(back) = self.outstanding.remove(&id) else {
             self.unknown += 1;
             return;
@@ -261,8 +277,10 @@ impl DataPath {
     /// Nothing that was given to a path is executed any more, now or later. It is not used until
     /// `path_up`.
     pub fn path_quiesced(&mut self, path: u8) {
+        let raw = self.raw.path_quiesced(path);
         let state = self.paths.entry(path).or_default();
         (state.down, state.suspect) = (true, false);
+        state.outstanding -= raw;
         let lost: Vec<u64> =
             self.outstanding.iter().filter(|(_, back)| back.path == Some(path)).map(|(&id, _)| id).collect();
         for id in lost {
@@ -607,6 +625,18 @@ impl DataPath {
         self.outstanding.insert(id, outstanding);
         self.plan(slot).parts[part].pieces[piece].stage = Stage::Issued(id);
         true
+    }
+
+    /// A usable path to a device, with room or not.
+    pub(super) fn any_path(&self, device: u16) -> Option<u8> {
+        self.tables.paths_to(device).into_iter().find(|&path| self.is_usable(path))
+    }
+
+    /// An identifier for something that a path gets.
+    pub(super) fn take_id(&mut self, path: u8) -> u64 {
+        self.paths.entry(path).or_default().outstanding += 1;
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     /// A path to a device: not tried yet before tried, without a fence asked for before with one.

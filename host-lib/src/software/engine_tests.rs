@@ -442,7 +442,7 @@ fn outcome(tables: &Tables, template: &PlanTemplate, failing: Components) -> See
             Action::Complete { status, .. } => seen.status = Some(status),
             Action::Deactivated { .. } => seen.deactivated = true,
             Action::MovedOut { component, .. } => seen.out.push(component),
-            Action::Fill { .. } | Action::Fence { .. } => unreachable!("neither zeros nor time"),
+            Action::Fill { .. } | Action::Raw { .. } | Action::Fence { .. } => unreachable!("a plain write"),
         }
     }
     if let Some(record) = engine.get_plan() {

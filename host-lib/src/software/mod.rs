@@ -8,7 +8,7 @@
 //! * `cut`: checks of a command, and its fragments on one map.
 //! * `template`: components and masks of a disk. * `verdict`: what the masks decide.
 //! * `plan`: a command in execution. * `engine`: all of them. * `choice`: what the brief leaves open.
-//! * `control`: what the control path may do. * `record`: what it is told.
+//! * `control`: what the control path may do. * `record`: what it is told. * `pass_through`: its raw commands.
 
 pub mod choice;
 pub mod control;
@@ -16,6 +16,7 @@ pub mod cut;
 pub mod engine;
 pub mod map;
 pub mod pages;
+pub mod pass_through;
 pub mod plan;
 #[cfg(test)]
 mod random_tests;
@@ -30,6 +31,7 @@ pub use control::{ControlError, DiskStatus};
 pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
 pub use engine::{Action, Bounds, DataPath, DivertRange};
 pub use pages::{Memory, Pages, Segment};
+pub use pass_through::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use plan::{ClientTag, PlanHandle};
 pub use record::{ComponentStatus, Record};
 pub use tables::Tables;

@@ -35,6 +35,8 @@ pub struct World {
     pub deactivated: Vec<u16>,
     pub moved_out: Vec<(u16, usize)>,
     pub fills: Vec<u64>,
+    /// Identifier and path of raw commands.
+    pub raw: Vec<(u64, u8)>,
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl World {
             deactivated: Vec::new(),
             moved_out: Vec::new(),
             fills: Vec::new(),
+            raw: Vec::new(),
         }
     }
 
@@ -110,6 +113,7 @@ impl World {
             match action {
                 Action::Issue { id, path, fragment } => self.asked.push(Asked { id, path, fragment }),
                 Action::Fill { id, .. } => self.fills.push(id),
+                Action::Raw { id, path, .. } => self.raw.push((id, path)),
                 Action::Complete { client, status } => self.completed.push((client, status)),
                 Action::Fence { path } => self.fences.push(path),
                 Action::Deactivated { disk } => self.deactivated.push(disk),
