@@ -10,7 +10,7 @@ use volplane_abi::{vd_status, SubmissionEntry};
 use super::cut::{admit, Abilities, Admission};
 use super::engine::{disk_of, is_read, DataPath, DivertRange};
 use super::pages::Memory;
-use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle};
+use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
 
@@ -183,6 +183,10 @@ impl DataPath {
                 plan.parts[number] = Part::default();
             }
         }
+        if let Some(second) = &plan.then {
+            plan.locks = Some((second.disk, second.range));
+            plan.blocked = true;
+        }
         if reads {
             // One at a time, as ever: the verdict asks for the first.
             self.proceed(slot);
@@ -251,29 +255,76 @@ impl DataPath {
         entry: SubmissionEntry,
         memory: &Memory<'_>,
     ) -> Result<PlanHandle, ControlError> {
+        let (admission, range) = self.admit_own(&entry, memory)?;
+        let foreign = matches!(admission, Admission::NotExecutable);
+        let slot = self.open_own(command, entry, admission, range)?;
+        if foreign {
+            self.plan(slot).stop = reason::NOT_EXECUTABLE;
+        }
+        Ok(self.start_own(slot))
+    }
+
+    /// IO_SubmitPlan, of a copy from disk to disk: `read`, then `write` from the same memory. Writes of clients
+    /// to the blocks of `write` wait until it is over, if they go to several components; earlier ones are
+    /// waited for before anything is read.
+    ///
+    /// # Errors
+    /// `NoSlot`; `Refused` if either command ends at once.
+    pub fn submit_copy(
+        &mut self,
+        command: u16,
+        read: SubmissionEntry,
+        write: SubmissionEntry,
+        memory: &Memory<'_>,
+    ) -> Result<PlanHandle, ControlError> {
+        let (admission, range) = self.admit_own(&write, memory)?;
+        let second = Second { disk: disk_of(&write), entry: write, admission, range };
+        let (admission, range) = self.admit_own(&read, memory)?;
+        let slot = self.open_own(command, read, admission, range)?;
+        let plan = self.plan(slot);
+        plan.locks = Some((second.disk, second.range));
+        plan.blocked = true;
+        plan.then = Some(Box::new(second));
+        Ok(self.start_own(slot))
+    }
+
+    fn admit_own(
+        &self,
+        entry: &SubmissionEntry,
+        memory: &Memory<'_>,
+    ) -> Result<(Admission, (u64, u64)), ControlError> {
         let mut enabled = self.tables.clone();
-        if let Some(vd) = enabled.vds.get_mut(&disk_of(&entry).into()) {
+        if let Some(vd) = enabled.vds.get_mut(&disk_of(entry).into()) {
             *vd = vd.with_status(vd_status::ENABLED);
         }
-        let admission = admit(&enabled, &entry, memory, Abilities::ALL);
+        let admission = admit(&enabled, entry, memory, Abilities::ALL);
         let range = match &admission {
             Admission::Ends(status) => return Err(ControlError::Refused(*status)),
             Admission::Blocks(request) => (request.lba, request.blocks),
             Admission::Flush | Admission::NotExecutable => (0, 0),
         };
+        Ok((admission, range))
+    }
+
+    fn open_own(
+        &mut self,
+        command: u16,
+        entry: SubmissionEntry,
+        admission: Admission,
+        range: (u64, u64),
+    ) -> Result<u16, ControlError> {
         if !self.has_slot() {
             return Err(ControlError::NoSlot);
         }
         let client = ClientTag { queue: 0, command };
-        let foreign = matches!(admission, Admission::NotExecutable);
-        let slot = self.open(client, entry, disk_of(&entry), range, admission);
-        if foreign {
-            self.plan(slot).stop = reason::NOT_EXECUTABLE;
-        }
+        Ok(self.open(client, entry, disk_of(&entry), range, admission))
+    }
+
+    fn start_own(&mut self, slot: u16) -> PlanHandle {
         let handle = self.plans[&slot].handle;
         self.begin(slot);
         self.run();
-        Ok(handle)
+        handle
     }
 
     /// IO_AddDivertRange: commands to these blocks go to the control path. Gives the epoch to wait for:

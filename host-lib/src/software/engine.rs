@@ -468,8 +468,9 @@ impl DataPath {
             aborted: None,
             unquiesced: 0,
             deactivated: false,
-            locks: false,
+            locks: None,
             blocked: false,
+            then: None,
         };
         self.plans.insert(slot, plan);
         slot
@@ -515,8 +516,9 @@ impl DataPath {
     /// Lets a write to several copies wait for earlier ones to its blocks.
     pub(super) fn lock(&mut self, slot: u16) {
         let plan = self.plan(slot);
-        plan.locks = plan.template.writable().count() > 1 && plan.range.1 > 0;
-        plan.blocked = plan.locks;
+        let copies = plan.template.writable().count() > 1 && plan.range.1 > 0;
+        plan.locks = copies.then_some((plan.disk, plan.range));
+        plan.blocked = copies;
     }
 
     /// Cuts the parts of `components` on their maps.
@@ -554,16 +556,15 @@ impl DataPath {
 
     /// Lets writes go on whose blocks are free now.
     fn unblock(&mut self) {
-        let holders: Vec<(u16, u64, (u64, u64))> = self
+        let holders: Vec<(u64, u16, (u64, u64))> = self
             .plans
             .values()
-            .filter(|plan| plan.locks)
-            .map(|plan| (plan.disk, plan.order, plan.range))
+            .filter_map(|plan| plan.locks.map(|(disk, range)| (plan.order, disk, range)))
             .collect();
         for plan in self.plans.values_mut().filter(|plan| plan.blocked) {
-            let (lba, blocks) = plan.range;
-            let before = |&(disk, order, range): &(u16, u64, (u64, u64))| {
-                disk == plan.disk && order < plan.order && lba < range.0 + range.1 && range.0 < lba + blocks
+            let Some((disk, (lba, blocks))) = plan.locks else { continue };
+            let before = |&(order, other, range): &(u64, u16, (u64, u64))| {
+                other == disk && order < plan.order && lba < range.0 + range.1 && range.0 < lba + blocks
             };
             plan.blocked = holders.iter().any(before);
         }
@@ -734,6 +735,13 @@ impl DataPath {
     }
 
     fn end(&mut self, slot: u16, end: End) {
+        if end.status == 0 && self.plans[&slot].then.is_some() {
+            // The control path copies: it is told what failed, and waits for nothing.
+            if end.reasons != 0 {
+                self.records.post(Record::of(&self.plans[&slot], end.reasons & !reason::LOG_WITH_DATA));
+            }
+            return self.begin_second(slot);
+        }
         let plan = &self.plans[&slot];
         let (disk, client, noted) = (plan.disk, plan.client, plan.noted);
         end.out.numbers().for_each(|component| self.move_out(disk, component));
@@ -755,7 +763,18 @@ impl DataPath {
         let plan = self.plan(slot);
         plan.handle.generation = generation;
         (plan.owner, plan.stop) = (owner, 0);
-        (plan.locks, plan.blocked) = (false, false);
+        (plan.locks, plan.blocked) = (None, false);
+    }
+
+    /// The write of a copy whose read has succeeded. Its blocks were locked before the read.
+    fn begin_second(&mut self, slot: u16) {
+        let second = self.plan(slot).then.take().expect("the caller saw it");
+        let template = self.template(second.disk);
+        let plan = self.plan(slot);
+        (plan.disk, plan.entry, plan.range) = (second.disk, second.entry, second.range);
+        (plan.template, plan.admission) = (template, second.admission);
+        plan.parts = Default::default();
+        self.begin_parts(slot, template.writable());
     }
 
     fn move_out(&mut self, disk: u16, component: usize) {

@@ -289,6 +289,49 @@ fn ownership_and_abort() {
 }
 
 #[test]
+fn a_copy_reads_writes_and_keeps_later_writes_waiting() {
+    let mut world = World::new(4, 1, 64, Bounds::default());
+    world.engine.set_template(0, mirror(2)).expect("sound");
+    world.submit(CLIENT, opcode::WRITE, 3, 8, 4, 77);
+    world.settle(|_| 0);
+    let write = |command, serial| (ClientTag { queue: 1, command }, serial);
+    let (first, serial) = write(20, 5);
+    world.submit(first, opcode::WRITE, 0, 2, 4, serial);
+    let read = command(opcode::READ, 3, 8, 4, 78);
+    let target = command(opcode::WRITE, 0, 0, 4, 77);
+    world.engine.submit_copy(9, read, target, &|_| None).expect("a slot");
+    world.listen();
+    let (later, serial) = write(21, 6);
+    world.submit(later, opcode::WRITE, 0, 3, 4, serial);
+    assert_eq!(world.asked.len(), 2, "the first write alone");
+    world.settle(|_| 0);
+    assert_eq!(world.read[&(78, 0)], 77);
+    let own = ClientTag { queue: 0, command: 9 };
+    assert_eq!(world.completed[1..], [(first, 0), (own, 0), (later, 0)]);
+    for copy in [0, 2] {
+        let content: Vec<u64> = (1000..1007).map(|lba| world.media[&(copy, lba)]).collect();
+        assert_eq!(content, [77, 77, 77, 6, 6, 6, 6]);
+    }
+    // One that is taken over on the way goes on where it is told to, and still locks.
+    world.engine.submit_copy(11, read, target, &|_| None).expect("a slot");
+    let handle = world.engine.plans_of(3)[0];
+    world.engine.take_over(handle).expect("it is the data path's");
+    world.listen();
+    world.settle(|_| 0);
+    let record = world.engine.get_plan().expect("a record");
+    world.engine.resubmit(record.handle, Components(1)).expect("it is ours");
+    world.submit(later, opcode::WRITE, 0, 3, 4, 8);
+    assert_eq!(world.asked.len(), 1, "the copy's read");
+    world.settle(|_| 0);
+    assert_eq!((world.media[&(0, 1000)], world.media[&(2, 1003)]), (77, 8));
+    // A copy whose read fails writes nothing.
+    world.engine.submit_copy(10, read, target, &|_| None).expect("a slot");
+    world.listen();
+    world.settle(|_| MEDIA_ERROR);
+    assert_eq!(world.completed.last(), Some(&(ClientTag { queue: 0, command: 10 }, MEDIA_ERROR)));
+}
+
+#[test]
 fn quotas_and_quiescence_leave_commands_waiting() {
     let bounds = Bounds { slots: 4, reserve: 1, per_client: 2, per_disk: 3, records: 8 };
     let mut world = World::new(2, 1, 64, bounds);

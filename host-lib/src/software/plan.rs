@@ -187,10 +187,25 @@ pub struct Plan {
     pub unquiesced: usize,
     /// The disk was deactivated on its account.
     pub deactivated: bool,
-    /// Other writes to its blocks wait for it.
-    pub locks: bool,
+    /// Writes to these blocks of this disk, admitted later, wait for it.
+    pub locks: Option<(u16, (u64, u64))>,
     /// It waits for writes admitted earlier.
     pub blocked: bool,
+    /// What follows when this has succeeded: the second half of a copy.
+    pub then: Option<Box<Second>>,
+}
+
+/// The second half of a copy: a write of what was read.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// Virtual disk.
+    pub disk: u16,
+    /// Command.
+    pub entry: SubmissionEntry,
+    /// What it was admitted as.
+    pub admission: Admission,
+    /// First block and blocks.
+    pub range: (u64, u64),
 }
 
 impl Plan {
