@@ -13,19 +13,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use volplane_abi::plan::{plan_status, reason, COMPONENTS_MAX, COMPONENT_FRAGMENTS_MAX};
+use volplane_abi::plan::{reason, COMPONENTS_MAX, COMPONENT_FRAGMENTS_MAX};
 use volplane_abi::status::{self, DNR};
 use volplane_abi::{opcode, vd_status, SubmissionEntry};
 
 use super::choice::{Chooser, Turns};
 use super::cut::{admit, cut_on, flush, Abilities, Admission, Cuts, Fragment};
+use super::issue::{Outstanding, PathState};
 use super::pages::Memory;
 use super::pass_through::PassThrough;
-use super::plan::{ClientTag, Next, Owner, Part, Plan, PlanHandle, Stage};
-use super::record::{Record, Records};
+use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle};
+use super::record::Records;
 use super::tables::Tables;
-use super::template::{ComponentState, Components, PlanTemplate};
-use super::verdict::{log, of_read, of_write, End, Progress, Step};
+use super::template::{Components, PlanTemplate};
 
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -103,31 +103,6 @@ pub enum Action {
     },
 }
 
-/// A fragment that an SSD has.
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    slot: u16,
-    part: usize,
-    piece: usize,
-    path: Option<u8>,
-    device: u16,
-    deadline: Option<u64>,
-    /// Not answered in time.
-    late: bool,
-    /// Its answer no longer matters.
-    abandoned: bool,
-}
-
-/// What is known of a path beside its table entry.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PathState {
-    pub(super) outstanding: u32,
-    /// A fence was asked for.
-    pub(super) suspect: bool,
-    /// Quiesced, and not set up again since.
-    pub(super) down: bool,
-}
-
 /// A command that waits for admission.
 #[derive(Clone, Debug)]
 struct Arrived {
@@ -153,10 +128,10 @@ pub struct DataPath {
     pub(super) templates: BTreeMap<u16, PlanTemplate>,
     bounds: Bounds,
     pub(super) plans: BTreeMap<u16, Plan>,
-    free: BTreeSet<u16>,
+    pub(super) free: BTreeSet<u16>,
     generations: Vec<u32>,
     waiting: BTreeMap<u16, VecDeque<Arrived>>,
-    outstanding: BTreeMap<u64, Outstanding>,
+    pub(super) outstanding: BTreeMap<u64, Outstanding>,
     pub(super) paths: BTreeMap<u8, PathState>,
     pub(super) diverts: Vec<DivertRange>,
     /// Disks whose commands wait.
@@ -164,13 +139,13 @@ pub struct DataPath {
     pub(super) epoch: u64,
     pub(super) records: Records,
     pub(super) raw: PassThrough,
-    actions: VecDeque<Action>,
-    chooser: Box<dyn Chooser>,
-    now: u64,
-    next_id: u64,
-    next_order: u64,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) chooser: Box<dyn Chooser>,
+    pub(super) now: u64,
+    pub(super) next_id: u64,
+    pub(super) next_order: u64,
     /// Completions of identifiers that nobody has.
-    unknown: u64,
+    pub(super) unknown: u64,
 }
 
 impl DataPath {
@@ -238,68 +213,6 @@ impl DataPath {
         self.run();
     }
 
-    /// A fragment came back.
-    pub fn returned(&mut self, id: u64, status: u16) {
-        if let Some(path) = self.raw.returned(id, status) {
-            self.paths.entry(path).or_default().outstanding -= 1;
-            return self.run();
-        }
-        let Some(back) = self.outstanding.remove(&id) else {
-            self.unknown += 1;
-            return;
-        };
-        self.retire(&back);
-        if !back.abandoned {
-            self.settle(&back, status);
-        }
-        self.proceed(back.slot);
-        self.run();
-    }
-
-    /// The time, in ticks.
-    pub fn advance(&mut self, now: u64) {
-        self.now = now;
-        let due = |back: &Outstanding| !back.late && back.deadline.is_some_and(|deadline| deadline <= now);
-        let late: Vec<u64> =
-            self.outstanding.iter().filter(|(_, back)| due(back)).map(|(&id, _)| id).collect();
-        for id in late {
-            self.time_out(id);
-        }
-        self.run();
-    }
-
-    /// The earliest tick at which a fragment is late.
-    pub fn deadline(&self) -> Option<u64> {
-        let waited_for = self.outstanding.values().filter(|back| !back.late);
-        waited_for.filter_map(|back| back.deadline).min()
-    }
-
-    /// Nothing that was given to a path is executed any more, now or later. It is not used until
-    /// `path_up`.
-    pub fn path_quiesced(&mut self, path: u8) {
-        let raw = self.raw.path_quiesced(path);
-        let state = self.paths.entry(path).or_default();
-        (state.down, state.suspect) = (true, false);
-        state.outstanding -= raw;
-        let lost: Vec<u64> =
-            self.outstanding.iter().filter(|(_, back)| back.path == Some(path)).map(|(&id, _)| id).collect();
-        for id in lost {
-            let back = self.outstanding.remove(&id).expect("just found");
-            self.retire(&back);
-            if !back.abandoned {
-                self.settle(&back, plan_status::ABORTED_SQ_DELETION);
-            }
-            self.proceed(back.slot);
-        }
-        self.run();
-    }
-
-    /// A path can be used again.
-    pub fn path_up(&mut self, path: u8) {
-        self.paths.entry(path).or_default().down = false;
-        self.run();
-    }
-
     /// What is to be done next.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -307,56 +220,6 @@ impl DataPath {
 
     pub(super) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
-    }
-
-    /// Gives back what an outstanding fragment held.
-    fn retire(&mut self, back: &Outstanding) {
-        if let Some(path) = back.path {
-            self.paths.entry(path).or_default().outstanding -= 1;
-        }
-        if back.late {
-            if let Some(plan) = self.plans.get_mut(&back.slot) {
-                plan.unquiesced -= 1;
-            }
-        }
-    }
-
-    fn settle(&mut self, back: &Outstanding, status: u16) {
-        let all = self.tables.paths_to(back.device);
-        let bit = back.path.and_then(|path| all.iter().position(|&other| other == path));
-        let bit = bit.map_or(0, |place| 1 << place);
-        let usable = (0..all.len()).filter(|&place| self.is_usable(all[place]));
-        let usable = usable.fold(0u8, |bits, place| bits | 1 << place);
-        let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
-        let next = plan.settle(back.part, back.piece, status, bit, usable);
-        debug_assert!(next == Next::Over || !plan.is_stopped());
-    }
-
-    fn time_out(&mut self, id: u64) {
-        let back = self.outstanding.get_mut(&id).expect("it is outstanding");
-        back.late = true;
-        let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
-        plan.unquiesced += 1;
-        plan.noted |= reason::TIME_OUT;
-        // What only reads may be tried elsewhere at once; a write may yet be executed.
-        let reads = matches!(plan.entry.opcode(), opcode::READ | opcode::COMPARE);
-        back.abandoned = reads;
-        let back = *back;
-        if let Some(path) = back.path {
-            let state = self.paths.entry(path).or_default();
-            if !std::mem::replace(&mut state.suspect, true) {
-                self.act(Action::Fence { path });
-            }
-        }
-        if reads {
-            self.settle(&back, plan_status::ABORTED_BY_HOST);
-            self.proceed(back.slot);
-        }
-    }
-
-    pub(super) fn is_usable(&self, path: u8) -> bool {
-        let state = self.paths.get(&path).copied().unwrap_or_default();
-        !state.down && self.tables.paths.get(&path).is_some_and(|entry| entry.valid() == 1)
     }
 
     /// Lets everything go on that can.
@@ -546,7 +409,7 @@ impl DataPath {
         }
     }
 
-    fn choose(&mut self, template: &PlanTemplate, among: Components) -> Option<usize> {
+    pub(super) fn choose(&mut self, template: &PlanTemplate, among: Components) -> Option<usize> {
         let mut busy = [0; COMPONENTS_MAX];
         for back in self.outstanding.values() {
             busy[back.part] += 1;
@@ -569,239 +432,6 @@ impl DataPath {
             plan.blocked = holders.iter().any(before);
         }
     }
-
-    /// Issues what can be issued.
-    fn issue(&mut self) {
-        let slots: Vec<u16> = self.plans.keys().copied().collect();
-        for slot in slots {
-            for part in 0..COMPONENTS_MAX {
-                while self.issue_one(slot, part) {}
-            }
-        }
-    }
-
-    fn issue_one(&mut self, slot: u16, part: usize) -> bool {
-        let plan = &self.plans[&slot];
-        if plan.is_stopped() || plan.blocked || plan.owner != Owner::Accelerated {
-            return false;
-        }
-        let Some(piece) = plan.parts[part].next() else {
-            if plan.parts[part].faulted && !plan.parts[part].is_over() {
-                let fault = if is_read(&plan.entry) { reason::READ_FAULT } else { reason::WRITE_FAULT };
-                self.plan(slot).stop |= fault;
-            }
-            return false;
-        };
-        let found = &plan.parts[part].pieces[piece];
-        let (mut fragment, tried) = (found.fragment.clone(), found.paths_tried);
-        let ticks = plan.template.components[part].time_out;
-        let deadline = (ticks != 0).then(|| self.now + u64::from(ticks));
-        let device = fragment.device;
-        if let Err(status) = fragment.segments {
-            self.plan(slot).parts[part].pieces[piece].stage = Stage::Refused(status | DNR);
-            return true;
-        }
-        let mut outstanding =
-            Outstanding { slot, part, piece, path: None, device, deadline, late: false, abandoned: false };
-        let id = self.next_id;
-        if fragment.zeros {
-            self.act(Action::Fill { id, fragment });
-        } else {
-            match self.path_for(device, tried) {
-                PathChoice::None => {
-                    self.plan(slot).strand(part, piece);
-                    return true;
-                }
-                PathChoice::Full => return false,
-                PathChoice::Path(path) => {
-                    fragment.path = path;
-                    outstanding.path = Some(path);
-                    self.paths.entry(path).or_default().outstanding += 1;
-                    self.plan(slot).parts[part].pieces[piece].last_path = path;
-                    self.act(Action::Issue { id, path, fragment });
-                }
-            }
-        }
-        self.next_id += 1;
-        self.outstanding.insert(id, outstanding);
-        self.plan(slot).parts[part].pieces[piece].stage = Stage::Issued(id);
-        true
-    }
-
-    /// A usable path to a device, with room or not.
-    pub(super) fn any_path(&self, device: u16) -> Option<u8> {
-        self.tables.paths_to(device).into_iter().find(|&path| self.is_usable(path))
-    }
-
-    /// An identifier for something that a path gets.
-    pub(super) fn take_id(&mut self, path: u8) -> u64 {
-        self.paths.entry(path).or_default().outstanding += 1;
-        self.next_id += 1;
-        self.next_id - 1
-    }
-
-    /// A path to a device: not tried yet before tried, without a fence asked for before with one.
-    fn path_for(&mut self, device: u16, tried: u8) -> PathChoice {
-        let all = self.tables.paths_to(device);
-        let policy = self.tables.devices.get(&device).map_or(0, |device| device.path_policy());
-        let usable: Vec<usize> = (0..all.len()).filter(|&place| self.is_usable(all[place])).collect();
-        if usable.is_empty() {
-            return PathChoice::None;
-        }
-        let suspect = |place: usize| self.paths.get(&all[place]).is_some_and(|state| state.suspect);
-        let rank = |place: usize| (tried >> place & 1, suspect(place));
-        let best = usable.iter().map(|&place| rank(place)).min().expect("there is one");
-        let among: Vec<usize> = usable.into_iter().filter(|&place| rank(place) == best).collect();
-        let open: Vec<usize> = among.into_iter().filter(|&place| self.has_room(all[place])).collect();
-        match self.chooser.path(policy, device, &open) {
-            Some(place) => PathChoice::Path(all[place]),
-            None => PathChoice::Full,
-        }
-    }
-
-    fn has_room(&self, path: u8) -> bool {
-        let limit = self.tables.paths.get(&path).map_or(0, |entry| entry.limit());
-        self.paths.get(&path).map_or(0, |state| state.outstanding) < u32::from(limit)
-    }
-
-    /// Looks what has become of a plan, and ends it if it has ended.
-    pub(super) fn proceed(&mut self, slot: u16) {
-        let Some(plan) = self.plans.get(&slot) else { return };
-        if plan.owner != Owner::Accelerated {
-            return;
-        }
-        if let Some(status) = plan.aborted {
-            if plan.is_quiet() {
-                let client = plan.client;
-                self.close(slot, client, status);
-            }
-            return;
-        }
-        let parts = plan.progress();
-        let verdict = if is_read(&plan.entry) {
-            of_read(&plan.template, &parts)
-        } else {
-            of_write(&plan.template, &parts, self.template(plan.disk).durably_out)
-        };
-        let (disk, stop, quiet) = (plan.disk, plan.stop, plan.is_quiet());
-        // Whoever needs a record waits for room in the ring.
-        let posts = quiet && self.records.has_room();
-        if verdict.deactivate && !plan.deactivated {
-            self.plan(slot).deactivated = true;
-            self.deactivate(disk);
-        }
-        match verdict.step {
-            _ if stop != 0 && posts => self.divert(slot, stop),
-            _ if stop != 0 => {}
-            Step::Wait => {}
-            Step::Drain => self.plan(slot).stop |= reason::COMPONENT_FAILURE,
-            Step::Read(left) => self.read_another(slot, left),
-            Step::Exception(reasons) if posts => self.divert(slot, reasons),
-            Step::End(end) if posts || quiet && end.reasons == 0 => self.end(slot, end),
-            Step::Exception(_) | Step::End(_) => {}
-        }
-    }
-
-    fn deactivate(&mut self, disk: u16) {
-        if let Some(vd) = self.tables.vds.get_mut(&disk.into()) {
-            if vd.status() != vd_status::DEACTIVATED {
-                *vd = vd.with_status(vd_status::DEACTIVATED);
-                self.act(Action::Deactivated { disk });
-            }
-        }
-    }
-
-    fn read_another(&mut self, slot: u16, left: Components) {
-        let template = self.plans[&slot].template;
-        if let Some(next) = self.choose(&template, left) {
-            self.begin_parts(slot, Components::one(next));
-        }
-    }
-
-    /// Hands a plan to the control path.
-    fn divert(&mut self, slot: u16, reasons: u16) {
-        let parts = self.plans[&slot].progress();
-        let failed = Components::of(|n| matches!(parts[n], Progress::Failed(_)));
-        let plan = &self.plans[&slot];
-        let masks = if is_read(&plan.entry) { plan.template.read } else { plan.template.write };
-        let unforgiven = failed.without(masks.continuation).any();
-        let mut reasons = reasons | plan.noted | log(&masks, failed);
-        if unforgiven {
-            reasons |= reason::COMPONENT_FAILURE;
-        }
-        self.give(slot, Owner::Control);
-        let record = Record::of(&self.plans[&slot], reasons);
-        self.records.post(record);
-    }
-
-    fn end(&mut self, slot: u16, end: End) {
-        if end.status == 0 && self.plans[&slot].then.is_some() {
-            // The control path copies: it is told what failed, and waits for nothing.
-            if end.reasons != 0 {
-                self.records.post(Record::of(&self.plans[&slot], end.reasons & !reason::LOG_WITH_DATA));
-            }
-            return self.begin_second(slot);
-        }
-        let plan = &self.plans[&slot];
-        let (disk, client, noted) = (plan.disk, plan.client, plan.noted);
-        end.out.numbers().for_each(|component| self.move_out(disk, component));
-        if end.held {
-            self.give(slot, Owner::Ended(end));
-        }
-        if end.reasons != 0 {
-            let record = Record::of(&self.plans[&slot], end.reasons | noted);
-            self.records.post(record);
-        }
-        if !end.held {
-            self.close(slot, client, end.status);
-        }
-    }
-
-    /// Changes a plan's owner, and with it its name.
-    pub(super) fn give(&mut self, slot: u16, owner: Owner) {
-        let generation = self.renew(slot);
-        let plan = self.plan(slot);
-        plan.handle.generation = generation;
-        (plan.owner, plan.stop) = (owner, 0);
-        (plan.locks, plan.blocked) = (None, false);
-    }
-
-    /// The write of a copy whose read has succeeded. Its blocks were locked before the read.
-    fn begin_second(&mut self, slot: u16) {
-        let second = self.plan(slot).then.take().expect("the caller saw it");
-        let template = self.template(second.disk);
-        let plan = self.plan(slot);
-        (plan.disk, plan.entry, plan.range) = (second.disk, second.entry, second.range);
-        (plan.template, plan.admission) = (template, second.admission);
-        plan.parts = Default::default();
-        self.begin_parts(slot, template.writable());
-    }
-
-    fn move_out(&mut self, disk: u16, component: usize) {
-        let mut template = self.template(disk);
-        let state = &mut template.components[component].state;
-        if matches!(state, ComponentState::InSync | ComponentState::WriteOnly) {
-            *state = ComponentState::Out;
-            self.templates.insert(disk, template);
-            self.act(Action::MovedOut { disk, component });
-        }
-    }
-
-    /// Frees a slot and answers its client.
-    pub(super) fn close(&mut self, slot: u16, client: ClientTag, status: u16) {
-        self.plans.remove(&slot);
-        self.free.insert(slot);
-        self.renew(slot);
-        self.act(Action::Complete { client, status });
-    }
-}
-
-/// Where a fragment can go.
-enum PathChoice {
-    Path(u8),
-    /// Paths are there, without room.
-    Full,
-    None,
 }
 
 /// The virtual disk that a command names.

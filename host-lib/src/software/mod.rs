@@ -7,13 +7,16 @@
 //! * `tables`: what the control ring wrote. * `map`: block to extent. * `pages`: what a client's PRPs name.
 //! * `cut`: checks of a command, and its fragments on one map.
 //! * `template`: components and masks of a disk. * `verdict`: what the masks decide.
-//! * `plan`: a command in execution. * `engine`: all of them. * `choice`: what the brief leaves open.
+//! * `plan`: a command in execution. * `engine`: all of them, their admission; `issue`: their fragments; `finish`:
+//!   their ends. * `choice`: what the brief leaves open.
 //! * `control`: what the control path may do. * `record`: what it is told. * `pass_through`: its raw commands.
 
 pub mod choice;
 pub mod control;
 pub mod cut;
 pub mod engine;
+mod finish;
+mod issue;
 pub mod map;
 pub mod pages;
 pub mod pass_through;

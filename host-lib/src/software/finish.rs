@@ -1,0 +1,143 @@
+//! What becomes of a plan when something of it has come back: the verdict of the masks, and its effects.
+
+use volplane_abi::plan::reason;
+use volplane_abi::vd_status;
+
+use super::engine::{is_read, Action, DataPath};
+use super::plan::{ClientTag, Owner};
+use super::record::Record;
+use super::template::{ComponentState, Components};
+use super::verdict::{log, of_read, of_write, End, Progress, Step};
+
+impl DataPath {
+    /// Looks what has become of a plan, and ends it if it has ended.
+    pub(super) fn proceed(&mut self, slot: u16) {
+        let Some(plan) = self.plans.get(&slot) else { return };
+        if plan.owner != Owner::Accelerated {
+            return;
+        }
+        if let Some(status) = plan.aborted {
+            if plan.is_quiet() {
+                let client = plan.client;
+                self.close(slot, client, status);
+            }
+            return;
+        }
+        let parts = plan.progress();
+        let verdict = if is_read(&plan.entry) {
+            of_read(&plan.template, &parts)
+        } else {
+            of_write(&plan.template, &parts, self.template(plan.disk).durably_out)
+        };
+        let (disk, stop, quiet) = (plan.disk, plan.stop, plan.is_quiet());
+        // Whoever needs a record waits for room in the ring.
+        let posts = quiet && self.records.has_room();
+        if verdict.deactivate && !plan.deactivated {
+            self.plan(slot).deactivated = true;
+            self.deactivate(disk);
+        }
+        match verdict.step {
+            _ if stop != 0 && posts => self.divert(slot, stop),
+            _ if stop != 0 => {}
+            Step::Wait => {}
+            Step::Drain => self.plan(slot).stop |= reason::COMPONENT_FAILURE,
+            Step::Read(left) => self.read_another(slot, left),
+            Step::Exception(reasons) if posts => self.divert(slot, reasons),
+            Step::End(end) if posts || quiet && end.reasons == 0 => self.end(slot, end),
+            Step::Exception(_) | Step::End(_) => {}
+        }
+    }
+
+    fn deactivate(&mut self, disk: u16) {
+        if let Some(vd) = self.tables.vds.get_mut(&disk.into()) {
+            if vd.status() != vd_status::DEACTIVATED {
+                *vd = vd.with_status(vd_status::DEACTIVATED);
+                self.act(Action::Deactivated { disk });
+            }
+        }
+    }
+
+    fn read_another(&mut self, slot: u16, left: Components) {
+        let template = self.plans[&slot].template;
+        if let Some(next) = self.choose(&template, left) {
+            self.begin_parts(slot, Components::one(next));
+        }
+    }
+
+    /// Hands a plan to the control path.
+    fn divert(&mut self, slot: u16, reasons: u16) {
+        let parts = self.plans[&slot].progress();
+        let failed = Components::of(|n| matches!(parts[n], Progress::Failed(_)));
+        let plan = &self.plans[&slot];
+        let masks = if is_read(&plan.entry) { plan.template.read } else { plan.template.write };
+        let unforgiven = failed.without(masks.continuation).any();
+        let mut reasons = reasons | plan.noted | log(&masks, failed);
+        if unforgiven {
+            reasons |= reason::COMPONENT_FAILURE;
+        }
+        self.give(slot, Owner::Control);
+        let record = Record::of(&self.plans[&slot], reasons);
+        self.records.post(record);
+    }
+
+    fn end(&mut self, slot: u16, end: End) {
+        if end.status == 0 && self.plans[&slot].then.is_some() {
+            // The control path copies: it is told what failed, and waits for nothing.
+            if end.reasons != 0 {
+                self.records.post(Record::of(&self.plans[&slot], end.reasons & !reason::LOG_WITH_DATA));
+            }
+            return self.begin_second(slot);
+        }
+        let plan = &self.plans[&slot];
+        let (disk, client, noted) = (plan.disk, plan.client, plan.noted);
+        end.out.numbers().for_each(|component| self.move_out(disk, component));
+        if end.held {
+            self.give(slot, Owner::Ended(end));
+        }
+        if end.reasons != 0 {
+            let record = Record::of(&self.plans[&slot], end.reasons | noted);
+            self.records.post(record);
+        }
+        if !end.held {
+            self.close(slot, client, end.status);
+        }
+    }
+
+    /// Changes a plan's owner, and with it its name.
+    pub(super) fn give(&mut self, slot: u16, owner: Owner) {
+        let generation = self.renew(slot);
+        let plan = self.plan(slot);
+        plan.handle.generation = generation;
+        (plan.owner, plan.stop) = (owner, 0);
+        (plan.locks, plan.blocked) = (None, false);
+    }
+
+    /// The write of a copy whose read has succeeded. Its blocks were locked before the read.
+    fn begin_second(&mut self, slot: u16) {
+        let second = self.plan(slot).then.take().expect("the caller saw it");
+        let template = self.template(second.disk);
+        let plan = self.plan(slot);
+        (plan.disk, plan.entry, plan.range) = (second.disk, second.entry, second.range);
+        (plan.template, plan.admission) = (template, second.admission);
+        plan.parts = Default::default();
+        self.begin_parts(slot, template.writable());
+    }
+
+    fn move_out(&mut self, disk: u16, component: usize) {
+        let mut template = self.template(disk);
+        let state = &mut template.components[component].state;
+        if matches!(state, ComponentState::InSync | ComponentState::WriteOnly) {
+            *state = ComponentState::Out;
+            self.templates.insert(disk, template);
+            self.act(Action::MovedOut { disk, component });
+        }
+    }
+
+    /// Frees a slot and answers its client.
+    pub(super) fn close(&mut self, slot: u16, client: ClientTag, status: u16) {
+        self.plans.remove(&slot);
+        self.free.insert(slot);
+        self.renew(slot);
+        self.act(Action::Complete { client, status });
+    }
+}
