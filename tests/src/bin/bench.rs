@@ -42,6 +42,7 @@ fn measure(with_synthesis: bool) -> Result<(), BenchError> {
     let mut figures = cycles::figures();
     tell("simulated cycles a second, fio on the server");
     figures.push(serving::simulation_speed()?);
+    tell(&figure::table(&figures));
     tell("rates, fio on `volplane serve`");
     figures.extend(serving::rates()?);
     if with_synthesis {
