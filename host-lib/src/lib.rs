@@ -7,9 +7,11 @@
 //! * `software`: the software data path, which is the golden model of the card too.
 //! * `service`: the block service that clients and servers are written against.
 
+mod bring_up;
 pub mod configuration;
 pub mod engine;
 pub mod map;
+mod operations;
 pub mod service;
 pub mod software;
 pub mod vaapi;
@@ -19,4 +21,5 @@ pub use engine::{Addresses, Engine, EngineOptions, StartError, StopError, Submis
 pub use service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
+pub use software::SoftwareEngine;
 pub use volplane_driver::{AccessError, DmaMemory};

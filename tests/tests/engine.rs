@@ -120,7 +120,7 @@ fn every_operation_at_every_border() {
 fn flush_and_force_unit_access_reach_the_ssds() {
     let text = three_disks(128, MEMORY);
     let record = |config: &mut SimulatorConfig| config.record_commands = 1000;
-    let mut rig = Rig::start(&text, Path::new("."), seed(2), &options(), record);
+    let mut rig: Rig = Rig::start(&text, Path::new("."), seed(2), &options(), record);
     let take = |rig: &Rig| -> Vec<Vec<CommandRecord>> {
         (0..4).map(|ssd| rig.handle.take_commands(&format!("ssd-{ssd}")).0).collect()
     };
@@ -154,7 +154,7 @@ fn random_operations(
     adjust: impl FnOnce(&mut SimulatorConfig),
 ) {
     let seed = seed(default_seed);
-    let mut rig = Rig::start(&three_disks(width, MEMORY), Path::new("."), seed, options, adjust);
+    let mut rig: Rig = Rig::start(&three_disks(width, MEMORY), Path::new("."), seed, options, adjust);
     let mut workload = Workload::new(&mut rig, seed, 24);
     let tally = workload.run(&mut rig, count);
     println!("{tally:?}");
@@ -323,7 +323,7 @@ fn the_first_failure_by_position_is_reported() {
     let seed = seed(9);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let slow_first = |config: &mut SimulatorConfig| config.ssds[0].latency_ns = 30_000;
-    let mut rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed, &options(), slow_first);
+    let mut rig: Rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed, &options(), slow_first);
     write(&mut rig, &mut random, 0, 0, 8192);
     let fail = |rig: &Rig, lba: u64, status| {
         let location = rig.map(0).locate(lba).expect("within the disk");
@@ -356,7 +356,7 @@ fn the_first_failure_by_position_is_reported() {
 #[test]
 fn a_full_engine_says_so_and_goes_on() {
     let few = EngineOptions { operations: 3, ..options() };
-    let mut rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed(10), &few, |_| ());
+    let mut rig: Rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed(10), &few, |_| ());
     let memory = rig.engine.allocate(4096).expect("memory");
     let read = Operation::Read { lba: 0, blocks: 1 };
     (0..3).for_each(|tag| rig.submit(0, read, Some(memory.clone()), tag));
@@ -409,7 +409,7 @@ fn stop_drains_and_the_machine_starts_again() {
     let seed = seed(12);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let slow = |config: &mut SimulatorConfig| config.ssds.iter_mut().for_each(|ssd| ssd.latency_ns = 100_000);
-    let mut rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed, &options(), slow);
+    let mut rig: Rig = Rig::start(&three_disks(128, MEMORY), Path::new("."), seed, &options(), slow);
     for turn in 0..3u64 {
         for number in 0..200u64 {
             let (disk, lba) = ((number % 3) as usize, number / 3 * 30 + turn);
@@ -439,7 +439,7 @@ fn backing_files_outlive_the_engine() {
     let text = three_disks(128, FILES);
     let mut shadow = None;
     for turn in 0..3 {
-        let mut rig = Rig::start(&text, folder.path(), seed + turn, &options(), |_| ());
+        let mut rig: Rig = Rig::start(&text, folder.path(), seed + turn, &options(), |_| ());
         if let Some(shadow) = shadow.take() {
             rig.shadow = shadow;
             rig.compare_all();

@@ -6,26 +6,23 @@
 //! flushes nothing.
 //!
 //! * `bring_up`: from configuration to running queues.
-//! * `command`, `prp`: operations as commands of the card.
-//! * `dispatcher`: operations in progress.
+//!
+//! Operations become commands in `operations`.
 
 mod bring_up;
-mod command;
-mod dispatcher;
-mod prp;
 
 use std::time::Duration;
 
-use volplane_driver::{
-    AccessError, Card, CardError, ClientQueue, DmaMemory, Function, NvmeController, NvmeError, Platform,
-};
+use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
 
+use crate::bring_up::{Ssd, IO_QUEUE};
 use crate::configuration::ConfigurationError;
+use crate::operations::dispatcher::Dispatcher;
+use crate::operations::wind_down::drain_and_flush;
 use crate::service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
 use crate::vaapi::{CardTables, ControlPath, VaapiError};
-use dispatcher::Dispatcher;
 
 /// Where the functions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,18 +133,6 @@ pub enum StopError {
     },
 }
 
-/// An SSD of the engine.
-struct Ssd<F: Function> {
-    name: String,
-    controller: NvmeController<F>,
-}
-
-/// I/O queue pair that the card drives on each SSD.
-const IO_QUEUE: u16 = 1;
-
-/// Longest pause between two polls while draining.
-const COLLECT_PAUSE: Duration = Duration::from_millis(10);
-
 /// Virtual disks on a card. See the module.
 pub struct Engine<P: Platform> {
     // In order of drop: the SSDs are disabled first, then the card is reset, and only then may the
@@ -183,13 +168,24 @@ impl<P: Platform> Engine<P> {
         (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
     }
 
+    /// Whether a client queue raised its interrupt since it was last asked.
+    fn take_interrupts(&self) -> bool {
+        self.vectors.iter().fold(false, |raised, &vector| self.card.take_interrupt(vector) | raised)
+    }
+}
+
+impl<P: Platform> Engine<P>
+where
+    P::Function: Sync,
+{
     /// Waits for every operation, flushes every disk, deletes all queues, shuts the SSDs down and
     /// resets the card. Completions that were not polled are lost.
     ///
     /// # Errors
     /// The first error. Even then everything that could be reached was shut down and reset.
     pub fn stop(mut self) -> Result<P, StopError> {
-        let mut result = self.drain().and_then(|()| self.flush());
+        let limit = self.stop_limit;
+        let mut result = drain_and_flush(&mut self, limit);
         self.dispatcher.stop();
         let quiet = result.is_ok();
         let Self { ssds, mut card, dispatcher, stop_limit, mut platform, .. } = self;
@@ -212,51 +208,6 @@ impl<P: Platform> Engine<P> {
         result = result.and(card.close(&mut platform).map_err(StopError::from));
         drop(held);
         result.map(|()| platform)
-    }
-
-    /// Waits until no operation is outstanding.
-    fn drain(&mut self) -> Result<(), StopError> {
-        self.collect(|_| Ok(()))
-    }
-
-    fn flush(&mut self) -> Result<(), StopError> {
-        for disk in 0..self.disks.len() {
-            let handle = self.disks[disk].handle;
-            loop {
-                let now = self.platform.now();
-                match self.dispatcher.submit(handle, Operation::Flush, None, 0, now) {
-                    Ok(()) => break,
-                    // There may be more disks than operations at once.
-                    Err(SubmitError::Full) => self.collect(|completion| completion.result)?,
-                    Err(_) => return Err(ServiceError::Stopped.into()),
-                }
-            }
-        }
-        self.collect(|completion| completion.result)
-    }
-
-    /// Polls until nothing is outstanding, up to the limit.
-    fn collect(&mut self, judge: impl Fn(Completion) -> Result<(), IoError>) -> Result<(), StopError> {
-        let deadline = self.platform.now() + self.stop_limit;
-        let mut done = Vec::new();
-        loop {
-            let now = self.platform.now();
-            self.dispatcher.poll(now, &mut done)?;
-            done.drain(..).try_for_each(&judge)?;
-            let outstanding = self.dispatcher.outstanding();
-            if outstanding == 0 {
-                return Ok(());
-            }
-            if now >= deadline {
-                return Err(StopError::Outstanding { outstanding, waited: self.stop_limit });
-            }
-            self.platform.wait(deadline.min(now + COLLECT_PAUSE)).map_err(ServiceError::from)?;
-        }
-    }
-
-    /// Whether a client queue raised its interrupt since it was last asked.
-    fn take_interrupts(&self) -> bool {
-        self.vectors.iter().fold(false, |raised, &vector| self.card.take_interrupt(vector) | raised)
     }
 }
 

@@ -201,6 +201,11 @@ impl DataPath {
         self.plans.len() + self.waiting.values().map(VecDeque::len).sum::<usize>()
     }
 
+    /// What a path has: fragments and raw commands.
+    pub fn outstanding_on(&self, path: u8) -> u32 {
+        self.paths.get(&path).map_or(0, |state| state.outstanding)
+    }
+
     /// Completions that were for nobody.
     pub fn unknown_completions(&self) -> u64 {
         self.unknown
@@ -216,6 +221,11 @@ impl DataPath {
     /// What is to be done next.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Whether `next_action` has any.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     pub(super) fn act(&mut self, action: Action) {

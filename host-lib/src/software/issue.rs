@@ -72,9 +72,18 @@ impl DataPath {
     /// Nothing that was given to a path is executed any more, now or later. It is not used until
     /// `path_up`.
     pub fn path_quiesced(&mut self, path: u8) {
+        self.quiesce(path, true);
+    }
+
+    /// `path_quiesced` and `path_up` in one: what waits for a device's only path does not fail.
+    pub fn path_renewed(&mut self, path: u8) {
+        self.quiesce(path, false);
+    }
+
+    fn quiesce(&mut self, path: u8, down: bool) {
         let raw = self.raw.path_quiesced(path);
         let state = self.paths.entry(path).or_default();
-        (state.down, state.suspect) = (true, false);
+        (state.down, state.suspect) = (down, false);
         state.outstanding -= raw;
         let lost: Vec<u64> =
             self.outstanding.iter().filter(|(_, back)| back.path == Some(path)).map(|(&id, _)| id).collect();
@@ -236,7 +245,7 @@ impl DataPath {
 
     fn has_room(&self, path: u8) -> bool {
         let limit = self.tables.paths.get(&path).map_or(0, |entry| entry.limit());
-        self.paths.get(&path).map_or(0, |state| state.outstanding) < u32::from(limit)
+        self.outstanding_on(path) < u32::from(limit)
     }
 }
 

@@ -10,8 +10,11 @@
 //! * `plan`: a command in execution. * `engine`: all of them, their admission; `issue`: their fragments; `finish`:
 //!   their ends. * `choice`: what the brief leaves open.
 //! * `control`: what the control path may do. * `record`: what it is told. * `pass_through`: its raw commands.
+//! * `service`: the data path as a block service. * `command_ring`: commands on their way to it.
+//! * `ssd_path`: a queue pair of an SSD. * `repository`: the tables as VAAPI writes them.
 
 pub mod choice;
+mod command_ring;
 pub mod control;
 pub mod cut;
 pub mod engine;
@@ -24,6 +27,9 @@ pub mod plan;
 #[cfg(test)]
 mod random_tests;
 pub mod record;
+mod repository;
+pub mod service;
+mod ssd_path;
 pub mod tables;
 pub mod template;
 pub mod verdict;
@@ -37,5 +43,6 @@ pub use pages::{Memory, Pages, Segment};
 pub use pass_through::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use plan::{ClientTag, PlanHandle};
 pub use record::{ComponentStatus, Record};
+pub use service::SoftwareEngine;
 pub use tables::Tables;
 pub use template::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy, TemplateError};

@@ -1,12 +1,12 @@
-//! An engine on the Verilated card, beside a plain copy of what its disks should hold.
+//! An engine, on the Verilated card or in software, beside a plain copy of what its disks should hold.
 
 use std::path::Path;
 use std::time::Duration;
 
 use volplane::map::DiskMap;
 use volplane::{
-    BlockService, Completion, Configuration, DmaMemory, Engine, EngineOptions, IoError, Operation,
-    SubmitError, VdHandle,
+    Addresses, BlockService, Completion, Configuration, DmaMemory, Engine, EngineOptions, IoError, Operation,
+    SoftwareEngine, StartError, StopError, SubmitError, VdHandle,
 };
 use volplane_cli::backend::{self, Simulation};
 use volplane_driver::Platform;
@@ -129,16 +129,65 @@ impl Guarded {
     }
 }
 
+/// What executes the disks.
+pub trait Executor: BlockService + Sized {
+    /// Whether it needs a card.
+    const CARD: bool;
+
+    fn start(
+        platform: SimPlatform,
+        configuration: &Configuration,
+        addresses: &Addresses,
+        options: &EngineOptions,
+    ) -> Result<Self, StartError>;
+
+    fn stop(self) -> Result<SimPlatform, StopError>;
+}
+
+impl Executor for Engine<SimPlatform> {
+    const CARD: bool = true;
+
+    fn start(
+        platform: SimPlatform,
+        configuration: &Configuration,
+        addresses: &Addresses,
+        options: &EngineOptions,
+    ) -> Result<Self, StartError> {
+        Engine::start(platform, configuration, addresses, options)
+    }
+
+    fn stop(self) -> Result<SimPlatform, StopError> {
+        Engine::stop(self)
+    }
+}
+
+impl Executor for SoftwareEngine<SimPlatform> {
+    const CARD: bool = false;
+
+    fn start(
+        platform: SimPlatform,
+        configuration: &Configuration,
+        addresses: &Addresses,
+        options: &EngineOptions,
+    ) -> Result<Self, StartError> {
+        SoftwareEngine::start(platform, configuration, &addresses.devices, options)
+    }
+
+    fn stop(self) -> Result<SimPlatform, StopError> {
+        SoftwareEngine::stop(self)
+    }
+}
+
 /// An engine and what its disks should hold.
-pub struct Rig {
-    pub engine: Engine<SimPlatform>,
+pub struct Rig<E = Engine<SimPlatform>> {
+    pub engine: E,
     pub handle: SimHandle,
     pub configuration: Configuration,
     /// Bytes of every disk.
     pub shadow: Vec<Vec<u8>>,
 }
 
-impl Rig {
+impl<E: Executor> Rig<E> {
     /// Starts an engine on a new machine, whose SSDs hold nothing, or what was in their files.
     pub fn start(
         text: &str,
@@ -150,6 +199,9 @@ impl Rig {
         let configuration = Configuration::parse(text, &folder.join("disks.toml")).expect("a configuration");
         let simulation = Simulation { seed, trace: None };
         let (mut machine, _) = backend::machine(&configuration, &simulation).expect("simulated devices");
+        if !E::CARD {
+            machine.card = None;
+        }
         adjust(&mut machine);
         configuration.create_files().expect("backing files");
         let platform = SimPlatform::new(machine).expect("a machine");
@@ -161,7 +213,7 @@ impl Rig {
         let handle = platform.handle();
         let simulation = Simulation { seed: 0, trace: None };
         let (_, addresses) = backend::machine(&configuration, &simulation).expect("simulated devices");
-        let engine = Engine::start(platform, &configuration, &addresses, options)
+        let engine = E::start(platform, &configuration, &addresses, options)
             .unwrap_or_else(|error| panic!("the engine does not start: {error}"));
         let shadow = engine.virtual_disks().iter().map(|disk| vec![0; disk.bytes() as usize]).collect();
         Self { engine, handle, configuration, shadow }
@@ -292,6 +344,11 @@ pub fn same(seen: &[u8], expected: &[u8], disk: usize, start: usize) {
 }
 
 /// A submission that must be refused.
-pub fn refused(rig: &mut Rig, disk: u16, operation: Operation, buffer: Option<DmaMemory>) -> SubmitError {
+pub fn refused<E: Executor>(
+    rig: &mut Rig<E>,
+    disk: u16,
+    operation: Operation,
+    buffer: Option<DmaMemory>,
+) -> SubmitError {
     rig.engine.submit(VdHandle(disk), operation, buffer, 0).expect_err("refused")
 }

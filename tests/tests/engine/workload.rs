@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use volplane::{BlockService, DmaMemory, Operation, SubmitError, VdHandle};
+use volplane::{DmaMemory, Operation, SubmitError, VdHandle};
 
-use super::rig::{same, Guarded, Rig, LIMIT, LOOK};
+use super::rig::{same, Executor, Guarded, Rig, LIMIT, LOOK};
 
 /// Bytes of the longest operation.
 const LONGEST: usize = 4 << 20;
@@ -49,7 +49,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn new(rig: &mut Rig, seed: u64, depth: usize) -> Self {
+    pub fn new<E: Executor>(rig: &mut Rig<E>, seed: u64, depth: usize) -> Self {
         let footprint = Guarded::footprint(OFFSET_MAX, LONGEST);
         let free = (0..depth).map(|_| rig.engine.allocate(footprint).expect("memory")).collect();
         let random = ChaCha8Rng::seed_from_u64(seed);
@@ -57,7 +57,7 @@ impl Workload {
     }
 
     /// Executes `count` operations and checks each; the shadow follows.
-    pub fn run(&mut self, rig: &mut Rig, count: u64) -> Tally {
+    pub fn run<E: Executor>(&mut self, rig: &mut Rig<E>, count: u64) -> Tally {
         let mut issued = 0;
         let mut done = Vec::new();
         let mut progress_at = rig.engine.now();
@@ -85,7 +85,7 @@ impl Workload {
     }
 
     /// Starts an operation if there is one that is apart from all others.
-    fn issue(&mut self, rig: &mut Rig, tag: u64) -> bool {
+    fn issue<E: Executor>(&mut self, rig: &mut Rig<E>, tag: u64) -> bool {
         for _ in 0..DRAWS {
             let disk = self.random.random_range(0..rig.shadow.len());
             let operation = self.draw(rig, disk);
@@ -104,9 +104,9 @@ impl Workload {
         false
     }
 
-    fn start(
+    fn start<E: Executor>(
         &mut self,
-        rig: &mut Rig,
+        rig: &mut Rig<E>,
         disk: usize,
         operation: Operation,
         blocks: Range<u64>,
@@ -141,7 +141,7 @@ impl Workload {
         true
     }
 
-    fn finish(&mut self, rig: &mut Rig, pending: Pending) {
+    fn finish<E: Executor>(&mut self, rig: &mut Rig<E>, pending: Pending) {
         let Pending { disk, operation, blocks, guarded, memory, data } = pending;
         let bytes = rig.bytes(disk, blocks.start, blocks.end - blocks.start);
         if let Some(guarded) = guarded {
@@ -165,7 +165,7 @@ impl Workload {
     }
 
     /// An operation on a disk: mostly short, near borders half of the time.
-    fn draw(&mut self, rig: &Rig, disk: usize) -> Operation {
+    fn draw<E: Executor>(&mut self, rig: &Rig<E>, disk: usize) -> Operation {
         let random = &mut self.random;
         let kind = random.random_range(0..100);
         if kind < 5 {

@@ -1,4 +1,4 @@
-//! From operations to the card's commands: how they are cut, and what is in an entry.
+//! From operations to commands of a client: how they are cut, and what is in an entry.
 
 use volplane_abi::{opcode, registers, DatasetAttributes, DeallocateRange, SubmissionEntry};
 use volplane_driver::{Capabilities, DmaMemory};
@@ -9,48 +9,58 @@ use crate::service::{Operation, VdHandle};
 
 /// What a disk's devices allow in one command to any of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DeviceLimits {
+pub(crate) struct DeviceLimits {
     /// Most blocks of a Read or Write.
-    pub(super) transfer_blocks: u32,
+    pub(crate) transfer_blocks: u32,
     /// Most blocks of a Write Zeroes.
-    pub(super) write_zeroes_blocks: u32,
+    pub(crate) write_zeroes_blocks: u32,
     /// Most blocks of a Dataset Management range.
-    pub(super) deallocate_blocks: u32,
+    pub(crate) deallocate_blocks: u32,
 }
 
-/// What the card allows in one command to a disk.
+/// What the executor of commands allows in one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandLimits {
+    /// Most fragments of one component.
+    pub(crate) fragments: u32,
+    /// Most bytes of a Read or Write.
+    pub(crate) transfer_bytes: u32,
+}
+
+impl From<&Capabilities> for CommandLimits {
+    fn from(card: &Capabilities) -> Self {
+        Self { fragments: card.fragments, transfer_bytes: card.transfer_bytes }
+    }
+}
+
+/// What is allowed in one command to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DiskLimits {
-    pub(super) handle: VdHandle,
-    pub(super) blocks: u64,
-    pub(super) block_shift: u8,
+pub(crate) struct DiskLimits {
+    pub(crate) handle: VdHandle,
+    pub(crate) blocks: u64,
+    pub(crate) block_shift: u8,
     /// Most blocks of a Read or Write, a power of two, as are the next two.
-    pub(super) transfer: u64,
+    pub(crate) transfer: u64,
     /// Most blocks of a Write Zeroes.
-    pub(super) write_zeroes: u64,
+    pub(crate) write_zeroes: u64,
     /// Most blocks of a deallocation.
-    pub(super) deallocate: u64,
+    pub(crate) deallocate: u64,
 }
 
 impl DiskLimits {
     /// A command must not have more fragments than a component may, nor reach beyond the
     /// allocation after the one it begins in. `devices` are the least limits of the disk's devices.
-    pub(super) fn new(
-        handle: VdHandle,
-        map: &DiskMap,
-        devices: &DeviceLimits,
-        capabilities: &Capabilities,
-    ) -> Self {
+    pub(crate) fn new(handle: VdHandle, map: &DiskMap, devices: &DeviceLimits, most: CommandLimits) -> Self {
         let unit = map.segments.iter().map(|segment| 1u64 << segment.stripe_shift).min().unwrap_or(1);
-        let longest = |most: u64, device: u32| {
+        let longest = |blocks: u64, device: u32| {
             let fragment = unit.min(u64::from(device.max(1)));
-            let fragments = u64::from(capabilities.fragments.max(3));
+            let fragments = u64::from(most.fragments.max(3));
             // Fragments of one block never add one for an unaligned end.
             let reach = if fragment == 1 { fragments } else { (fragments - 2) * fragment };
-            let most = most.min(reach).min(1 << map.allocation_shift).max(1);
-            1 << most.ilog2()
+            let blocks = blocks.min(reach).min(1 << map.allocation_shift).max(1);
+            1 << blocks.ilog2()
         };
-        let transfer_bytes = capabilities.transfer_bytes.min(registers::TRANSFER_BYTES_MAX);
+        let transfer_bytes = most.transfer_bytes.min(registers::TRANSFER_BYTES_MAX);
         let range = u64::from(registers::RANGE_BLOCKS_MAX);
         Self {
             handle,
@@ -65,7 +75,7 @@ impl DiskLimits {
 
     /// Blocks of the next command of an operation that has `left` blocks from `lba` on. What does
     /// not fit one command is cut where aligned commands follow.
-    pub(super) fn part(&self, operation: &Operation, lba: u64, left: u64) -> u64 {
+    pub(crate) fn part(&self, operation: &Operation, lba: u64, left: u64) -> u64 {
         let limit = match operation {
             Operation::Read { .. } | Operation::Write { .. } => self.transfer,
             Operation::WriteZeroes { .. } => self.write_zeroes,
@@ -82,14 +92,14 @@ impl DiskLimits {
 
 /// A command of an operation: blocks of its disk, none for a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) lba: u64,
-    pub(super) blocks: u64,
+pub(crate) struct Part {
+    pub(crate) lba: u64,
+    pub(crate) blocks: u64,
 }
 
 /// The submission entry of a part. `buffer` begins with the part's first byte; `page` is the
 /// command slot's own and holds the PRP list or the range.
-pub(super) fn entry(
+pub(crate) fn entry(
     disk: &DiskLimits,
     operation: &Operation,
     part: Part,
@@ -122,49 +132,25 @@ pub(super) fn entry(
         Operation::WriteZeroes { deallocate, force_unit_access, .. } => transfer(opcode::WRITE_ZEROES)
             .with_deallocate(deallocate.into())
             .with_force_unit_access(force_unit_access.into()),
-        Operation::Deallocate { .. } => {
-            let range =
-                DeallocateRange::default().with_block_count(part.blocks as u32).with_starting_lba(part.lba);
-            page.write(0, &range.0);
-            // One range.
-            let attributes = DatasetAttributes::default().with_range_count_z(0).with_deallocate(1);
-            entry
-                .with_opcode(opcode::DATASET_MANAGEMENT)
-                .with_starting_lba(u64::from_le_bytes(attributes.0))
-                .with_prp1(page.iova().0)
-        }
+        Operation::Deallocate { .. } => deallocation(entry, part, page),
     }
+}
+
+/// Makes `entry` a Dataset Management that deallocates a part: one range, written to `page`.
+pub(crate) fn deallocation(entry: SubmissionEntry, part: Part, page: &DmaMemory) -> SubmissionEntry {
+    let range = DeallocateRange::default().with_block_count(part.blocks as u32).with_starting_lba(part.lba);
+    page.write(0, &range.0);
+    let attributes = DatasetAttributes::default().with_range_count_z(0).with_deallocate(1);
+    entry
+        .with_opcode(opcode::DATASET_MANAGEMENT)
+        .with_starting_lba(u64::from_le_bytes(attributes.0))
+        .with_prp1(page.iova().0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::map::{Column, Segment};
-
-    fn capabilities(fragments: u32) -> Capabilities {
-        Capabilities {
-            abi_major: 1,
-            abi_minor: 0,
-            build_hash: 0,
-            data_bytes: 16,
-            queues: 16,
-            vds: 16,
-            clients: 0,
-            allocations: 1024,
-            extents: 8192,
-            devices: 8,
-            paths: 8,
-            slots: 1024,
-            fragment_ids: 2048,
-            fragments,
-            components: 1,
-            divert_ranges: 0,
-            vectors: 16,
-            transfer_bytes: 1 << 20,
-            window_shift: 14,
-            columns: 16,
-        }
-    }
 
     fn limits(block_shift: u8, stripe_shift: u8, allocation_shift: u8, devices: DeviceLimits) -> DiskLimits {
         let segment = Segment {
@@ -174,7 +160,12 @@ mod tests {
             extent_shift: allocation_shift,
         };
         let map = DiskMap { block_shift, allocation_shift, segments: vec![segment] };
-        DiskLimits::new(VdHandle(0), &map, &devices, &capabilities(2049))
+        DiskLimits::new(
+            VdHandle(0),
+            &map,
+            &devices,
+            CommandLimits { fragments: 2049, transfer_bytes: 1 << 20 },
+        )
     }
 
     const LARGE: DeviceLimits =

@@ -1,24 +1,30 @@
-//! PRP entries of a contiguous buffer (NVMe Base 2.0, section 4.1.1).
+//! PRP entries (NVMe Base 2.0, section 4.1.1).
 
 use volplane_driver::{DmaMemory, Iova, PAGE};
 
-/// PRP entries 1 and 2 of `bytes` (1 and up) at `buffer`. With more than two pages, the list is
-/// written to `list`, a page; one page of list reaches 2 MiB, twice what a command may transfer, so
-/// lists never chain.
-pub(super) fn entries(buffer: Iova, bytes: usize, list: &DmaMemory) -> (u64, u64) {
+/// PRP entries 1 and 2 of `bytes` (1 and up) at `buffer`; see `of_pages` for the list.
+pub(crate) fn entries(buffer: Iova, bytes: usize, list: &DmaMemory) -> (u64, u64) {
     let page = PAGE as u64;
     let second = (buffer.0 | (page - 1)) + 1;
-    let end = buffer.0 + bytes as u64;
-    if end <= second {
-        return (buffer.0, 0);
+    let more = (buffer.0 + bytes as u64).saturating_sub(second).div_ceil(page) as usize;
+    of_pages(buffer.0, (0..more).map(|number| second + number as u64 * page), list)
+}
+
+/// PRP entries 1 and 2 of data that begins at `first` and goes on in the pages `rest`. With more than one
+/// of those, the list is written to `list`, a page; it reaches 2 MiB, twice what a command may transfer,
+/// so lists never chain.
+pub(crate) fn of_pages(
+    first: u64,
+    mut rest: impl ExactSizeIterator<Item = u64>,
+    list: &DmaMemory,
+) -> (u64, u64) {
+    if rest.len() < 2 {
+        return (first, rest.next().unwrap_or(0));
     }
-    if end <= second + page {
-        return (buffer.0, second);
-    }
-    for (index, address) in (second..end).step_by(PAGE).enumerate() {
+    for (index, address) in rest.enumerate() {
         list.write(index * 8, &address.to_le_bytes());
     }
-    (buffer.0, list.iova().0)
+    (first, list.iova().0)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::command::{self, DiskLimits, Part};
 use crate::service::{Completion, IoError, Operation, ServiceError, SubmitError, VdHandle};
 
 /// A client queue pair, as the dispatcher needs it.
-pub(super) trait CommandQueue {
+pub(crate) trait CommandQueue {
     fn number(&self) -> u16;
     fn capacity(&self) -> usize;
     fn submit(&mut self, entry: SubmissionEntry) -> Result<(), Full>;
@@ -44,7 +44,7 @@ impl<F: Function> CommandQueue for ClientQueue<F> {
     }
 }
 
-/// A command that the card has.
+/// A command that was submitted.
 #[derive(Clone, Copy, Debug)]
 struct Issued {
     operation: usize,
@@ -89,15 +89,15 @@ struct Running {
 
 /// Bounds of a dispatcher.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Operations in progress.
-    pub(super) operations: usize,
+    pub(crate) operations: usize,
     /// Longest time between two signs of life of an operation.
-    pub(super) answer: Duration,
+    pub(crate) answer: Duration,
 }
 
 /// The state of all operations.
-pub(super) struct Dispatcher<Q> {
+pub(crate) struct Dispatcher<Q> {
     queues: Vec<Slots<Q>>,
     /// The queue whose turn it is.
     turn: usize,
@@ -116,7 +116,7 @@ pub(super) struct Dispatcher<Q> {
 impl<Q: CommandQueue> Dispatcher<Q> {
     /// Each queue comes with a page of memory for each command it holds; disks are in order of
     /// handle, from 0.
-    pub(super) fn new(queues: Vec<(Q, DmaMemory)>, disks: Vec<DiskLimits>, bounds: Bounds) -> Self {
+    pub(crate) fn new(queues: Vec<(Q, DmaMemory)>, disks: Vec<DiskLimits>, bounds: Bounds) -> Self {
         let slots = |(queue, pages): (Q, DmaMemory)| {
             let capacity = queue.capacity();
             assert!(pages.len() >= capacity * PAGE, "a page for each command");
@@ -137,27 +137,41 @@ impl<Q: CommandQueue> Dispatcher<Q> {
     }
 
     /// Operations in progress, and those whose completions were not polled.
-    pub(super) fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.running.len() - self.free.len() + self.finished.len()
     }
 
     /// Whether completions can be polled now.
-    pub(super) fn has_finished(&self) -> bool {
+    pub(crate) fn has_finished(&self) -> bool {
         !self.finished.is_empty()
     }
 
     /// Takes no more operations.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopped = true;
     }
 
     /// The queues, for deletion.
-    pub(super) fn into_queues(self) -> Vec<Q> {
+    pub(crate) fn into_queues(self) -> Vec<Q> {
         self.queues.into_iter().map(|slots| slots.queue).collect()
     }
 
+    /// The queue at `index`.
+    pub(crate) fn queue(&mut self, index: usize) -> &mut Q {
+        &mut self.queues[index].queue
+    }
+
+    /// Memory of an operation in progress by its bus address.
+    pub(crate) fn buffer_at(&self, iova: u64, bytes: usize) -> Option<DmaMemory> {
+        self.running.iter().flatten().filter_map(|running| running.buffer.as_ref()).find_map(|buffer| {
+            let offset = usize::try_from(iova.checked_sub(buffer.iova().0)?).ok()?;
+            let inside = offset.checked_add(bytes).is_some_and(|end| end <= buffer.len());
+            inside.then(|| buffer.part(offset, bytes))
+        })
+    }
+
     /// See `BlockService::submit`.
-    pub(super) fn submit(
+    pub(crate) fn submit(
         &mut self,
         handle: VdHandle,
         operation: Operation,
@@ -196,13 +210,13 @@ impl<Q: CommandQueue> Dispatcher<Q> {
     }
 
     /// Rings the doorbells of what was issued.
-    pub(super) fn ring(&mut self) -> Result<(), ServiceError> {
+    pub(crate) fn ring(&mut self) -> Result<(), ServiceError> {
         let rung: Result<(), QueueError> = self.queues.iter_mut().try_for_each(|slots| slots.queue.ring());
         rung.map_err(|error| self.fail(error.into()))
     }
 
     /// Takes completions of commands, issues more, and appends finished operations to `done`.
-    pub(super) fn poll(&mut self, now: Duration, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
+    pub(crate) fn poll(&mut self, now: Duration, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
         let progress = if self.stopped { Err(ServiceError::Stopped) } else { self.progress(now) };
         let count = self.finished.len();
         done.extend(self.finished.drain(..));

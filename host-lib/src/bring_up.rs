@@ -1,0 +1,134 @@
+//! Bring-up of the devices and disks of a configuration, whatever executes the disks.
+
+use volplane_driver::{Function, NamespaceLimits, NvmeController, NvmeError, Platform};
+
+use crate::configuration::{Configuration, Device, Disk};
+use crate::engine::{EngineOptions, StartError};
+use crate::operations::command::{CommandLimits, DeviceLimits, DiskLimits};
+use crate::service::{VdHandle, VirtualDisk};
+use crate::vaapi::{ControlPath, DeviceInfo, Tables, VaapiError};
+
+/// I/O queue pair of each SSD that executes the disks.
+pub(crate) const IO_QUEUE: u16 = 1;
+
+/// An SSD of a configuration.
+pub(crate) struct Ssd<F: Function> {
+    pub(crate) name: String,
+    pub(crate) controller: NvmeController<F>,
+}
+
+impl<F: Function> Ssd<F> {
+    /// Opens a device and holds its first namespace against the configuration.
+    pub(crate) fn open<P: Platform<Function = F>>(
+        platform: &mut P,
+        configuration: &Configuration,
+        device: &Device,
+        address: &str,
+    ) -> Result<(Self, NamespaceLimits), StartError> {
+        let failed = |source: NvmeError| StartError::Device { device: device.name.clone(), source };
+        let wrong = |field: &str, problem: String| configuration.error(&device.origin, field, problem);
+        let mut controller = NvmeController::open(platform, address).map_err(failed)?;
+        let Some(&namespace) = controller.namespaces().first() else {
+            return Err(wrong("name", format!("the SSD at {address} has no namespace")).into());
+        };
+        let limits = controller.limits(platform, namespace).map_err(failed)?;
+        if limits.block_bytes != device.block_size {
+            let problem = format!("the SSD at {address} has blocks of {} bytes", limits.block_bytes);
+            return Err(wrong("block_size", problem).into());
+        }
+        if limits.blocks < device.blocks {
+            let problem = format!(
+                "device too small: the SSD at {address} has {} blocks, size is {}",
+                limits.blocks, device.blocks
+            );
+            return Err(wrong("size", problem).into());
+        }
+        if !limits.write_zeroes || !limits.dataset_management {
+            let problem = format!("the SSD at {address} serves no Write Zeroes or no Dataset Management");
+            return Err(wrong("name", problem).into());
+        }
+        Ok((Self { name: device.name.clone(), controller }, limits))
+    }
+
+    /// The driver's error, with the device's name.
+    pub(crate) fn failed(&self, source: NvmeError) -> StartError {
+        StartError::Device { device: self.name.clone(), source }
+    }
+}
+
+/// Refuses options and addresses that fit no configuration.
+pub(crate) fn check_options(
+    configuration: &Configuration,
+    devices: &[String],
+    options: &EngineOptions,
+) -> Result<(), StartError> {
+    if devices.len() != configuration.devices.len() {
+        return Err(StartError::Options("there is not one address for each device"));
+    }
+    if options.queues == 0 || options.operations == 0 || options.path_entries < 2 {
+        return Err(StartError::Options("an engine needs a queue, an operation and two path entries"));
+    }
+    Ok(())
+}
+
+/// The disks of a configuration, mapped.
+pub(crate) struct Disks {
+    pub(crate) disks: Vec<VirtualDisk>,
+    pub(crate) limits: Vec<DiskLimits>,
+}
+
+/// Maps the disks of a configuration onto devices that were set up before, with these limits.
+pub(crate) fn map_disks(
+    control: &mut ControlPath,
+    tables: &mut dyn Tables,
+    configuration: &Configuration,
+    devices: &[NamespaceLimits],
+    most: CommandLimits,
+) -> Result<Disks, VaapiError> {
+    let (mut disks, mut limits) = (Vec::new(), Vec::new());
+    for (number, disk) in configuration.disks.iter().enumerate() {
+        let handle = VdHandle(number as u16);
+        control.ap_set_map_vd(tables, handle, &disk.map)?;
+        limits.push(DiskLimits::new(handle, &disk.map, &least(disk, devices), most));
+        disks.push(virtual_disk(handle, disk, most));
+    }
+    Ok(Disks { disks, limits })
+}
+
+/// A device as VAAPI wants it.
+pub(crate) fn device_info(device: &Device, limits: &NamespaceLimits, path: u8) -> DeviceInfo {
+    DeviceInfo {
+        namespace: limits.namespace,
+        block_shift: device.block_size.trailing_zeros() as u8,
+        blocks: device.blocks,
+        transfer_blocks: limits.transfer_blocks,
+        write_zeroes_blocks: limits.write_zeroes_blocks,
+        path,
+    }
+}
+
+/// The least limits of a disk's devices.
+fn least(disk: &Disk, limits: &[NamespaceLimits]) -> DeviceLimits {
+    let devices = disk.map.devices();
+    let used =
+        || limits.iter().enumerate().filter(|(index, _)| devices >> index & 1 == 1).map(|(_, one)| one);
+    let least = |field: fn(&NamespaceLimits) -> u32| used().map(field).min().unwrap_or(1);
+    DeviceLimits {
+        transfer_blocks: least(|one| one.transfer_blocks),
+        write_zeroes_blocks: least(|one| one.write_zeroes_blocks),
+        deallocate_blocks: least(|one| one.deallocate_blocks),
+    }
+}
+
+fn virtual_disk(handle: VdHandle, disk: &Disk, most: CommandLimits) -> VirtualDisk {
+    let striped = disk.map.segments.iter().filter(|segment| segment.columns.len() > 1);
+    let unit = striped.map(|segment| 1u64 << segment.stripe_shift << disk.map.block_shift).min();
+    let most = u64::from(most.transfer_bytes);
+    VirtualDisk {
+        handle,
+        name: disk.name.clone(),
+        block_size: 1 << disk.map.block_shift,
+        blocks: disk.map.blocks(),
+        preferred_io_bytes: unit.map_or(most, |unit| unit.min(most)) as u32,
+    }
+}

@@ -1,0 +1,177 @@
+//! The software data path as a block service on simulated SSDs, in a machine without a card.
+
+#[path = "engine/rig.rs"]
+mod rig;
+#[path = "engine/workload.rs"]
+mod workload;
+
+use std::path::Path;
+
+use rig::{options, refused, seed, three_disks, Rig};
+use volplane::{BlockService, EngineOptions, Operation, ServiceError, SoftwareEngine, SubmitError, VdHandle};
+use volplane_abi::{opcode, status};
+use volplane_sim::{
+    CommandFilter, CommandRecord, Execution, Fault, FaultKind, Moment, SimPlatform, SimulatorConfig,
+};
+use workload::Workload;
+
+type SoftwareRig = Rig<SoftwareEngine<SimPlatform>>;
+
+fn start(seed: u64, options: &EngineOptions, adjust: impl FnOnce(&mut SimulatorConfig)) -> SoftwareRig {
+    Rig::start(&three_disks(128, "memory = true"), Path::new("."), seed, options, adjust)
+}
+
+/// Random operations of every kind, then all of every disk, by way of the service and on the media.
+fn random_operations(
+    default_seed: u64,
+    count: u64,
+    options: &EngineOptions,
+    adjust: impl FnOnce(&mut SimulatorConfig),
+) {
+    let seed = seed(default_seed);
+    let mut rig = start(seed, options, adjust);
+    let tally = Workload::new(&mut rig, seed, 24).run(&mut rig, count);
+    println!("{tally:?}");
+    rig.compare_all();
+    rig.assert_clean();
+    rig.stop();
+    let kinds = [tally.reads, tally.writes, tally.zeroes, tally.deallocations, tally.flushes];
+    assert_eq!(kinds.iter().sum::<u64>(), count);
+    assert!(kinds.iter().all(|&kind| kind > 0) && tally.deepest > 12, "{tally:?}");
+}
+
+#[test]
+fn random_operations_on_striped_and_concatenated_disks() {
+    random_operations(1, 3_000, &options(), |_| ());
+}
+
+#[test]
+fn random_operations_through_small_queues_with_late_memory() {
+    let small = EngineOptions { queue_entries: 4, path_entries: 3, operations: 16, ..options() };
+    random_operations(2, 600, &small, |config| {
+        config.visibility_delay_ns = Some((500, 3000));
+        for ssd in &mut config.ssds {
+            (ssd.latency_ns, ssd.jitter_ns) = (1_000, 10_000);
+        }
+    });
+}
+
+/// Does something to the first commands of an opcode.
+struct First {
+    opcode: u8,
+    left: u64,
+    change: fn(Execution) -> Execution,
+}
+
+impl CommandFilter for First {
+    fn judge(&mut self, command: &CommandRecord, planned: Execution) -> Execution {
+        if command.entry.opcode() != self.opcode || self.left == 0 {
+            return planned;
+        }
+        self.left -= 1;
+        (self.change)(planned)
+    }
+}
+
+fn first(opcode: u8, left: u64, change: fn(Execution) -> Execution) -> Option<Box<dyn CommandFilter>> {
+    Some(Box::new(First { opcode, left, change }))
+}
+
+/// An error that stays is the operation's; one that passes is not seen.
+#[test]
+fn an_error_of_an_ssd_comes_back_unless_it_passes() {
+    let mut rig = start(seed(3), &options(), |_| ());
+    let memory = rig.engine.allocate(1 << 20).expect("memory");
+    let read = Operation::Read { lba: 0, blocks: 2048 };
+    let fail = |planned| Execution { effect: false, status: Some(0x281), ..planned };
+    rig.handle.set_filter("ssd-1", first(opcode::READ, u64::MAX, fail));
+    let error = rig.execute(0, read, Some(memory.clone())).expect_err("an unrecovered read");
+    assert_eq!(error.status & 0x7FF, 0x281, "{error}");
+    rig.execute(2, Operation::Read { lba: 0, blocks: 256 }, Some(memory.clone())).expect("another SSD");
+    rig.handle.set_filter("ssd-1", first(opcode::READ, 3, fail));
+    rig.execute(0, read, Some(memory.clone())).expect("given again");
+    rig.handle.set_filter("ssd-1", None);
+    rig.execute(0, Operation::Flush, None).expect("a flush");
+    rig.compare_all();
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// Commands without an answer: the queue pair is made anew and they are given again, writes and reads.
+#[test]
+fn what_an_ssd_never_answers_is_given_again() {
+    let seed = seed(4);
+    let mut rig = start(seed, &options(), |_| ());
+    let memory = rig.engine.allocate(1 << 20).expect("memory");
+    let lose = |planned| Execution { effect: false, completion: false, ..planned };
+    for (code, operation) in [
+        (opcode::WRITE, Operation::Write { lba: 0, blocks: 2048, force_unit_access: false }),
+        (opcode::READ, Operation::Read { lba: 0, blocks: 2048 }),
+        (opcode::FLUSH, Operation::Flush),
+        (opcode::DATASET_MANAGEMENT, Operation::Deallocate { lba: 64, blocks: 96 }),
+    ] {
+        memory.fill(0, 1 << 20, 0x3C);
+        rig.handle.set_filter("ssd-0", first(code, 3, lose));
+        let buffer = operation.has_buffer().then(|| memory.clone());
+        let before = rig.engine.now();
+        rig.execute(0, operation, buffer).unwrap_or_else(|error| panic!("{error}"));
+        assert!(rig.engine.now() - before >= rig::LIMIT / 4, "{operation}: nothing was lost");
+        rig.apply(0, operation, &[0x3C; 1 << 20]);
+    }
+    rig.handle.set_filter("ssd-0", None);
+    Workload::new(&mut rig, seed, 8).run(&mut rig, 100);
+    rig.compare_all();
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// An SSD that is gone for good may still hold a buffer: its operation is never reported as ended. Disks
+/// on other SSDs go on until the service gives up.
+#[test]
+fn an_ssd_that_cannot_be_made_quiet_fails_the_service() {
+    let mut rig = start(seed(5), &options(), |_| ());
+    let memory = rig.engine.allocate(8192).expect("memory");
+    rig.handle.start_fault("ssd-3", Fault::new(FaultKind::DeadPath(Moment::Beginning)));
+    rig.submit(2, Operation::Read { lba: 0, blocks: 1 }, Some(memory.part(0, 4096)), 1);
+    rig.submit(0, Operation::Read { lba: 0, blocks: 1 }, Some(memory.part(4096, 512)), 2);
+    let mut done = Vec::new();
+    let error = loop {
+        match rig.engine.poll(&mut done) {
+            Ok(_) => rig.engine.wait(rig.engine.now() + rig::LOOK).expect("time passes"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ServiceError::Unanswered { disk: VdHandle(2), .. }), "{error}");
+    assert_eq!(done.iter().map(|completion| completion.tag).collect::<Vec<_>>(), [2]);
+    let late = refused(&mut rig, 0, Operation::Flush, None);
+    assert_eq!(late, SubmitError::Stopped);
+}
+
+/// The data path's own refusals come back as NVMe statuses, and what nobody executes ends.
+#[test]
+fn statuses_of_the_data_path_come_back() {
+    use volplane::vaapi::VdStatus;
+    let mut rig = start(seed(6), &options(), |_| ());
+    let memory = rig.engine.allocate(1 << 20).expect("memory");
+    let read = Operation::Read { lba: 64, blocks: 64 };
+    let (control, tables) = rig.engine.vaapi();
+    let entry = control.ri_get_vd_info(tables, VdHandle(0)).expect("an entry");
+    assert_eq!(entry.size_blocks(), rig.configuration.disks[0].map.blocks());
+    let (control, tables) = rig.engine.vaapi();
+    control.ap_set_status_vd(tables, VdHandle(0), VdStatus::Deactivated).expect("deactivated");
+    let error = rig.execute(0, read, Some(memory.clone())).expect_err("deactivated");
+    assert_eq!(error.status, status::NAMESPACE_NOT_READY | status::DNR, "{error}");
+    rig.execute(1, read, Some(memory.clone())).expect("another disk");
+    let (control, tables) = rig.engine.vaapi();
+    control.ap_set_status_vd(tables, VdHandle(0), VdStatus::Enabled).expect("enabled");
+
+    // A divert range hands commands to the control path, where nobody waits.
+    let range = volplane::software::DivertRange { disk: 0, lba: 100, blocks: 1 };
+    rig.engine.vaapi().1.add_divert(range).expect("a disk");
+    let error = rig.execute(0, read, Some(memory.clone())).expect_err("diverted");
+    assert_eq!(error.status, status::INTERNAL_ERROR | status::DNR, "{error}");
+    rig.engine.vaapi().1.remove_divert(range).expect("a range");
+    rig.execute(0, read, Some(memory)).expect("enabled again");
+    rig.assert_clean();
+    rig.stop();
+}
