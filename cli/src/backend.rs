@@ -1,10 +1,10 @@
-//! What executes the virtual disks: here the simulated card with its simulated SSDs.
+//! What executes the virtual disks: the simulated card, or software, with simulated SSDs.
 
 use std::path::PathBuf;
 
 use volplane::configuration::{Backing, Device};
 use volplane::engine::{Addresses, Engine, EngineOptions, StartError};
-use volplane::{Configuration, ConfigurationError};
+use volplane::{Configuration, ConfigurationError, SoftwareEngine};
 use volplane_driver::{Card, CardError};
 use volplane_sim::{
     CardConfig, ConfigError, SimFunction, SimPlatform, SimulatorConfig, SsdConfig, TraceConfig,
@@ -38,7 +38,7 @@ pub struct Trace {
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The configuration asks for what a simulation does not have.
-    #[error("{}: device {device:?} is at a PCI address, and --card sim has simulated SSDs only; give it `file` or `memory`", .file.display())]
+    #[error("{}: device {device:?} is at a PCI address, and there are simulated SSDs only; give it `file` or `memory`", .file.display())]
     RealDevice {
         /// Configuration.
         file: PathBuf,
@@ -80,12 +80,21 @@ pub fn machine(
     if let Some(Trace { path, from_cycle, to_cycle }) = simulation.trace.clone() {
         card = card.with_trace(TraceConfig { path, from_cycle, to_cycle });
     }
-    let mut machine = SimulatorConfig::new(simulation.seed).with_card(card);
-    let mut addresses = Addresses { card: CARD_ADDRESS.to_owned(), devices: Vec::new() };
+    let machine = SimulatorConfig::new(simulation.seed).with_card(card);
+    let (machine, devices) = with_ssds(machine, configuration)?;
+    Ok((machine, Addresses { card: CARD_ADDRESS.to_owned(), devices }))
+}
+
+/// Adds the devices of a configuration, and tells where they are.
+fn with_ssds(
+    mut machine: SimulatorConfig,
+    configuration: &Configuration,
+) -> Result<(SimulatorConfig, Vec<String>), BackendError> {
+    let mut addresses = Vec::new();
     for (number, device) in configuration.devices.iter().enumerate() {
         // By number: names of the configuration may be anything, and a device may be called "card".
         let name = format!("ssd-{number}");
-        addresses.devices.push(format!("sim:{name}"));
+        addresses.push(format!("sim:{name}"));
         machine = machine.with_ssd(ssd(configuration, device, &name)?);
     }
     Ok((machine, addresses))
@@ -125,6 +134,18 @@ pub fn open_simulated(
     configuration.create_files()?;
     let platform = SimPlatform::new(machine)?;
     Ok(Engine::start(platform, configuration, &addresses, &EngineOptions::default())?)
+}
+
+/// Starts the virtual disks of a configuration on the software data path, with no card in the simulated
+/// machine; makes the backing files that the configuration wants made.
+pub fn open_software(
+    configuration: &Configuration,
+    seed: u64,
+) -> Result<SoftwareEngine<SimPlatform>, BackendError> {
+    let (machine, addresses) = with_ssds(SimulatorConfig::new(seed), configuration)?;
+    configuration.create_files()?;
+    let platform = SimPlatform::new(machine)?;
+    Ok(SoftwareEngine::start(platform, configuration, &addresses, &EngineOptions::default())?)
 }
 
 /// Opens the simulated card with nothing behind it.

@@ -37,7 +37,7 @@ enum Command {
 /// Which card executes.
 #[derive(Args, Clone, Copy)]
 struct CardChoice {
-    /// The card: `sim` is the Verilated RTL
+    /// The card: `sim` is the Verilated RTL, `software` is none: the data path runs on this processor
     #[arg(long, value_enum, default_value_t = CardKind::Sim)]
     card: CardKind,
 }
@@ -45,13 +45,14 @@ struct CardChoice {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CardKind {
     Sim,
+    Software,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check { file } => check::run(&file),
-        Command::Card(CardChoice { card: CardKind::Sim }) => card::run(),
+        Command::Card(CardChoice { card }) => card::run(card),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,9 +5,13 @@ use volplane_cli::backend;
 use volplane_driver::{Function, RegisterValue};
 
 use super::{print, table, Failure};
+use crate::CardKind;
 
 /// Opens the simulated card and prints its registers.
-pub fn run() -> Result<(), Failure> {
+pub fn run(card: CardKind) -> Result<(), Failure> {
+    if card == CardKind::Software {
+        return Err(Failure::Input("there is no card to show with --card software".to_owned()));
+    }
     let card = backend::open_simulated_card()?;
     let capabilities = card.capabilities();
     let status = card.status().map_err(Failure::other)?;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::TERM_SIGNALS;
-use volplane::{BlockService, Configuration};
+use volplane::{BlockService, Configuration, Engine, SoftwareEngine, StopError};
 use volplane_cli::backend::{self, Simulation, Trace};
 use volplane_cli::nbd::{export_uri, Endpoint, Export, Limits, ListenError, Report, ServeError, Server};
 
 use super::{print, size, Failure};
-use crate::CardChoice;
+use crate::{CardChoice, CardKind};
 
 /// The port registered for NBD.
 const NBD_PORT: u16 = 10809;
@@ -89,12 +89,32 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let configuration = Configuration::load(&arguments.file)?;
     let stop = stop_on_signals().map_err(|error| Failure::Other(format!("signals: {error}")))?;
-    let service = backend::open_simulated(&configuration, &arguments.simulation())?;
+    match arguments.card.card {
+        CardKind::Sim => {
+            let service = backend::open_simulated(&configuration, &arguments.simulation())?;
+            run_on(service, arguments, stop, Engine::stop)
+        }
+        CardKind::Software if arguments.trace.is_some() => {
+            Err(Failure::Input("--trace shows the simulated card, and --card software has none".to_owned()))
+        }
+        CardKind::Software => {
+            let service = backend::open_software(&configuration, arguments.seed)?;
+            run_on(service, arguments, stop, SoftwareEngine::stop)
+        }
+    }
+}
+
+fn run_on<S: BlockService, P>(
+    service: S,
+    arguments: &Arguments,
+    stop: UnixStream,
+    stop_service: impl FnOnce(S) -> Result<P, StopError>,
+) -> Result<(), Failure> {
     let limits = Limits { run_for: arguments.exit_after.map(Duration::from_secs), ..Limits::default() };
     let mut server = Server::new(service, limits).map_err(Failure::other)?;
     let served = serve(&mut server, arguments, stop);
-    // The engine is stopped even when serving failed: it flushes and leaves the devices reset.
-    let stopped = server.into_service().stop().map_err(Failure::other);
+    // The service is stopped even when serving failed: it flushes and leaves the devices reset.
+    let stopped = stop_service(server.into_service()).map_err(Failure::other);
     let report = served?;
     stopped?;
     print(&format!(
@@ -113,7 +133,11 @@ fn serve<S: BlockService>(
     for endpoint in arguments.endpoints() {
         endpoints.push(server.listen(&endpoint).map_err(listen_failure)?);
     }
-    print(&welcome(&arguments.file, server.exports(), &endpoints));
+    let executor = match arguments.card.card {
+        CardKind::Sim => "on the simulated card",
+        CardKind::Software => "in software, without a card",
+    };
+    print(&welcome(&arguments.file, executor, server.exports(), &endpoints));
     server.run(stop).map_err(Failure::other)
 }
 
@@ -139,8 +163,8 @@ fn stop_on_signals() -> io::Result<UnixStream> {
     Ok(stop)
 }
 
-fn welcome(file: &Path, exports: &[Export], endpoints: &[Endpoint]) -> String {
-    let mut out = format!("Serving {} on the simulated card. Ctrl-C stops.\n", file.display());
+fn welcome(file: &Path, executor: &str, exports: &[Export], endpoints: &[Endpoint]) -> String {
+    let mut out = format!("Serving {} {executor}. Ctrl-C stops.\n", file.display());
     for endpoint in endpoints {
         out.push_str(&format!("Listening on {endpoint}\n"));
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Every test binary uses its own part of it.
 
 pub mod client;
+pub mod served;
 pub mod stock;
 
 use std::os::unix::net::UnixStream;
