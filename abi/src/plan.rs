@@ -1,7 +1,7 @@
 //! The vocabulary of I/O plans: states, policies, reasons, and what a status means to a plan.
 
 use crate::packed_record;
-use crate::status::DNR;
+use crate::status::{CODE_AND_TYPE, DNR};
 
 /// Most components of a plan.
 pub const COMPONENTS_MAX: usize = 8;
@@ -133,7 +133,7 @@ pub enum StatusClass {
 /// The class of a 15-bit status field. In order: success; the three client results; everything of type
 /// 3h (Path Related Status) and an aborted command; Do Not Retry; the rest.
 pub const fn status_class(status: u16) -> StatusClass {
-    match status & 0x7FF {
+    match status & CODE_AND_TYPE {
         0 => StatusClass::Success,
         crate::status::INVALID_FIELD | crate::status::LBA_OUT_OF_RANGE | plan_status::COMPARE_FAILURE => {
             StatusClass::Client

@@ -29,5 +29,7 @@ statuses! {
     /// Namespace Not Ready: the virtual disk is deactivated.
     NAMESPACE_NOT_READY = 0x082,
 }
+/// Code and type of a status field.
+pub const CODE_AND_TYPE: u16 = 0x7FF;
 /// Do Not Retry, bit 14 of the 15-bit status field.
 pub const DNR: u16 = 0x4000;

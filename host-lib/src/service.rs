@@ -140,7 +140,7 @@ pub struct IoError {
 }
 
 fn status_name(status: u16) -> &'static str {
-    let value = status & 0x7FF;
+    let value = status & volplane_abi::status::CODE_AND_TYPE;
     volplane_abi::status::ALL
         .iter()
         .find(|(known, ..)| *known == value)

@@ -7,12 +7,15 @@ use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status::DNR;
 use volplane_abi::{vd_status, SubmissionEntry};
 
-use super::cut::{admit, Abilities, Admission};
+use super::cut::{admit_to, Abilities, Admission};
 use super::engine::{disk_of, is_read, DataPath, DivertRange};
 use super::pages::Memory;
 use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
+
+/// Most divert ranges.
+const DIVERTS_MAX: usize = 64;
 
 /// Why a call had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,9 @@ pub enum ControlError {
         /// Its disk.
         disk: u16,
     },
+    /// There are as many divert ranges as there can be.
+    #[error("there are {DIVERTS_MAX} divert ranges already")]
+    TooManyDiverts,
     /// No such divert range.
     #[error("there is no such divert range")]
     NoDivert,
@@ -293,11 +299,9 @@ impl DataPath {
         entry: &SubmissionEntry,
         memory: &Memory<'_>,
     ) -> Result<(Admission, (u64, u64)), ControlError> {
-        let mut enabled = self.tables.clone();
-        if let Some(vd) = enabled.vds.get_mut(&disk_of(entry).into()) {
-            *vd = vd.with_status(vd_status::ENABLED);
-        }
-        let admission = admit(&enabled, entry, memory, Abilities::ALL);
+        let there = self.tables.disk(entry.namespace_id()).filter(|vd| vd.status() != vd_status::ABSENT);
+        let enabled = there.map(|vd| vd.with_status(vd_status::ENABLED));
+        let admission = admit_to(enabled.as_ref(), entry, memory, Abilities::ALL);
         let range = match &admission {
             Admission::Ends(status) => return Err(ControlError::Refused(*status)),
             Admission::Blocks(request) => (request.lba, request.blocks),
@@ -331,10 +335,13 @@ impl DataPath {
     /// when it is closed, no command is under way that was admitted before.
     ///
     /// # Errors
-    /// `NoDisk`.
+    /// `NoDisk`, `TooManyDiverts`.
     pub fn add_divert(&mut self, range: DivertRange) -> Result<u64, ControlError> {
         if !self.tables.vds.contains_key(&range.disk.into()) {
             return Err(ControlError::NoDisk(range.disk));
+        }
+        if self.diverts.len() >= DIVERTS_MAX {
+            return Err(ControlError::TooManyDiverts);
         }
         self.diverts.push(range);
         Ok(self.commit())

@@ -3,17 +3,14 @@
 use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
 use volplane_abi::status::{self, DNR};
 use volplane_abi::{
-    extent_action, opcode, vd_status, DeallocateRange, DeviceEntry, ExtentEntry, SubmissionEntry, VdEntry,
+    extent_action, opcode, vd_status, DatasetAttributes, DeallocateRange, DeviceEntry, ExtentEntry,
+    SubmissionEntry, VdEntry,
 };
 
 use super::map;
 use super::pages::{Memory, Pages, Segment, PAGE};
 use super::plan::STATUS_KEPT;
 use super::tables::Tables;
-
-/// Dataset Management, CDW10 and CDW11 as one word: ranges − 1, and deallocate.
-const RANGES_Z: u64 = 0xFF;
-const DEALLOCATE: u64 = 1 << 34;
 
 /// One NVMe command to an SSD.
 #[derive(Clone, Debug)]
@@ -135,13 +132,22 @@ pub fn admit(
     memory: &Memory<'_>,
     abilities: Abilities,
 ) -> Admission {
+    admit_to(tables.disk(entry.namespace_id()), entry, memory, abilities)
+}
+
+/// As `admit`, to a disk as it is given.
+pub(super) fn admit_to(
+    disk: Option<&VdEntry>,
+    entry: &SubmissionEntry,
+    memory: &Memory<'_>,
+    abilities: Abilities,
+) -> Admission {
     let refused = |code: u16| Admission::Ends(code | DNR);
     let work = match work_of(entry, memory, abilities) {
         Ok(work) => work,
         Err(code) => return refused(code),
     };
-    let Some(disk) = tables.disk(entry.namespace_id()).filter(|disk| disk.status() != vd_status::ABSENT)
-    else {
+    let Some(disk) = disk.filter(|disk| disk.status() != vd_status::ABSENT) else {
         return refused(status::INVALID_NAMESPACE);
     };
     if disk.status() == vd_status::DEACTIVATED {
@@ -212,12 +218,12 @@ fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>, abilities: Abilities) -
 }
 
 fn range_of(entry: &SubmissionEntry, memory: &Memory<'_>, abilities: Abilities) -> Result<Work, u16> {
-    let (attributes, at) = (entry.starting_lba(), entry.prp1());
+    let (attributes, at) = (DatasetAttributes(entry.starting_lba().to_le_bytes()), entry.prp1());
     // Hints alone, of however many ranges, may be ignored.
-    if attributes & DEALLOCATE == 0 {
+    if attributes.deallocate() == 0 {
         return Ok(Work::Nothing);
     }
-    if attributes & RANGES_Z != 0 {
+    if attributes.range_count_z() != 0 {
         return if abilities.plans { Ok(Work::Foreign) } else { Err(status::INVALID_FIELD) };
     }
     if at % 4 != 0 {
@@ -419,6 +425,9 @@ impl Cutter<'_> {
 
 #[cfg(test)]
 mod tests {
+    /// CDW10 and CDW11 of a Dataset Management that deallocates one range.
+    const DEALLOCATE: u64 = 1 << 34;
+
     use super::*;
     use volplane_abi::{AllocationEntry, PathEntry};
 

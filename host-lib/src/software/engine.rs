@@ -211,7 +211,8 @@ impl DataPath {
         self.unknown
     }
 
-    /// A client's command, with `memory` as it is now.
+    /// A client's command, with `memory` as it is now. Commands that cannot be admitted yet wait here, as
+    /// many as the caller's ring holds.
     pub fn submit(&mut self, client: ClientTag, entry: SubmissionEntry, memory: &Memory<'_>) {
         let admission = admit(&self.tables, &entry, memory, Abilities::ALL);
         self.waiting.entry(client.queue).or_default().push_back(Arrived { client, entry, admission });
@@ -307,7 +308,7 @@ impl DataPath {
 
     fn is_diverted(&self, disk: u16, (lba, blocks): (u64, u64)) -> bool {
         let touches = |divert: &DivertRange| {
-            divert.disk == disk && lba < divert.lba + divert.blocks && divert.lba < lba + blocks
+            divert.disk == disk && lba < divert.lba.saturating_add(divert.blocks) && divert.lba < lba + blocks
         };
         blocks > 0 && self.diverts.iter().any(touches)
     }

@@ -246,6 +246,10 @@ fn faults_zeros_diverts_and_foreign_commands() {
     assert_eq!(record.reason_names(), ["divert range"]);
     world.engine.remove_divert(divert).expect("it is there");
     assert_eq!(world.engine.remove_divert(divert), Err(ControlError::NoDivert));
+    let all: Vec<_> =
+        (0..).map_while(|lba| world.engine.add_divert(DivertRange { lba, ..divert }).ok()).collect();
+    assert_eq!(all.len(), 64);
+    assert_eq!(world.engine.add_divert(divert), Err(ControlError::TooManyDiverts));
     world.engine.complete(record.handle, 0x4002).expect("it is ours");
     world.listen();
     assert_eq!(world.completed.last(), Some(&(CLIENT, 0x4002)));
@@ -348,6 +352,13 @@ fn quotas_and_quiescence_leave_commands_waiting() {
     world.listen();
     world.settle(|_| 0);
     assert_eq!(world.completed.len(), 6);
+    // What passes deactivated disks does not pass what is not there.
+    world.engine.set_status(1, DiskStatus::Deactivated).expect("it is there");
+    world.engine.submit_plan(9, own, &|_| None).expect("a slot");
+    let absent = own.with_namespace_id(9);
+    assert_eq!(world.engine.submit_plan(9, absent, &|_| None), Err(ControlError::Refused(0x400B)));
+    world.listen();
+    world.settle(|_| 0);
     world.engine.set_status(1, DiskStatus::Quiescent).expect("it is there");
     world.submit(tag(1, 9), opcode::READ, 1, 0, 8, 5);
     assert!(world.asked.is_empty());

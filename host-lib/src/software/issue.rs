@@ -1,6 +1,5 @@
 //! Fragments on their way: paths, identifiers, completions, time-outs.
 
-use volplane_abi::opcode;
 use volplane_abi::plan::{plan_status, reason, COMPONENTS_MAX};
 use volplane_abi::status::DNR;
 
@@ -134,7 +133,7 @@ impl DataPath {
         plan.unquiesced += 1;
         plan.noted |= reason::TIME_OUT;
         // What only reads may be tried elsewhere at once; a write may yet be executed.
-        let reads = matches!(plan.entry.opcode(), opcode::READ | opcode::COMPARE);
+        let reads = is_read(&plan.entry);
         back.abandoned = reads;
         let back = *back;
         if let Some(path) = back.path {
@@ -187,8 +186,9 @@ impl DataPath {
         }
         let mut outstanding =
             Outstanding { slot, part, piece, path: None, device, deadline, late: false, abandoned: false };
-        let id = self.next_id;
+        let id;
         if fragment.zeros {
+            id = self.take_id(None);
             self.act(Action::Fill { id, fragment });
         } else {
             match self.path_for(device, tried) {
@@ -200,13 +200,12 @@ impl DataPath {
                 PathChoice::Path(path) => {
                     fragment.path = path;
                     outstanding.path = Some(path);
-                    self.paths.entry(path).or_default().outstanding += 1;
+                    id = self.take_id(Some(path));
                     self.plan(slot).parts[part].pieces[piece].last_path = path;
                     self.act(Action::Issue { id, path, fragment });
                 }
             }
         }
-        self.next_id += 1;
         self.outstanding.insert(id, outstanding);
         self.plan(slot).parts[part].pieces[piece].stage = Stage::Issued(id);
         true
@@ -217,9 +216,11 @@ impl DataPath {
         self.tables.paths_to(device).into_iter().find(|&path| self.is_usable(path))
     }
 
-    /// An identifier for something that a path gets.
-    pub(super) fn take_id(&mut self, path: u8) -> u64 {
-        self.paths.entry(path).or_default().outstanding += 1;
+    /// An identifier for something that is given away, to a path or to the filler.
+    pub(super) fn take_id(&mut self, path: Option<u8>) -> u64 {
+        if let Some(path) = path {
+            self.paths.entry(path).or_default().outstanding += 1;
+        }
         self.next_id += 1;
         self.next_id - 1
     }

@@ -98,7 +98,7 @@ pub(super) struct PassThrough {
 }
 
 impl PassThrough {
-    /// Takes a completion; whether it was one of these.
+    /// Takes a completion; the path it came by, if it was one of these.
     pub(super) fn returned(&mut self, id: u64, status: u16) -> Option<u8> {
         let (plan, index, path) = self.outstanding.remove(&id)?;
         if let Some(plan) = self.plans.get_mut(&plan) {
@@ -198,7 +198,7 @@ impl DataPath {
             commands.iter().map(|&(device, _)| path(device)).collect::<Result<_, IoPlanError>>()?;
         self.raw.plan(plan)?.submitted = true;
         for (index, ((_, entry), path)) in commands.into_iter().zip(paths).enumerate() {
-            let id = self.take_id(path);
+            let id = self.take_id(Some(path));
             self.raw.outstanding.insert(id, (plan, index, path));
             self.raw.plan(plan)?.commands[index].standing = Standing::Issued;
             self.act(Action::Raw { id, path, entry });

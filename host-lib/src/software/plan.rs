@@ -1,10 +1,11 @@
 //! A plan in execution: its parts, their fragments, and who owns it.
 
 use volplane_abi::plan::{plan_status, status_class, StatusClass, COMPONENTS_MAX};
+use volplane_abi::status::{CODE_AND_TYPE, DNR};
 use volplane_abi::SubmissionEntry;
 
 use super::cut::{Admission, Cuts, Fragment};
-use super::template::{Components, PlanTemplate};
+use super::template::PlanTemplate;
 use super::verdict::{End, Parts, Progress};
 
 /// A plan's slot and its use: an old handle names nothing.
@@ -225,11 +226,6 @@ impl Plan {
         self.unquiesced == 0 && self.parts.iter().all(Part::is_drained)
     }
 
-    /// Components whose parts were begun.
-    pub fn begun(&self) -> Components {
-        Components::of(|number| self.parts[number].begun)
-    }
-
     /// Ends or repeats a piece that came back. `path_bit` and `others`: the path it was on among its
     /// device's, and the usable ones of those, as bits.
     pub fn settle(&mut self, part: usize, piece: usize, status: u16, path_bit: u8, others: u8) -> Next {
@@ -264,4 +260,4 @@ impl Plan {
 }
 
 /// Code, type and Do Not Retry: More and the retry delay are an SSD's own affair.
-pub const STATUS_KEPT: u16 = 0x47FF;
+pub const STATUS_KEPT: u16 = CODE_AND_TYPE | DNR;

@@ -100,15 +100,15 @@ fn end(status: u16, out: Components, reasons: u16) -> Step {
     Step::End(End { status, out, reasons, held })
 }
 
-/// A component failed whose continuation bit is clear.
-fn stopped(parts: &Parts, masks: &MaskSet) -> Option<Step> {
-    let failed = failed(parts);
-    if !failed.without(masks.continuation).any() {
-        return None;
-    }
+/// The step while something is under way, or when a failure was not forgiven.
+fn unfinished(parts: &Parts, masks: &MaskSet, failed: Components) -> Option<Step> {
     let running = those(parts, |part| matches!(part, Progress::Running)).any();
-    let reasons = reason::COMPONENT_FAILURE | log(masks, failed);
-    Some(if running { Step::Drain } else { Step::Exception(reasons) })
+    match (failed.without(masks.continuation).any(), running) {
+        (true, true) => Some(Step::Drain),
+        (true, false) => Some(Step::Exception(reason::COMPONENT_FAILURE | log(masks, failed))),
+        (false, true) => Some(Step::Wait),
+        (false, false) => None,
+    }
 }
 
 /// The verdict on a write (or Flush, Write Zeroes, deallocation) all of whose components were begun.
@@ -118,11 +118,8 @@ pub fn of_write(template: &PlanTemplate, parts: &Parts, durably_out: Components)
     let failed = failed(parts);
     let deactivate = failed.and(masks.deactivate).any();
     let verdict = |step| Verdict { deactivate, step };
-    if let Some(step) = stopped(parts, masks) {
+    if let Some(step) = unfinished(parts, masks, failed) {
         return verdict(step);
-    }
-    if those(parts, |part| matches!(part, Progress::Running)).any() {
-        return verdict(Step::Wait);
     }
     let refused = those(parts, |part| matches!(part, Progress::Refused(_)));
     let logged = log(masks, failed);
@@ -148,11 +145,8 @@ pub fn of_read(template: &PlanTemplate, parts: &Parts) -> Verdict {
     let failed = failed(parts);
     let deactivate = failed.and(masks.deactivate).any();
     let verdict = |step| Verdict { deactivate, step };
-    if let Some(step) = stopped(parts, masks) {
+    if let Some(step) = unfinished(parts, masks, failed) {
         return verdict(step);
-    }
-    if those(parts, |part| matches!(part, Progress::Running)).any() {
-        return verdict(Step::Wait);
     }
     let logged = log(masks, failed);
     if those(parts, |part| matches!(part, Progress::Done)).any() {

@@ -143,7 +143,7 @@ impl Collector {
     pub fn new(sizes: &Sizes) -> Self {
         assert!((2..=12).contains(&sizes.slot_bits), "2^{} plan slots", sizes.slot_bits);
         // Status code, type and Do Not Retry; More and CRD speak of the SSD, not of the plan.
-        let kept = u64::from(status::DNR) | 0x7FF;
+        let kept = u64::from(status::DNR | status::CODE_AND_TYPE);
         Self {
             clock: Default::default(),
             reset: Default::default(),

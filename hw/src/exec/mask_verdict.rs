@@ -40,7 +40,7 @@ logic_record! {
 
 logic_record! {
     /// What the plan does.
-    MaskVerdict: 44 {
+    MaskVerdict: 42 {
         /// 1: nothing more is issued.
         drain = 1,
         /// 1: it becomes the control path's, when drained.
@@ -63,14 +63,12 @@ logic_record! {
         left = 8,
         /// Reasons of the record that is posted; 0: none is.
         reasons = 16,
-        /// Nothing.
-        reserved = 2,
     }
 }
 
 logic_record! {
     /// What the first stage finds of a plan.
-    MaskFindings: 48 {
+    MaskFindings: 42 {
         /// Components whose lowest number is reported.
         reported = 8,
         /// In sync and not failed.
@@ -93,15 +91,14 @@ logic_record! {
         done = 1,
         /// 1: a component missed the write that is not durably out.
         missed = 1,
-        /// 1: a failure is logged, with data.
+        /// 1: a failure is logged.
         log = 1,
+        /// 1: and with data.
         log_with_data = 1,
         /// 1: a failure deactivates the disk.
         deactivate = 1,
         /// 1: a read or Compare.
         is_read = 1,
-        /// Nothing.
-        reserved = 6,
     }
 }
 
@@ -136,16 +133,13 @@ pub struct MaskVerdicts {
     log: Constant<Bits<16>>,
     log_with_data: Constant<Bits<16>>,
     missed_write: Constant<Bits<16>>,
-    numbers: [Constant<Bits<3>>; 8],
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
-    padding2: Constant<Bits<2>>,
-    padding6: Constant<Bits<6>>,
 }
 
 impl Default for MaskVerdicts {
     fn default() -> Self {
-        let bits = |value: u16| Constant::new(u64::from(value).to_bits());
+        let constant = |value: u16| Constant::new(u64::from(value).to_bits());
         Self {
             clock: Default::default(),
             sets: Default::default(),
@@ -170,15 +164,12 @@ impl Default for MaskVerdicts {
             one4: Constant::new(1u64.to_bits()),
             zero8: Constant::new(0u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
-            component_failure: bits(reason::COMPONENT_FAILURE),
-            log: bits(reason::LOG),
-            log_with_data: bits(reason::LOG | reason::LOG_WITH_DATA),
-            missed_write: bits(reason::MISSED_WRITE),
-            numbers: std::array::from_fn(|i| Constant::new((i as u64).to_bits())),
+            component_failure: constant(reason::COMPONENT_FAILURE),
+            log: constant(reason::LOG),
+            log_with_data: constant(reason::LOG | reason::LOG_WITH_DATA),
+            missed_write: constant(reason::MISSED_WRITE),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
-            padding2: Constant::new(0u64.to_bits()),
-            padding6: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -228,7 +219,6 @@ impl Logic for MaskVerdicts {
         self.found.d.next.log_with_data = self.logged_with_data.val().any().into();
         self.found.d.next.deactivate = self.deactivating.val().any().into();
         self.found.d.next.is_read = self.sets.val().is_read;
-        self.found.d.next.reserved = self.padding6.val();
 
         // What comes of it.
         self.stopped.next = (self.found.q.val().unforgiven == self.flag.val());
@@ -258,10 +248,10 @@ impl Logic for MaskVerdicts {
         .into();
         self.verdict_register.d.next.success = self.succeeds.val().into();
         self.reported.next = self.found.q.val().reported;
-        self.verdict_register.d.next.component = self.numbers[7].val();
+        self.verdict_register.d.next.component = bits::<3>(7);
         for i in 1..8 {
             if self.reported.val().get_bit(7 - i) {
-                self.verdict_register.d.next.component = self.numbers[7 - i].val();
+                self.verdict_register.d.next.component = (7 - i).to_bits();
             }
         }
         self.verdict_register.d.next.nobody = (!self.reported.val().any()).into();
@@ -270,7 +260,6 @@ impl Logic for MaskVerdicts {
         self.verdict_register.d.next.out = self.zero8.val();
         self.verdict_register.d.next.left = self.found.q.val().left;
         self.verdict_register.d.next.reasons = self.log_reasons.val();
-        self.verdict_register.d.next.reserved = self.padding2.val();
         if self.succeeds.val() & (self.found.q.val().is_read == self.clear.val()) {
             self.verdict_register.d.next.out = self.found.q.val().failed;
             if (self.found.q.val().missed == self.flag.val()) {
@@ -409,7 +398,7 @@ mod tests {
             bench.eval();
             if due.len() == 2 {
                 let (sets, masks) = due.pop_front().expect("two");
-                let verdict: MaskVerdict = bench.get_record::<44, _>("verdict");
+                let verdict: MaskVerdict = bench.get_record::<42, _>("verdict");
                 assert_eq!(verdict, expected(&sets, &masks), "{sets:?} {masks:?}");
                 let flags =
                     [verdict.exception, verdict.another, verdict.success, verdict.held, verdict.nobody];

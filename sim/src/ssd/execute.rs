@@ -1,7 +1,7 @@
 //! I/O commands (NVM Command Set 1.0, section 3.2): checks when they are fetched, effects when their
 //! time is over.
 
-use volplane_abi::{opcode, DeallocateRange, SubmissionEntry};
+use volplane_abi::{opcode, DatasetAttributes, DeallocateRange, SubmissionEntry};
 
 use crate::bus::Bus;
 use crate::events::SsdEvent;
@@ -11,8 +11,10 @@ use crate::random;
 use super::queues::Outcome;
 use super::{prp, status, CommandFilter, Execution, InFlight, Ssd};
 
-/// Dataset Management, CDW11: deallocate.
-const DEALLOCATE: u64 = 1 << 34;
+/// CDW10 and CDW11 of Dataset Management.
+fn attributes(entry: &SubmissionEntry) -> DatasetAttributes {
+    DatasetAttributes(entry.starting_lba().to_le_bytes())
+}
 
 impl Ssd {
     /// Checks a fetched command and gives it its time.
@@ -184,7 +186,7 @@ impl Ssd {
                 self.sync_if(entry.force_unit_access() == 1)
             }
             opcode::FLUSH => self.sync_if(true),
-            opcode::DATASET_MANAGEMENT if entry.starting_lba() & DEALLOCATE != 0 => {
+            opcode::DATASET_MANAGEMENT if attributes(&entry).deallocate() == 1 => {
                 for &(first, blocks) in &record.ranges {
                     let cleared = self.namespace.clear(first << shift, u64::from(blocks) << shift);
                     cleared.map_err(|_| status::WRITE_FAULT)?;
