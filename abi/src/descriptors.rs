@@ -209,6 +209,27 @@ macro_rules! control_completion {
 }
 control_completion!(packed_record);
 
+/// Hands the layout of a command on a plan to `$make`.
+#[macro_export]
+macro_rules! plan_command {
+    ($make:ident) => {
+        $make! {
+            /// The first payload of a control command on a plan; its slot stands in `ControlCommand::index`.
+            PlanCommand: 64 {
+                /// Generation of the plan's handle.
+                generation / with_generation: u32 = 32,
+                /// Components that begin again; the others keep their result.
+                restart / with_restart: u8 = 8,
+                /// Reserved.
+                reserved / with_reserved: u16 = 9,
+                /// Status field to end with.
+                status / with_status: u16 = 15,
+            }
+        }
+    };
+}
+plan_command!(packed_record);
+
 /// Opcodes of the control ring.
 pub mod control_opcode {
     /// Completes and does nothing else.
@@ -217,4 +238,10 @@ pub mod control_opcode {
     pub const TABLE_WRITE: u8 = 0x01;
     /// Reads an entry of a table into the completion's payload.
     pub const TABLE_READ: u8 = 0x02;
+    /// Releases a held plan: it ends as its record says.
+    pub const PLAN_RELEASE: u8 = 0x10;
+    /// Ends a plan that the control path owns, with the status in the payload (`PlanCommand`).
+    pub const PLAN_COMPLETE: u8 = 0x11;
+    /// Gives a plan that the control path owns back: it is admitted anew.
+    pub const PLAN_RESUBMIT: u8 = 0x12;
 }

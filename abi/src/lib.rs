@@ -18,9 +18,10 @@ pub mod tables;
 
 pub use descriptors::{
     control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DatasetAttributes, DeallocateRange,
-    SubmissionEntry,
+    PlanCommand, SubmissionEntry,
 };
 pub use field::Field;
+pub use plan::{ComponentEntry, ComponentStates, ExceptionComponent, ExceptionTail, PlanEntry, PlanMasks};
 pub use tables::{
     extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
     PathState, QueueEntry, QueueState, VdEntry,

@@ -63,6 +63,177 @@ macro_rules! plan_masks {
 }
 plan_masks!(packed_record);
 
+/// Hands the layout of a plan template to `$make`.
+#[macro_export]
+macro_rules! plan_entry {
+    ($make:ident) => {
+        $make! {
+            /// A plan template. A command keeps the template it was admitted with; whoever changes a plan in
+            /// use writes another entry and names that in the disk's.
+            PlanEntry: 128 {
+                /// Masks of Read and Compare (`PlanMasks`).
+                read_masks / with_read_masks: u64 = 40,
+                /// Masks of all other commands (`PlanMasks`).
+                write_masks / with_write_masks: u64 = 40,
+                /// Which component is read first: see `plan::read_policy`.
+                read_policy / with_read_policy: u8 = 2,
+                /// The component that `PREFERRED` means.
+                preferred / with_preferred: u8 = 3,
+                /// Components in sync that must succeed for a write to succeed, 0 to 8.
+                minimum / with_minimum: u8 = 4,
+                /// Reserved.
+                reserved / with_reserved: u64 = 39,
+            }
+        }
+    };
+}
+plan_entry!(packed_record);
+
+/// Hands the layout of a component of a plan template to `$make`.
+#[macro_export]
+macro_rules! component_entry {
+    ($make:ident) => {
+        $make! {
+            /// A component of a plan template.
+            ComponentEntry: 64 {
+                /// Virtual disk whose map it is; of the same size and block size.
+                disk / with_disk: u16 = 16,
+                /// Ticks after which a fragment of it is not waited for; 0: for ever.
+                time_out / with_time_out: u32 = 24,
+                /// How often a fragment of it is given again before the component has failed.
+                retries / with_retries: u8 = 8,
+                /// Reserved.
+                reserved / with_reserved: u16 = 16,
+            }
+        }
+    };
+}
+component_entry!(packed_record);
+
+/// Hands the layout of a disk's component states to `$make`.
+#[macro_export]
+macro_rules! component_states {
+    ($make:ident) => {
+        $make! {
+            /// What has become of a disk's components: shared between the card, which moves a component out
+            /// and deactivates the disk, and the control path. A write sets the components named in `select`
+            /// and leaves the others; a component that is out does not become in sync at once, but only from
+            /// write-only, so that a failure meanwhile is not overwritten.
+            ComponentStates: 64 {
+                /// State of component i in bits 2i+1:2i: see `plan::component_state`.
+                states / with_states: u16 = 16,
+                /// Bit i: that component i is out is durable. Set with `select`.
+                durably_out / with_durably_out: u8 = 8,
+                /// Written: the components to set. Read: 0.
+                select / with_select: u8 = 8,
+                /// 1: a failure has deactivated the disk. Written as 0 with `reactivate`.
+                deactivated / with_deactivated: u8 = 1,
+                /// Written: 1 takes over `deactivated`. Read: 0.
+                reactivate / with_reactivate: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u32 = 30,
+            }
+        }
+    };
+}
+component_states!(packed_record);
+
+/// Hands the layout of a component in an exception record to `$make`.
+#[macro_export]
+macro_rules! exception_component {
+    ($make:ident) => {
+        $make! {
+            /// A component, as a record of the exception ring tells of it.
+            ExceptionComponent: 128 {
+                /// Status field of its failed fragment with the lowest offset; 0: none failed.
+                status / with_status: u16 = 15,
+                /// 1: it ended with a status that no device gave.
+                closed / with_closed: u8 = 1,
+                /// Path of that fragment.
+                path / with_path: u8 = 8,
+                /// Reserved.
+                reserved0 / with_reserved0: u8 = 8,
+                /// Number of that fragment, from 0 in order of offset.
+                fragment / with_fragment: u32 = 32,
+                /// Reserved.
+                reserved1 / with_reserved1: u64 = 64,
+            }
+        }
+    };
+}
+exception_component!(packed_record);
+
+/// Hands the layout of the last quarter of an exception record to `$make`.
+#[macro_export]
+macro_rules! exception_tail {
+    ($make:ident) => {
+        $make! {
+            /// The last 64 bytes of a record of the exception ring. A record is 256 bytes: the client's
+            /// command (`SubmissionEntry`; of Dataset Management with the range it names in place of its
+            /// attributes), the components 0 to 7 (`ExceptionComponent`), and this, with the phase tag in
+            /// the dword that is written last.
+            ExceptionTail: 512 {
+                /// Plan slot,
+                slot / with_slot: u16 = 16,
+                /// Why there is a record: bits of `plan::reason`.
+                reasons / with_reasons: u16 = 16,
+                /// and its generation: the two are the plan's handle.
+                generation / with_generation: u32 = 32,
+                /// Virtual disk.
+                disk / with_disk: u16 = 16,
+                /// Plan template, 0: none.
+                plan / with_plan: u16 = 16,
+                /// Client's queue,
+                queue / with_queue: u16 = 16,
+                /// and the identifier of its command.
+                command_id / with_command_id: u16 = 16,
+                /// Epoch of its admission.
+                epoch / with_epoch: u32 = 32,
+                /// Blocks; 0: Flush.
+                blocks / with_blocks: u32 = 32,
+                /// Components that were begun.
+                begun / with_begun: u8 = 8,
+                /// Components that succeeded.
+                done / with_done: u8 = 8,
+                /// Components that failed.
+                failed / with_failed: u8 = 8,
+                /// Components that ended with a result that is the client's own doing.
+                refused / with_refused: u8 = 8,
+                /// Components in sync at admission.
+                readable / with_readable: u8 = 8,
+                /// Components that were there at admission.
+                present / with_present: u8 = 8,
+                /// Components that were moved out.
+                out / with_out: u8 = 8,
+                /// 1: the plan is the control path's to resubmit, complete or abort.
+                owned / with_owned: u8 = 1,
+                /// 1: the plan has ended, and waits to be released.
+                held / with_held: u8 = 1,
+                /// 1: the disk was deactivated.
+                deactivated / with_deactivated: u8 = 1,
+                /// Reserved.
+                reserved0 / with_reserved0: u8 = 5,
+                /// Reserved.
+                reserved1 / with_reserved1: u64 = 64,
+                /// Reserved.
+                reserved2 / with_reserved2: u64 = 64,
+                /// Reserved.
+                reserved3 / with_reserved3: u64 = 64,
+                /// Reserved.
+                reserved4 / with_reserved4: u64 = 48,
+                /// Phase tag: 1 in the first round of the ring.
+                phase / with_phase: u8 = 1,
+                /// Status field the plan ended with, if it is held.
+                status / with_status: u16 = 15,
+            }
+        }
+    };
+}
+exception_tail!(packed_record);
+
+/// Bytes of a record of the exception ring.
+pub const EXCEPTION_BYTES: usize = 256;
+
 /// Reasons of a record of the exception ring, one bit each.
 pub mod reason {
     /// A component failed whose continuation bit is clear: the plan is the control path's.
@@ -109,6 +280,10 @@ pub mod plan_status {
     pub const ABORTED_SQ_DELETION: u16 = 0x008;
     /// Compare Failure.
     pub const COMPARE_FAILURE: u16 = 0x285;
+    /// The plan is gone: another has its slot, or it has changed hands since (vendor specific).
+    pub const PLAN_GONE: u16 = 0x1C0;
+    /// The plan is not the control path's, or not held (vendor specific).
+    pub const PLAN_NOT_OWNED: u16 = 0x1C1;
     /// Host Pathing Error: there is no usable path.
     pub const HOST_PATH_ERROR: u16 = 0x370;
     /// Command Aborted By Host: not answered in time.

@@ -95,6 +95,8 @@ registers! {
     CAP_WINDOW_SHIFT = 0x050, Constant, 0;
     /// Most columns of an allocation.
     CAP_COLUMNS = 0x054, Constant, 0;
+    /// Entries of the plan table; entry 0 is no plan.
+    CAP_PLANS = 0x058, Constant, 0;
     /// Control: bit 0 enable fetching, bit 1 reset (clears itself).
     CONTROL = 0x080, ReadWrite, 0x1;
     /// Status: bit 0 ready (tables and identifiers are initialised), bit 1 the control ring stopped
@@ -117,6 +119,14 @@ registers! {
     RANGE_BASE_LOW = 0x0A0, ReadWrite, 0xFFFFF000;
     /// Card-owned host memory, high half.
     RANGE_BASE_HIGH = 0x0A4, ReadWrite, 0xFFFFFFFF;
+    /// Exception ring, base (256-byte records), low half; 4 KiB aligned. Write while CONTROL.enable is 0.
+    EXCEPTION_BASE_LOW = 0x0A8, ReadWrite, 0xFFFFF000;
+    /// Exception ring, base, high half.
+    EXCEPTION_BASE_HIGH = 0x0AC, ReadWrite, 0xFFFFFFFF;
+    /// Exception ring: records − 1 in 11:0, 0: there is no ring; vector in 27:16; interrupt enable in 31.
+    EXCEPTION_SIZE = 0x0B0, ReadWrite, 0x8FFF0FFF;
+    /// Exception ring: the record that software reads next.
+    EXCEPTION_HEAD = 0x0B4, ReadWrite, 0x00000FFF;
     /// Completions with an unknown, stale or misdirected identifier, dropped.
     UNKNOWN_COMPLETIONS = 0x0C0, Live, 0;
     /// Completions whose submission head was out of range; the head was ignored.

@@ -20,6 +20,12 @@ pub mod table {
     pub const PATH: u16 = 7;
     /// Live state of paths (`PathState`), read only.
     pub const PATH_STATE: u16 = 8;
+    /// Plan templates (`PlanEntry`), 1 and up.
+    pub const PLAN: u16 = 9;
+    /// Components of the plan templates (`ComponentEntry`), index = plan × 8 + component.
+    pub const COMPONENT: u16 = 10;
+    /// What has become of each disk's components (`ComponentStates`), index = VD handle.
+    pub const STATES: u16 = 11;
     /// Names in order of number, for documents and messages.
     pub const NAMES: &[(u16, &str)] = &[
         (QUEUE, "queue"),
@@ -30,6 +36,9 @@ pub mod table {
         (DEVICE, "device"),
         (PATH, "path"),
         (PATH_STATE, "path state"),
+        (PLAN, "plan"),
+        (COMPONENT, "component"),
+        (STATES, "component states"),
     ];
 }
 
@@ -120,8 +129,10 @@ macro_rules! vd_entry {
                 map_root / with_map_root: u32 = 32,
                 /// Bit i: device i holds blocks of the disk, so a Flush goes to it.
                 flush_devices / with_flush_devices: u32 = 32,
-                /// Reserved for the plan, the class of service and the statistics directive.
-                reserved0 / with_reserved0: u64 = 64,
+                /// Its plan template, whose components bring their own maps; 0: the disk's own map alone.
+                plan / with_plan: u16 = 16,
+                /// Reserved for the class of service and the statistics directive.
+                reserved0 / with_reserved0: u64 = 48,
                 /// Reserved.
                 reserved1 / with_reserved1: u64 = 64,
             }

@@ -49,6 +49,24 @@ volplane_abi::device_entry!(logic_record);
 volplane_abi::path_entry!(logic_record);
 volplane_abi::path_state!(logic_record);
 volplane_abi::plan_masks!(logic_record);
+volplane_abi::plan_entry!(logic_record);
+volplane_abi::component_entry!(logic_record);
+volplane_abi::component_states!(logic_record);
+volplane_abi::exception_component!(logic_record);
+volplane_abi::exception_tail!(logic_record);
+volplane_abi::plan_command!(logic_record);
+
+logic_record! {
+    /// A part: what one component does for a plan. It stands where a record says `part`.
+    Part: 16 {
+        /// Plan slot.
+        slot = 12,
+        /// Component.
+        component = 3,
+        /// 1: the plan has this part alone, and no template: its end is the plan's.
+        single = 1,
+    }
+}
 
 logic_record! {
     /// An access of the control ring to a table, broadcast to all tables. The table whose number
@@ -148,8 +166,8 @@ logic_record! {
 logic_record! {
     /// A plan admitted to the executor; its map entries follow in their own streams.
     AdmittedPlan: 324 {
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Opcode.
         opcode = 8,
         /// PRP entry 1.
@@ -183,7 +201,7 @@ logic_record! {
         /// log2 of the blocks of an allocation, for the second one's border.
         allocation_shift = 8,
         /// Reserved.
-        reserved = 49,
+        reserved = 45,
     }
 }
 
@@ -202,8 +220,8 @@ logic_record! {
 logic_record! {
     /// What the fragment builder needs of a plan, once for each plan, in order.
     PlanHeader: 263 {
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Opcode.
         opcode = 8,
         /// PRP entry 1.
@@ -229,7 +247,7 @@ logic_record! {
         /// Flush: devices to flush; no runs follow.
         flush_devices = 32,
         /// Reserved.
-        reserved = 15,
+        reserved = 11,
     }
 }
 
@@ -252,8 +270,8 @@ logic_record! {
 logic_record! {
     /// A fragment: one NVMe command, before it has an identifier.
     Fragment: 327 {
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Number of the fragment in its plan, from 0, in order of offset.
         ordinal = 17,
         /// 1: the plan's last fragment.
@@ -281,15 +299,15 @@ logic_record! {
         /// Dataset management hints.
         cdw13 = 32,
         /// Reserved.
-        reserved = 21,
+        reserved = 17,
     }
 }
 
 logic_record! {
     /// A plan that ends without a fragment marked last: refused, trivial, or stopped on the way.
-    PlanClosed: 40 {
-        /// Plan slot.
-        slot = 12,
+    PlanClosed: 44 {
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Fragments issued before.
         issued = 17,
         /// Status.
@@ -299,13 +317,13 @@ logic_record! {
 
 logic_record! {
     /// What an identifier stands for.
-    IdRecord: 46 {
+    IdRecord: 50 {
         /// Generation, the identifier's bits 15:11.
         generation = 5,
         /// Path it was issued on.
         path = 8,
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Number of the fragment in its plan.
         ordinal = 17,
         /// 1: the plan's last fragment.
@@ -333,15 +351,15 @@ logic_record! {
 
 logic_record! {
     /// A fragment that has come back, once for each that was issued.
-    Returned: 85 {
+    Returned: 89 {
         /// Path.
         path = 8,
         /// Submission head the SSD reported.
         sq_head = 16,
         /// Identifier: generation and index.
         command_id = 16,
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Number of the fragment in its plan.
         ordinal = 17,
         /// 1: the plan's last fragment.
@@ -374,8 +392,8 @@ logic_record! {
 logic_record! {
     /// A piece: the part of a run that its device takes in one command, or the end of a plan.
     Piece: 348 {
-        /// Plan slot.
-        slot = 12,
+        /// Part of a plan (`Part`).
+        part = 16,
         /// Opcode.
         opcode = 8,
         /// The plan's PRP entry 1.
@@ -415,6 +433,150 @@ logic_record! {
         /// 1: the PRP entries are right as they are: it is the whole plan, or has no data.
         whole = 1,
         /// Reserved.
-        reserved = 7,
+        reserved = 3,
+    }
+}
+
+logic_record! {
+    /// The end of a part: all of its fragments are back, or it was closed.
+    PartDone: 57 {
+        /// The part (`Part`).
+        part = 16,
+        /// Status field of the failed fragment with the lowest ordinal, else success.
+        status = 15,
+        /// 1: the status is the card's own, no device gave it.
+        closed = 1,
+        /// Path of that fragment.
+        path = 8,
+        /// Its ordinal.
+        ordinal = 17,
+    }
+}
+
+logic_record! {
+    /// A plan as it was admitted: what stays true of it.
+    PlanBegun: 168 {
+        /// Virtual disk.
+        disk = 16,
+        /// Plan template.
+        plan = 16,
+        /// Number of its admission, modulo 2^24: the upper bits of the handle's generation.
+        sequence = 24,
+        /// Epoch of its admission.
+        epoch = 32,
+        /// The masks that apply to it (`PlanMasks`).
+        masks = 40,
+        /// Components that were there.
+        present = 8,
+        /// Components in sync.
+        readable = 8,
+        /// Components that were begun.
+        begun = 8,
+        /// Components in sync that must succeed for a write to succeed.
+        minimum = 4,
+        /// 1: a read or Compare.
+        is_read = 1,
+        /// 1: when all that was begun succeeds, the plan does, with nothing to tell anybody.
+        simple = 1,
+        /// 1: it holds its blocks' lock.
+        locked = 1,
+        /// Reserved.
+        reserved = 9,
+    }
+}
+
+logic_record! {
+    /// A stored command is to go through admission once more.
+    Again: 32 {
+        /// Its slot.
+        slot = 12,
+        /// The component to begin.
+        component = 3,
+        /// Plan template it was admitted with.
+        plan = 16,
+        /// 1: as if it had just come: what it was admitted with is looked up anew.
+        fresh = 1,
+    }
+}
+
+logic_record! {
+    /// A stored command on its way to admission.
+    AgainCommand: 361 {
+        /// What it is to do (`Again`).
+        again = 32,
+        /// The command (`ClientCommand`).
+        command = 329,
+    }
+}
+
+logic_record! {
+    /// A plan's failure changes its disk.
+    StateChange: 25 {
+        /// Disk.
+        disk = 16,
+        /// Components that are moved out.
+        out = 8,
+        /// 1: the disk is deactivated.
+        deactivate = 1,
+    }
+}
+
+logic_record! {
+    /// The blocks of a write to several copies.
+    LockRequest: 97 {
+        /// Plan slot.
+        slot = 12,
+        /// Disk.
+        disk = 16,
+        /// First block.
+        lba = 48,
+        /// Blocks, 1 to 65,536.
+        blocks = 17,
+        /// log2 of the block size.
+        block_shift = 4,
+    }
+}
+
+logic_record! {
+    /// A record to post, but for the command and for what the parts ended with.
+    RecordItem: 202 {
+        /// Plan slot.
+        slot = 12,
+        /// Generation of its handle.
+        generation = 32,
+        /// Reasons.
+        reasons = 16,
+        /// Virtual disk.
+        disk = 16,
+        /// Plan template.
+        plan = 16,
+        /// Epoch of its admission.
+        epoch = 32,
+        /// Components that were begun.
+        begun = 8,
+        /// Components that succeeded.
+        done = 8,
+        /// Components that failed.
+        failed = 8,
+        /// Components that were refused.
+        refused = 8,
+        /// Components in sync at admission.
+        readable = 8,
+        /// Components that were there.
+        present = 8,
+        /// Components that were moved out.
+        out = 8,
+        /// 1: the control path owns it.
+        owned = 1,
+        /// 1: it waits to be released.
+        held = 1,
+        /// 1: the disk was deactivated.
+        deactivated = 1,
+        /// 1: its client is told once the record is posted.
+        completes = 1,
+        /// Status field it ends with.
+        status = 15,
+        /// Reserved.
+        reserved = 3,
     }
 }

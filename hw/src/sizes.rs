@@ -15,6 +15,10 @@ pub struct Sizes {
     pub device_bits: usize,
     /// log2 of the paths: at most 5.
     pub path_bits: usize,
+    /// log2 of the plan templates: at most 13.
+    pub plan_bits: usize,
+    /// log2 of the blocks' locks: at least 9, at most 16.
+    pub lock_bits: usize,
     /// log2 of the plan slots: at most 12.
     pub slot_bits: usize,
     /// log2 of the fragment identifiers: at most 11.
@@ -32,11 +36,14 @@ impl Sizes {
         extent_bits: 13,
         device_bits: 4,
         path_bits: 5,
+        plan_bits: 8,
+        lock_bits: 14,
         slot_bits: 10,
         id_bits: 11,
         vector_bits: 5,
     };
 
     /// What fits an LFE5UM5G-85 within 176 block RAMs.
-    pub const ECP5: Sizes = Sizes { extent_bits: 12, slot_bits: 9, id_bits: 10, ..Sizes::DEFAULT };
+    pub const ECP5: Sizes =
+        Sizes { extent_bits: 12, slot_bits: 9, id_bits: 10, plan_bits: 7, ..Sizes::DEFAULT };
 }

@@ -550,6 +550,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.fragment_ids.release_valid.next = self.path_returns.release_valid.val();
         self.fragment_ids.release_id.next = self.path_returns.release_id.val();
         StreamOut::<PlanClosed>::join(&mut self.fragment_builder.closed, &mut self.collector.closed);
+        // Every plan is a single one yet.
+        self.collector.part.ready.next = true;
         StreamOut::<PlanDone>::join(&mut self.collector.done, &mut self.completion_writer.done);
         self.plan_slots.query.next = self.completion_writer.query.val();
         self.completion_writer.query_owner.next = self.plan_slots.query_owner.val();

@@ -35,6 +35,7 @@ const CAPABILITIES: &[(u32, u32)] = &[
     (register::CAP_TRANSFER_BYTES, register::TRANSFER_BYTES_MAX),
     (register::CAP_WINDOW_SHIFT, register::WINDOW_SHIFT),
     (register::CAP_COLUMNS, 16),
+    (register::CAP_PLANS, 1),
 ];
 
 /// How the model misbehaves.

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use volplane_abi::layout::{offset_of, Field};
-use volplane_abi::plan::{reason, PlanMasks};
+use volplane_abi::plan::reason;
 use volplane_abi::registers::{self, Access};
 use volplane_abi::{
-    AllocationEntry, CompletionEntry, ControlCommand, ControlCompletion, DeallocateRange, DeviceEntry,
-    ExtentEntry, PathEntry, PathState, QueueEntry, QueueState, SubmissionEntry, VdEntry,
+    AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand, ControlCompletion,
+    DeallocateRange, DeviceEntry, ExceptionComponent, ExceptionTail, ExtentEntry, PathEntry, PathState,
+    PlanCommand, PlanEntry, PlanMasks, QueueEntry, QueueState, SubmissionEntry, VdEntry,
 };
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
@@ -71,6 +72,7 @@ pub fn page() -> String {
         DeallocateRange,
         ControlCommand,
         ControlCompletion,
+        PlanCommand,
         QueueEntry,
         QueueState,
         VdEntry,
@@ -79,7 +81,12 @@ pub fn page() -> String {
         DeviceEntry,
         PathEntry,
         PathState,
-        PlanMasks
+        PlanEntry,
+        PlanMasks,
+        ComponentEntry,
+        ComponentStates,
+        ExceptionComponent,
+        ExceptionTail
     );
     out.push_str("\n## Tables\n\n| number | table |\n|---|---|\n");
     for (number, name) in volplane_abi::table::NAMES {

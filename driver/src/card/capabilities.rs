@@ -53,6 +53,8 @@ pub struct Capabilities {
     pub window_shift: u32,
     /// Most columns of an allocation.
     pub columns: u32,
+    /// Entries of the plan table; entry 0 is no plan.
+    pub plans: u32,
 }
 
 impl Capabilities {
@@ -82,6 +84,7 @@ impl Capabilities {
             transfer_bytes: read(register::CAP_TRANSFER_BYTES)?,
             window_shift: read(register::CAP_WINDOW_SHIFT)?,
             columns: read(register::CAP_COLUMNS)?,
+            plans: read(register::CAP_PLANS)?,
         };
         capabilities.check(function)?;
         Ok(capabilities)

@@ -1,16 +1,18 @@
-//! Counts a plan's fragments back in and ends it when all of them are.
+//! Counts a part's fragments back in and ends it when all of them are.
 //!
-//! `returned` brings fragments in any order, `closed` plans that end without a last fragment;
-//! `done` gives each plan's end once. A plan's total is known from its fragment marked last or from
+//! `returned` brings fragments in any order, `closed` parts that end without a last fragment. Each
+//! part's end is given once: in `done` that of a plan without a template, whose only part it is, in
+//! `part` all others. A part's total is known from its fragment marked last or from
 //! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
 //! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry.
 //!
-//! Latency: 4 cycles for a plan of one fragment, 7 for the last of several; one less from `closed`.
-//! Throughput: one fragment a cycle of different plans, one every 5 cycles of the same plan. Ordering:
-//! none between plans. Reset clears every slot's record, one a cycle; `initialised` says when that is
+//! Latency: 4 cycles for a part of one fragment, 7 for the last of several; one less from `closed`.
+//! Throughput: one fragment a cycle of different parts, one every 5 cycles of the same part. Ordering:
+//! none between parts. Reset clears every part's record, one a cycle; `initialised` says when that is
 //! done, and nothing is taken before.
 
 use rust_hdl::prelude::*;
+use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::status;
 
 use crate::logic_record;
@@ -18,34 +20,34 @@ use crate::prim::fifo::Fifo;
 use crate::prim::ram::BlockRam;
 use crate::prim::slice::Slice;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{PlanClosed, PlanDone, Returned};
+use crate::records::{Part, PartDone, PlanClosed, PlanDone, Returned};
 use crate::sizes::Sizes;
 
 logic_record! {
-    /// What happened to a plan: a fragment came back, or the plan was closed.
-    PlanEvent: 63 {
-        /// Plan slot.
-        slot = 12,
+    /// What happened to a part: a fragment came back, or the part was closed.
+    PartEvent: 60 {
+        /// The part (`Part`).
+        part = 16,
         /// 1: a fragment came back.
         fragment = 1,
         /// 1: the total is known to be `ordinal` plus `fragment`.
         last = 1,
         /// 1: `status` is a failure.
         failed = 1,
-        /// Number of the fragment; of a closed plan, fragments issued.
+        /// Number of the fragment; of a closed part, fragments issued.
         ordinal = 17,
         /// Status field.
         status = 15,
-        /// 1: nothing else happens to this plan.
+        /// 1: nothing else happens to this part.
         alone = 1,
-        /// Reserved.
-        reserved = 15,
+        /// Path it came from.
+        path = 8,
     }
 }
 
 logic_record! {
-    /// A plan under way; all zero while its slot is free.
-    PlanRecord: 51 {
+    /// A part under way; all zero before and after.
+    PartRecord: 60 {
         /// Fragments come back less, once it is known, the total; modulo 2^17.
         balance = 17,
         /// 1: the total is known.
@@ -56,6 +58,10 @@ logic_record! {
         ordinal = 17,
         /// Its status.
         status = 15,
+        /// Its path.
+        path = 8,
+        /// 1: the status is the card's own.
+        closed = 1,
     }
 }
 
@@ -68,51 +74,52 @@ pub struct Collector {
     pub returned: StreamIn<Returned>,
     pub closed: StreamIn<PlanClosed>,
     pub done: StreamOut<PlanDone>,
+    pub part: StreamOut<PartDone>,
     pub idle: Signal<Out, bool>,
 
     arrived: Slice<Returned>,
-    records: BlockRam<PlanRecord>,
-    /// Plans that ended with their one event, and those that ended by their record.
-    ended_alone: Fifo<PlanDone>,
-    ended: Fifo<PlanDone>,
-    /// A closed plan that waits for a cycle without a fragment.
+    records: BlockRam<PartRecord>,
+    /// Parts that ended with their one event, and those that ended by their record.
+    ended_alone: Fifo<PartDone>,
+    ended: Fifo<PartDone>,
+    /// A closed part that waits for a cycle without a fragment.
     closing: DFF<PlanClosed>,
     closing_valid: DFF<bool>,
     /// Taken; from here the RAM is addressed.
-    taken: DFF<PlanEvent>,
+    taken: DFF<PartEvent>,
     taken_valid: DFF<bool>,
     /// The RAM reads.
-    reading: DFF<PlanEvent>,
+    reading: DFF<PartEvent>,
     reading_valid: DFF<bool>,
     /// The record is there.
-    updating: DFF<PlanEvent>,
+    updating: DFF<PartEvent>,
     updating_valid: DFF<bool>,
-    /// The new record stands; does the plan end?
-    slot_updated: DFF<Bits<12>>,
-    updated: DFF<PlanRecord>,
+    /// The new record stands; does the part end?
+    part_updated: DFF<Bits<16>>,
+    updated: DFF<PartRecord>,
     updated_valid: DFF<bool>,
-    /// It is written, or cleared at the plan's end.
-    slot_written: DFF<Bits<12>>,
-    written: DFF<PlanRecord>,
+    /// It is written, or cleared at the part's end.
+    part_written: DFF<Bits<16>>,
+    written: DFF<PartRecord>,
     written_valid: DFF<bool>,
-    plan_ends: DFF<bool>,
-    /// A plan ends with its one event.
+    part_ends: DFF<bool>,
+    /// A part ends with its one event.
     alone_ends: DFF<bool>,
-    alone_done: DFF<PlanDone>,
+    alone_done: DFF<PartDone>,
     /// Both FIFOs have room for all that is under way.
     room: DFF<bool>,
-    /// An event of the same plan as the taken one is at each of the four stages.
+    /// An event of the same part as the taken one is at each of the four stages.
     clash: DFF<Bits<4>>,
     /// Anything was at the stages a cycle ago.
     flowing: DFF<bool>,
-    cleared: DFF<Bits<13>>,
+    cleared: DFF<Bits<16>>,
     all_cleared: DFF<bool>,
 
-    from_returned: Signal<Local, PlanEvent>,
-    from_closed: Signal<Local, PlanEvent>,
+    from_returned: Signal<Local, PartEvent>,
+    from_closed: Signal<Local, PartEvent>,
     returned_status: Signal<Local, Bits<15>>,
-    record_now: Signal<Local, PlanRecord>,
-    record_next: Signal<Local, PlanRecord>,
+    record_now: Signal<Local, PartRecord>,
+    record_next: Signal<Local, PartRecord>,
     advance: Signal<Local, bool>,
     alone: Signal<Local, bool>,
     clear_record: Signal<Local, bool>,
@@ -124,22 +131,32 @@ pub struct Collector {
     take: Signal<Local, bool>,
     quiet: Signal<Local, bool>,
     added: Signal<Local, Bits<17>>,
+    first: Signal<Local, PartDone>,
+    first_part: Signal<Local, Part>,
+    first_single: Signal<Local, bool>,
+    first_other: Signal<Local, bool>,
+    second: Signal<Local, PartDone>,
+    second_part: Signal<Local, Part>,
+    second_single: Signal<Local, bool>,
+    second_other: Signal<Local, bool>,
+    taken_part: Signal<Local, Part>,
+    written_part: Signal<Local, Part>,
+    no_path: Constant<Bits<8>>,
     kept_bits: Constant<Bits<15>>,
     do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
     closed_success: Constant<Bits<11>>,
-    no_record: Constant<Bits<51>>,
-    slots: Constant<Bits<13>>,
-    one13: Constant<Bits<13>>,
-    zero13: Constant<Bits<13>>,
+    no_record: Constant<Bits<60>>,
+    parts: Constant<Bits<16>>,
+    one16: Constant<Bits<16>>,
+    zero16: Constant<Bits<16>>,
     zero17: Constant<Bits<17>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
-    padding: Constant<Bits<15>>,
 }
 
 impl Collector {
-    /// A record for each of 2^`slot_bits` slots.
+    /// A record for each component of 2^`slot_bits` slots.
     pub fn new(sizes: &Sizes) -> Self {
         assert!((2..=12).contains(&sizes.slot_bits), "2^{} plan slots", sizes.slot_bits);
         // Status code, type and Do Not Retry; More and CRD speak of the SSD, not of the plan.
@@ -151,9 +168,10 @@ impl Collector {
             returned: Default::default(),
             closed: Default::default(),
             done: Default::default(),
+            part: Default::default(),
             idle: Default::default(),
             arrived: Default::default(),
-            records: BlockRam::new(sizes.slot_bits),
+            records: BlockRam::new(sizes.slot_bits + COMPONENTS_MAX.ilog2() as usize),
             ended_alone: Fifo::quick(3, 4),
             ended: Fifo::quick(4, 7),
             closing: Default::default(),
@@ -164,13 +182,13 @@ impl Collector {
             reading_valid: Default::default(),
             updating: Default::default(),
             updating_valid: Default::default(),
-            slot_updated: Default::default(),
+            part_updated: Default::default(),
             updated: Default::default(),
             updated_valid: Default::default(),
-            slot_written: Default::default(),
+            part_written: Default::default(),
             written: Default::default(),
             written_valid: Default::default(),
-            plan_ends: Default::default(),
+            part_ends: Default::default(),
             alone_ends: Default::default(),
             alone_done: Default::default(),
             room: Default::default(),
@@ -194,18 +212,28 @@ impl Collector {
             take: Default::default(),
             quiet: Default::default(),
             added: Default::default(),
+            first: Default::default(),
+            first_part: Default::default(),
+            first_single: Default::default(),
+            first_other: Default::default(),
+            second: Default::default(),
+            second_part: Default::default(),
+            second_single: Default::default(),
+            second_other: Default::default(),
+            taken_part: Default::default(),
+            written_part: Default::default(),
+            no_path: Constant::new(0u64.to_bits()),
             kept_bits: Constant::new(kept.to_bits()),
             do_not_retry: Constant::new((status::DNR as u64).to_bits()),
             success: Constant::new((status::SUCCESS as u64).to_bits()),
             closed_success: Constant::new((status::SUCCESS as u64).to_bits()),
             no_record: Constant::new(0u64.to_bits()),
-            slots: Constant::new((1u64 << sizes.slot_bits).to_bits()),
-            one13: Constant::new(1u64.to_bits()),
-            zero13: Constant::new(0u64.to_bits()),
+            parts: Constant::new(((COMPONENTS_MAX as u64) << sizes.slot_bits).to_bits()),
+            one16: Constant::new(1u64.to_bits()),
+            zero16: Constant::new(0u64.to_bits()),
             zero17: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
-            padding: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -224,13 +252,13 @@ impl Logic for Collector {
             reading_valid,
             updating,
             updating_valid,
-            slot_updated,
+            part_updated,
             updated,
             updated_valid,
-            slot_written,
+            part_written,
             written,
             written_valid,
-            plan_ends,
+            part_ends,
             alone_ends,
             alone_done,
             room,
@@ -252,7 +280,7 @@ impl Logic for Collector {
 
         // Both sources as events.
         self.returned_status.next = self.arriving.val().status & self.kept_bits.val();
-        self.from_returned.next.slot = self.arriving.val().slot;
+        self.from_returned.next.part = self.arriving.val().part;
         self.from_returned.next.fragment = self.flag.val();
         self.from_returned.next.last = self.arriving.val().last;
         self.from_returned.next.failed = (self.returned_status.val() != self.success.val()).into();
@@ -261,8 +289,8 @@ impl Logic for Collector {
         self.from_returned.next.alone = ((self.arriving.val().ordinal == self.zero17.val())
             & (self.arriving.val().last == self.flag.val()))
         .into();
-        self.from_returned.next.reserved = self.padding.val();
-        self.from_closed.next.slot = self.closing.q.val().slot;
+        self.from_returned.next.path = self.arriving.val().path;
+        self.from_closed.next.part = self.closing.q.val().part;
         self.from_closed.next.fragment = self.clear.val();
         self.from_closed.next.last = self.flag.val();
         self.from_closed.next.failed = self.clear.val();
@@ -274,7 +302,7 @@ impl Logic for Collector {
                 (bit_cast::<15, 11>(self.closing.q.val().status) | self.do_not_retry.val());
         }
         self.from_closed.next.alone = (self.closing.q.val().issued == self.zero17.val()).into();
-        self.from_closed.next.reserved = self.padding.val();
+        self.from_closed.next.path = self.no_path.val();
 
         // An event waits while an earlier one of its plan is under way: the RAM would be read too early.
         // Whether one is at each stage is compared when the event is taken, and moves on with the stages.
@@ -286,28 +314,28 @@ impl Logic for Collector {
         self.moves_on.next = self.taken_valid.q.val() & !self.alone.val();
         self.moving_valid.next = self.moves_on.val() & self.advance.val();
         self.returned_clash.next = bit_cast::<4, 1>(
-            (self.moves_on.val() & (self.taken.q.val().slot == self.arriving.val().slot)).into(),
+            (self.moves_on.val() & (self.taken.q.val().part == self.arriving.val().part)).into(),
         ) | (bit_cast::<4, 1>(
-            (self.reading_valid.q.val() & (self.reading.q.val().slot == self.arriving.val().slot)).into(),
+            (self.reading_valid.q.val() & (self.reading.q.val().part == self.arriving.val().part)).into(),
         ) << 1)
             | (bit_cast::<4, 1>(
-                (self.updating_valid.q.val() & (self.updating.q.val().slot == self.arriving.val().slot))
+                (self.updating_valid.q.val() & (self.updating.q.val().part == self.arriving.val().part))
                     .into(),
             ) << 2)
             | (bit_cast::<4, 1>(
-                (self.updated_valid.q.val() & (self.slot_updated.q.val() == self.arriving.val().slot)).into(),
+                (self.updated_valid.q.val() & (self.part_updated.q.val() == self.arriving.val().part)).into(),
             ) << 3);
         self.closing_clash.next = bit_cast::<4, 1>(
-            (self.moves_on.val() & (self.taken.q.val().slot == self.closing.q.val().slot)).into(),
+            (self.moves_on.val() & (self.taken.q.val().part == self.closing.q.val().part)).into(),
         ) | (bit_cast::<4, 1>(
-            (self.reading_valid.q.val() & (self.reading.q.val().slot == self.closing.q.val().slot)).into(),
+            (self.reading_valid.q.val() & (self.reading.q.val().part == self.closing.q.val().part)).into(),
         ) << 1)
             | (bit_cast::<4, 1>(
-                (self.updating_valid.q.val() & (self.updating.q.val().slot == self.closing.q.val().slot))
+                (self.updating_valid.q.val() & (self.updating.q.val().part == self.closing.q.val().part))
                     .into(),
             ) << 2)
             | (bit_cast::<4, 1>(
-                (self.updated_valid.q.val() & (self.slot_updated.q.val() == self.closing.q.val().slot))
+                (self.updated_valid.q.val() & (self.part_updated.q.val() == self.closing.q.val().part))
                     .into(),
             ) << 3);
         self.clash.d.next = (self.clash.q.val() << 1);
@@ -331,7 +359,10 @@ impl Logic for Collector {
         }
 
         // Read, update, write.
-        self.records.read_address.next = bit_cast::<16, 12>(self.taken.q.val().slot);
+        self.taken_part.next = self.taken.q.val().part.into();
+        self.written_part.next = self.part_written.q.val().into();
+        self.records.read_address.next = (bit_cast::<16, 12>(self.taken_part.val().slot) << 3)
+            | bit_cast::<16, 3>(self.taken_part.val().component);
         self.reading.d.next = self.taken.q.val();
         self.reading_valid.d.next = self.moving_valid.val();
         self.updating.d.next = self.reading.q.val();
@@ -352,49 +383,80 @@ impl Logic for Collector {
             self.record_next.next.failed = self.flag.val();
             self.record_next.next.ordinal = self.updating.q.val().ordinal;
             self.record_next.next.status = self.updating.q.val().status;
+            self.record_next.next.path = self.updating.q.val().path;
+            self.record_next.next.closed = !self.updating.q.val().fragment;
         }
-        self.slot_updated.d.next = self.updating.q.val().slot;
+        self.part_updated.d.next = self.updating.q.val().part;
         self.updated.d.next = self.record_next.val();
         self.updated_valid.d.next = self.updating_valid.q.val();
-        self.slot_written.d.next = self.slot_updated.q.val();
+        self.part_written.d.next = self.part_updated.q.val();
         self.written.d.next = self.updated.q.val();
         self.written_valid.d.next = self.updated_valid.q.val();
-        self.plan_ends.d.next = self.updated_valid.q.val()
+        self.part_ends.d.next = self.updated_valid.q.val()
             & (self.updated.q.val().known == self.flag.val())
             & (self.updated.q.val().balance == self.zero17.val());
 
         self.records.write.next = self.written_valid.q.val();
-        self.records.write_address.next = bit_cast::<16, 12>(self.slot_written.q.val());
+        self.records.write_address.next = (bit_cast::<16, 12>(self.written_part.val().slot) << 3)
+            | bit_cast::<16, 3>(self.written_part.val().component);
         self.records.write_data.next = self.written.q.val();
-        self.clear_record.next = self.plan_ends.q.val() | !self.all_cleared.q.val();
+        self.clear_record.next = self.part_ends.q.val() | !self.all_cleared.q.val();
         if self.clear_record.val() {
             self.records.write_data.next = self.no_record.val().into();
         }
         if !self.all_cleared.q.val() {
             self.records.write.next = true;
-            self.records.write_address.next = bit_cast::<16, 13>(self.cleared.q.val());
-            self.cleared.d.next = self.cleared.q.val() + self.one13.val();
-            self.all_cleared.d.next = (self.cleared.q.val() == self.slots.val());
+            self.records.write_address.next = self.cleared.q.val();
+            self.cleared.d.next = self.cleared.q.val() + self.one16.val();
+            self.all_cleared.d.next = (self.cleared.q.val() == self.parts.val());
         }
 
         self.alone_ends.d.next = self.taken_valid.q.val() & self.alone.val() & self.advance.val();
-        self.alone_done.d.next.slot = self.taken.q.val().slot;
+        self.alone_done.d.next.part = self.taken.q.val().part;
         self.alone_done.d.next.status = self.taken.q.val().status;
+        self.alone_done.d.next.closed = !self.taken.q.val().fragment;
+        self.alone_done.d.next.path = self.taken.q.val().path;
+        self.alone_done.d.next.ordinal = self.taken.q.val().ordinal;
         self.ended_alone.push.next = self.alone_ends.q.val();
         self.ended_alone.data.next = self.alone_done.q.val();
-        self.ended.push.next = self.plan_ends.q.val();
-        self.ended.data.next.slot = self.slot_written.q.val();
-        self.ended.data.next.status = self.success.val();
-        if (self.written.q.val().failed == self.flag.val()) {
-            self.ended.data.next.status = self.written.q.val().status;
+        self.ended.push.next = self.part_ends.q.val();
+        // Of a part without failure all of this is 0.
+        self.ended.data.next.part = self.part_written.q.val();
+        self.ended.data.next.status = self.written.q.val().status;
+        self.ended.data.next.closed = self.written.q.val().closed;
+        self.ended.data.next.path = self.written.q.val().path;
+        self.ended.data.next.ordinal = self.written.q.val().ordinal;
+
+        // Each FIFO's first part goes where it belongs.
+        self.first.next = self.ended.out.data.val();
+        self.first_part.next = self.first.val().part.into();
+        self.first_single.next =
+            self.ended.out.valid.val() & (self.first_part.val().single == self.flag.val());
+        self.first_other.next =
+            self.ended.out.valid.val() & (self.first_part.val().single == self.clear.val());
+        self.second.next = self.ended_alone.out.data.val();
+        self.second_part.next = self.second.val().part.into();
+        self.second_single.next =
+            self.ended_alone.out.valid.val() & (self.second_part.val().single == self.flag.val());
+        self.second_other.next =
+            self.ended_alone.out.valid.val() & (self.second_part.val().single == self.clear.val());
+        self.done.valid.next = self.first_single.val() | self.second_single.val();
+        self.done.data.next.slot = self.second_part.val().slot;
+        self.done.data.next.status = self.second.val().status;
+        if self.first_single.val() {
+            self.done.data.next.slot = self.first_part.val().slot;
+            self.done.data.next.status = self.first.val().status;
         }
-        self.done.valid.next = self.ended.out.valid.val() | self.ended_alone.out.valid.val();
-        self.done.data.next = self.ended_alone.out.data.val();
-        if self.ended.out.valid.val() {
-            self.done.data.next = self.ended.out.data.val();
+        self.part.valid.next = self.first_other.val() | self.second_other.val();
+        self.part.data.next = self.second.val();
+        if self.first_other.val() {
+            self.part.data.next = self.first.val();
         }
-        self.ended.out.ready.next = self.done.ready.val();
-        self.ended_alone.out.ready.next = self.done.ready.val() & !self.ended.out.valid.val();
+        self.ended.out.ready.next = (self.first_single.val() & self.done.ready.val())
+            | (self.first_other.val() & self.part.ready.val());
+        self.ended_alone.out.ready.next =
+            (self.second_single.val() & self.done.ready.val() & !self.first_single.val())
+                | (self.second_other.val() & self.part.ready.val() & !self.first_other.val());
         self.initialised.next = self.all_cleared.q.val();
         self.flowing.d.next = self.taken_valid.q.val()
             | self.reading_valid.q.val()
@@ -414,12 +476,12 @@ impl Logic for Collector {
             self.updating_valid.d.next = false;
             self.updated_valid.d.next = false;
             self.written_valid.d.next = false;
-            self.plan_ends.d.next = false;
+            self.part_ends.d.next = false;
             self.alone_ends.d.next = false;
             self.room.d.next = false;
             self.flowing.d.next = false;
             self.all_cleared.d.next = false;
-            self.cleared.d.next = self.zero13.val();
+            self.cleared.d.next = self.zero16.val();
         }
     }
 }
@@ -428,9 +490,9 @@ impl Logic for Collector {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::host::record_words::{bits, words};
+    use crate::host::record_words::words;
     use rand::RngExt;
-    use std::collections::VecDeque;
+    use std::collections::{BTreeMap, VecDeque};
 
     fn bench(slot_bits: usize) -> Bench {
         let sizes = Sizes { slot_bits, ..Sizes::DEFAULT };
@@ -438,7 +500,7 @@ mod tests {
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
-        for _ in 0..(1 << slot_bits) + 4 {
+        for _ in 0..(8 << slot_bits) + 4 {
             assert_eq!(bench.get("returned$ready") & !bench.get("initialised"), 0);
             bench.cycle();
         }
@@ -446,23 +508,39 @@ mod tests {
         bench
     }
 
-    fn returned(slot: u64, ordinal: u64, last: bool, status: u64) -> Vec<u32> {
-        words::<85>(Returned {
+    fn returned(part: u64, ordinal: u64, last: bool, status: u64) -> Vec<u32> {
+        words::<89>(Returned {
             path: 0x5Au64.into(),
             sq_head: 0x1234u64.into(),
             command_id: 0xFFFFu64.into(),
-            slot: slot.into(),
+            part: part.into(),
             ordinal: ordinal.into(),
             last: last.into(),
             status: status.into(),
         })
     }
 
-    fn closed(slot: u64, issued: u64, status: u64) -> Vec<u32> {
-        words::<40>(PlanClosed { slot: slot.into(), issued: issued.into(), status: status.into() })
+    fn closed(part: u64, issued: u64, status: u64) -> Vec<u32> {
+        words::<44>(PlanClosed { part: part.into(), issued: issued.into(), status: status.into() })
     }
 
-    /// Hands over one item and gives the cycles until `done`, with its slot and status.
+    /// The part of a plan without a template.
+    const SINGLE: u64 = 1 << 15;
+
+    /// What is offered in `done` and in `part`: part and status.
+    fn ends(bench: &mut Bench) -> (Option<(u64, u64)>, Option<(u64, u64)>) {
+        let done = (bench.get("done$valid") == 1).then(|| {
+            let done: PlanDone = bench.get_record::<27, _>("done$data");
+            (done.slot.to_u64() | SINGLE, done.status.to_u64())
+        });
+        let part = (bench.get("part$valid") == 1).then(|| {
+            let part: PartDone = bench.get_record::<57, _>("part$data");
+            (part.part.to_u64(), part.status.to_u64())
+        });
+        (done, part)
+    }
+
+    /// Hands over one item and gives the cycles until a part ends, with its number and status.
     fn hand_over(bench: &mut Bench, port: &str, data: &[u32]) -> Option<(u64, u64, u64)> {
         bench.set(&format!("{port}$valid"), 1);
         bench.set_wide(&format!("{port}$data"), data);
@@ -472,41 +550,88 @@ mod tests {
         bench.cycle();
         bench.set(&format!("{port}$valid"), 0);
         bench.set("done$ready", 1);
+        bench.set("part$ready", 1);
         for _ in 0..12 {
-            if bench.get("done$valid") == 1 {
-                let done: PlanDone = bits::<27>(&bench.get_wide("done$data")).into();
+            let (done, part) = ends(bench);
+            assert!(done.is_none() || part.is_none());
+            if let Some((part, status)) = done.or(part) {
                 let latency = bench.cycles - begun;
                 bench.cycle();
-                return Some((latency, done.slot.to_u64(), done.status.to_u64()));
+                return Some((latency, part, status));
             }
             bench.cycle();
         }
         None
     }
 
+    /// Hands over a part's last fragment and gives the status, whether it was closed, the path and the
+    /// ordinal.
+    fn hand_over_part(bench: &mut Bench, data: &[u32]) -> (u64, u64, u64, u64) {
+        bench.set("returned$valid", 1);
+        bench.set_wide("returned$data", data);
+        bench.cycle();
+        bench.set("returned$valid", 0);
+        for _ in 0..12 {
+            if bench.get("part$valid") == 1 {
+                break;
+            }
+            bench.cycle();
+        }
+        let part: PartDone = bench.get_record::<57, _>("part$data");
+        bench.set("part$ready", 1);
+        bench.cycle();
+        bench.set("part$ready", 0);
+        (part.status.to_u64(), part.closed.to_u64(), part.path.to_u64(), part.ordinal.to_u64())
+    }
+
     #[test]
-    fn ends_plans_with_the_lowest_failure() {
+    fn ends_parts_with_the_lowest_failure() {
         let mut bench = bench(3);
         // One fragment: the shortcut. Only More and CRD are cleared.
-        assert_eq!(hand_over(&mut bench, "returned", &returned(3, 0, true, 0)), Some((4, 3, 0)));
-        assert_eq!(hand_over(&mut bench, "returned", &returned(3, 0, true, 0x7FFF)), Some((4, 3, 0x47FF)));
+        assert_eq!(
+            hand_over(&mut bench, "returned", &returned(SINGLE | 3, 0, true, 0)),
+            Some((4, SINGLE | 3, 0))
+        );
+        assert_eq!(
+            hand_over(&mut bench, "returned", &returned(SINGLE | 3, 0, true, 0x7FFF)),
+            Some((4, SINGLE | 3, 0x47FF))
+        );
         // Three, the last first, two of them failed.
-        assert_eq!(hand_over(&mut bench, "returned", &returned(5, 2, true, 0x281)), None);
-        assert_eq!(hand_over(&mut bench, "returned", &returned(5, 1, false, 0x4004)), None);
-        assert_eq!(hand_over(&mut bench, "returned", &returned(5, 0, false, 0)), Some((7, 5, 0x4004)));
+        assert_eq!(hand_over(&mut bench, "returned", &returned(SINGLE | 5, 2, true, 0x281)), None);
+        assert_eq!(hand_over(&mut bench, "returned", &returned(SINGLE | 5, 1, false, 0x4004)), None);
+        assert_eq!(
+            hand_over(&mut bench, "returned", &returned(SINGLE | 5, 0, false, 0)),
+            Some((7, SINGLE | 5, 0x4004))
+        );
         // Closed before and after its fragment.
-        assert_eq!(hand_over(&mut bench, "closed", &closed(5, 0, 0)), Some((4, 5, 0)));
-        assert_eq!(hand_over(&mut bench, "closed", &closed(5, 0, 0x80)), Some((4, 5, 0x4080)));
-        assert_eq!(hand_over(&mut bench, "closed", &closed(1, 1, 6)), None);
-        assert_eq!(hand_over(&mut bench, "returned", &returned(1, 0, false, 0)), Some((7, 1, 0x4006)));
-        assert_eq!(hand_over(&mut bench, "returned", &returned(1, 0, false, 0x286)), None);
-        assert_eq!(hand_over(&mut bench, "closed", &closed(1, 1, 6)), Some((7, 1, 0x286)));
+        assert_eq!(hand_over(&mut bench, "closed", &closed(SINGLE | 5, 0, 0)), Some((4, SINGLE | 5, 0)));
+        assert_eq!(
+            hand_over(&mut bench, "closed", &closed(SINGLE | 5, 0, 0x80)),
+            Some((4, SINGLE | 5, 0x4080))
+        );
+        assert_eq!(hand_over(&mut bench, "closed", &closed(SINGLE | 1, 1, 6)), None);
+        assert_eq!(
+            hand_over(&mut bench, "returned", &returned(SINGLE | 1, 0, false, 0)),
+            Some((7, SINGLE | 1, 0x4006))
+        );
+        assert_eq!(hand_over(&mut bench, "returned", &returned(SINGLE | 1, 0, false, 0x286)), None);
+        assert_eq!(hand_over(&mut bench, "closed", &closed(SINGLE | 1, 1, 6)), Some((7, SINGLE | 1, 0x286)));
+        // Two parts of one plan, which know nothing of each other; what failed, and where.
+        let component = |number: u64| number << 12 | 5;
+        assert_eq!(hand_over(&mut bench, "returned", &returned(component(0), 1, true, 0x281)), None);
+        assert_eq!(
+            hand_over(&mut bench, "returned", &returned(component(6), 0, true, 0)),
+            Some((4, component(6), 0))
+        );
+        bench.set("part$ready", 0);
+        assert_eq!(hand_over_part(&mut bench, &returned(component(0), 0, false, 0)), (0x281, 0, 0x5A, 1));
+        assert_eq!(hand_over_part(&mut bench, &returned(component(1), 0, true, 6)), (6, 0, 0x5A, 0));
         // The most fragments there are.
-        assert_eq!(hand_over(&mut bench, "returned", &returned(2, 65_535, true, 0)), None);
+        assert_eq!(hand_over(&mut bench, "returned", &returned(SINGLE | 2, 65_535, true, 0)), None);
         bench.set("done$ready", 0);
         bench.set("returned$valid", 1);
         for ordinal in 0..65_535 {
-            bench.set_wide("returned$data", &returned(2, ordinal, false, 0));
+            bench.set_wide("returned$data", &returned(SINGLE | 2, ordinal, false, 0));
             bench.eval();
             while bench.get("returned$ready") == 0 {
                 bench.cycle();
@@ -524,14 +649,14 @@ mod tests {
 
     /// What is to happen to the bench, and what must come of it.
     struct Model {
-        /// Slots whose plan has not ended, with its status.
-        expected: Vec<Option<u64>>,
+        /// Parts that have not ended, with their status.
+        expected: BTreeMap<u64, u64>,
         returned: Vec<Vec<u32>>,
         closed: VecDeque<Vec<u32>>,
     }
 
     impl Model {
-        fn begin_plan(&mut self, slot: usize, random: &mut impl rand::Rng) {
+        fn begin_part(&mut self, part: u64, random: &mut impl rand::Rng) {
             let fragments = [0, 1, 1, 1, 2, 3, 9][random.random_range(0..7)];
             let refusal = if random.random_bool(0.2) { 0x80 } else { 0 };
             let is_closed = fragments == 0 || random.random_bool(0.3);
@@ -539,30 +664,33 @@ mod tests {
             for ordinal in (0..fragments).rev() {
                 let failure = if random.random_bool(0.3) { random.random_range(0..0x8000u64) } else { 0 };
                 let last = !is_closed && ordinal == fragments - 1;
-                self.returned.push(returned(slot as u64, ordinal, last, failure));
+                self.returned.push(returned(part, ordinal, last, failure));
                 if failure & 0x47FF != 0 {
                     status = failure & 0x47FF;
                 }
             }
             if is_closed {
-                self.closed.push_back(closed(slot as u64, fragments, refusal));
+                self.closed.push_back(closed(part, fragments, refusal));
             }
-            self.expected[slot] = Some(status);
+            self.expected.insert(part, status);
         }
     }
 
     fn runs_at_random(slot_bits: usize) {
         let mut bench = bench(slot_bits);
         let mut random = seeded();
-        let mut model =
-            Model { expected: vec![None; 1 << slot_bits], returned: Vec::new(), closed: VecDeque::new() };
+        let mut model = Model { expected: BTreeMap::new(), returned: Vec::new(), closed: VecDeque::new() };
         let mut ended = 0;
         let mut offered: Option<Vec<u32>> = None;
         for cycle in 0..30_000u64 {
             let draining = cycle > 29_000;
-            let slot = random.random_range(0..model.expected.len());
-            if model.expected[slot].is_none() && !draining {
-                model.begin_plan(slot, &mut random);
+            let slot = random.random_range(0..1u64 << slot_bits);
+            let part = [slot | SINGLE, slot | random.random_range(0..8) << 12][random.random_range(0..2)];
+            if !model.expected.contains_key(&part)
+                && !model.expected.contains_key(&(part ^ SINGLE))
+                && !draining
+            {
+                model.begin_part(part, &mut random);
             }
             if offered.is_none() && !model.returned.is_empty() && random.random_bool(0.8) {
                 offered = Some(model.returned.swap_remove(random.random_range(0..model.returned.len())));
@@ -573,6 +701,8 @@ mod tests {
             bench.set_wide("closed$data", model.closed.front().map_or(&[], |data| data));
             let ready = random.random_bool(if (cycle / 300) % 3 == 0 { 0.1 } else { 0.9 });
             bench.set("done$ready", ready.into());
+            let part_ready = random.random_bool(if (cycle / 500) % 3 == 0 { 0.1 } else { 0.9 });
+            bench.set("part$ready", part_ready.into());
             bench.eval();
             if bench.get("returned$ready") == 1 {
                 offered = None;
@@ -580,16 +710,16 @@ mod tests {
             if bench.get("closed$ready") == 1 {
                 model.closed.pop_front();
             }
-            if ready && bench.get("done$valid") == 1 {
-                let done: PlanDone = bits::<27>(&bench.get_wide("done$data")).into();
-                let expected = model.expected[done.slot.index()].take();
-                assert_eq!(Some(done.status.to_u64()), expected, "slot {:?}", done.slot);
+            let (done, part) = ends(&mut bench);
+            for (part, status) in done.filter(|_| ready).into_iter().chain(part.filter(|_| part_ready)) {
+                assert_eq!(Some(status), model.expected.remove(&part), "part {part:#x}");
                 ended += 1;
             }
-            assert!(!(bench.get("idle") == 1 && bench.get("done$valid") == 1));
+            assert!(part.is_none_or(|(part, _)| part & SINGLE == 0));
+            assert!(!(bench.get("idle") == 1 && (done.is_some() || part.is_some())));
             bench.cycle();
         }
-        assert!(model.expected.iter().all(Option::is_none), "a plan did not end");
+        assert!(model.expected.is_empty(), "a part did not end");
         assert_eq!(bench.get("idle"), 1);
         assert!(ended > 1_000, "{ended} ended");
     }

@@ -16,8 +16,8 @@ use volplane_abi::registers;
 
 use crate::sizes::Sizes;
 
-const CONSTANTS: usize = 22;
-const STORED: usize = 9;
+const CONSTANTS: usize = 23;
+const STORED: usize = 13;
 const LIVE: usize = 9;
 
 /// Read-write registers, in the order of `Registers::stored`.
@@ -31,6 +31,10 @@ const STORED_OFFSETS: [u32; STORED] = [
     registers::INTERRUPT_COALESCING,
     registers::RANGE_BASE_LOW,
     registers::RANGE_BASE_HIGH,
+    registers::EXCEPTION_BASE_LOW,
+    registers::EXCEPTION_BASE_HIGH,
+    registers::EXCEPTION_SIZE,
+    registers::EXCEPTION_HEAD,
 ];
 
 /// Live registers, in the order of `Registers::live`.
@@ -72,6 +76,7 @@ fn constants(sizes: &Sizes, data_bytes: u32, build_hash: u64) -> [(u32, u32); CO
         (registers::CAP_TRANSFER_BYTES, registers::TRANSFER_BYTES_MAX),
         (registers::CAP_WINDOW_SHIFT, registers::WINDOW_SHIFT),
         (registers::CAP_COLUMNS, 16),
+        (registers::CAP_PLANS, 1 << sizes.plan_bits),
     ]
 }
 
@@ -110,6 +115,11 @@ pub struct Registers {
     pub coalesce_count: Signal<Out, Bits<8>>,
     pub coalesce_ticks: Signal<Out, Bits<8>>,
     pub range_base: Signal<Out, Bits<64>>,
+    pub exception_base: Signal<Out, Bits<64>>,
+    pub exception_entries_z: Signal<Out, Bits<16>>,
+    pub exception_vector: Signal<Out, Bits<8>>,
+    pub exception_interrupt: Signal<Out, bool>,
+    pub exception_head: Signal<Out, Bits<16>>,
     pub ready: Signal<In, bool>,
     pub control_stopped: Signal<In, bool>,
     pub card_idle: Signal<In, bool>,
@@ -159,6 +169,9 @@ pub struct Registers {
     ring_interrupt: Signal<Local, Bits<32>>,
     enabled: Signal<Local, Bits<32>>,
     reset_bit: Signal<Local, Bits<32>>,
+    exception_size: Signal<Local, Bits<32>>,
+    exception_vector_bits: Signal<Local, Bits<32>>,
+    exception_enabled: Signal<Local, Bits<32>>,
     coalescing: Signal<Local, Bits<32>>,
     ring_size: Signal<Local, Bits<32>>,
     enable_mask: Constant<Bits<32>>,
@@ -201,6 +214,11 @@ impl Registers {
             coalesce_count: Default::default(),
             coalesce_ticks: Default::default(),
             range_base: Default::default(),
+            exception_base: Default::default(),
+            exception_entries_z: Default::default(),
+            exception_vector: Default::default(),
+            exception_interrupt: Default::default(),
+            exception_head: Default::default(),
             ready: Default::default(),
             control_stopped: Default::default(),
             card_idle: Default::default(),
@@ -249,6 +267,9 @@ impl Registers {
             ring_interrupt: Default::default(),
             enabled: Default::default(),
             reset_bit: Default::default(),
+            exception_size: Default::default(),
+            exception_vector_bits: Default::default(),
+            exception_enabled: Default::default(),
             coalescing: Default::default(),
             ring_size: Default::default(),
             enable_mask: word(registers::CONTROL_ENABLE),
@@ -290,13 +311,15 @@ impl Logic for Registers {
         self.write_pending.d.next = self.write_valid.val();
         self.written.d.next = self.write_data.val();
         self.read_pending.d.next = self.read_valid.val();
-        for i in 0..22 {
+        for i in 0..23 {
             self.constant_hit[i].clock.next = self.clock.val();
             self.constant_hit[i].d.next = (self.read_address.val() == self.constant_offset[i].val());
         }
         for i in 0..9 {
             self.live_hit[i].clock.next = self.clock.val();
             self.live_hit[i].d.next = (self.read_address.val() == self.live_offset[i].val());
+        }
+        for i in 0..13 {
             self.stored_hit[i].clock.next = self.clock.val();
             self.stored_hit[i].d.next = (self.read_address.val() == self.stored_offset[i].val());
             self.write_hit[i].clock.next = self.clock.val();
@@ -307,7 +330,7 @@ impl Logic for Registers {
         self.reset_bit.next = (self.written.q.val() & self.reset_mask.val());
         self.soft_reset_register.d.next =
             self.write_pending.q.val() & self.write_hit[0].q.val() & self.reset_bit.val().any();
-        for i in 0..9 {
+        for i in 0..13 {
             self.stored[i].clock.next = self.clock.val();
             self.stored[i].d.next = self.stored[i].q.val();
             if self.write_pending.q.val() & self.write_hit[i].q.val() {
@@ -339,17 +362,19 @@ impl Logic for Registers {
         self.stored_sum.next = self.zero.val();
         self.live_sum.next = self.zero.val();
         self.any_hit.next = false;
-        for i in 0..22 {
+        for i in 0..23 {
             if self.constant_hit[i].q.val() {
                 self.constant_sum.next = (self.constant_sum.val() | self.constant_value[i].val());
                 self.any_hit.next = true;
             }
         }
-        for i in 0..9 {
+        for i in 0..13 {
             if self.stored_hit[i].q.val() {
                 self.stored_sum.next = (self.stored_sum.val() | self.stored[i].q.val());
                 self.any_hit.next = true;
             }
+        }
+        for i in 0..9 {
             if self.live_hit[i].q.val() {
                 self.live_sum.next = (self.live_sum.val() | self.live[i].val());
                 self.any_hit.next = true;
@@ -406,9 +431,18 @@ impl Logic for Registers {
         self.coalesce_ticks.next = self.coalescing.val().get_bits::<8>(8);
         self.range_base.next =
             bit_cast::<64, 32>(self.stored[7].q.val()) | (bit_cast::<64, 32>(self.stored[8].q.val()) << 32);
+        self.exception_base.next =
+            bit_cast::<64, 32>(self.stored[9].q.val()) | (bit_cast::<64, 32>(self.stored[10].q.val()) << 32);
+        self.exception_size.next = (self.stored[11].q.val() & self.entries_mask.val());
+        self.exception_entries_z.next = bit_cast::<16, 32>(self.exception_size.val());
+        self.exception_vector_bits.next = (self.stored[11].q.val() >> self.vector_shift.val());
+        self.exception_vector.next = bit_cast::<8, 32>(self.exception_vector_bits.val());
+        self.exception_enabled.next = (self.stored[11].q.val() & self.interrupt_mask.val());
+        self.exception_interrupt.next = self.exception_enabled.val().any();
+        self.exception_head.next = bit_cast::<16, 32>(self.stored[12].q.val());
 
         if self.reset.val() {
-            for i in 0..9 {
+            for i in 0..13 {
                 self.stored[i].d.next = self.zero.val();
             }
             self.write_pending.d.next = false;
@@ -524,6 +558,10 @@ mod tests {
             (0x09C, 0x0000_0708),
             (0x0A0, 0x3333_3000),
             (0x0A4, 0x4444_4444),
+            (0x0A8, 0x5555_5FFF),
+            (0x0AC, 0x6666_6666),
+            (0x0B0, 0x8017_0ABC),
+            (0x0B4, 0x0000_0DEF),
             (0x080, 0x0000_0001),
         ] {
             write(&mut bench, offset, value);
@@ -536,6 +574,9 @@ mod tests {
         assert_eq!((bench.get("control_interrupt"), bench.get("enable")), (1, 1));
         assert_eq!((bench.get("coalesce_count"), bench.get("coalesce_ticks")), (8, 7));
         assert_eq!(bench.get("range_base"), 0x4444_4444_3333_3000);
+        assert_eq!(bench.get("exception_base"), 0x6666_6666_5555_5000);
+        assert_eq!((bench.get("exception_entries_z"), bench.get("exception_vector")), (0xABC, 0x17));
+        assert_eq!((bench.get("exception_interrupt"), bench.get("exception_head")), (1, 0xDEF));
 
         bench.set("ready", 1);
         write(&mut bench, 0x080, 0x0000_0003);

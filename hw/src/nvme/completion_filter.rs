@@ -102,7 +102,7 @@ pub struct CompletionFilter {
     zero1: Constant<Bits<1>>,
     one1: Constant<Bits<1>>,
     one3: Constant<Bits<3>>,
-    erased: Constant<Bits<46>>,
+    erased: Constant<Bits<50>>,
     none: Constant<Bits<6>>,
 }
 
@@ -252,7 +252,7 @@ impl Logic for CompletionFilter {
         self.answer.next.path = self.event3.q.val().path;
         self.answer.next.sq_head = self.event3.q.val().sq_head;
         self.answer.next.command_id = self.event3.q.val().command_id;
-        self.answer.next.slot = self.record3.q.val().slot;
+        self.answer.next.part = self.record3.q.val().part;
         self.answer.next.ordinal = self.record3.q.val().ordinal;
         self.answer.next.last = self.record3.q.val().last;
         self.answer.next.status = self.event3.q.val().status;
@@ -404,7 +404,7 @@ mod tests {
                             path: path.into(),
                             sq_head: sq_head.into(),
                             command_id: id.into(),
-                            slot: slot.into(),
+                            part: slot.into(),
                             ordinal: ordinal.into(),
                             last: last.into(),
                             status: status.into(),
@@ -432,7 +432,7 @@ mod tests {
                 let record = IdRecord {
                     generation: generation.into(),
                     path: it.1.into(),
-                    slot: it.2.into(),
+                    part: it.2.into(),
                     ordinal: it.3.into(),
                     last: it.4.into(),
                     reserved: 0.into(),

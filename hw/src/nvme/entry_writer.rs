@@ -143,7 +143,7 @@ impl Logic for EntryWriter {
         self.written_index.d.next = self.held_index.val();
         self.written_record.d.next.generation = self.held_id.val().generation;
         self.written_record.d.next.path = self.fragment.val().path;
-        self.written_record.d.next.slot = self.fragment.val().slot;
+        self.written_record.d.next.part = self.fragment.val().part;
         self.written_record.d.next.ordinal = self.fragment.val().ordinal;
         self.written_record.d.next.last = self.fragment.val().last;
         self.written_record.d.next.reserved = self.zero3.val();

@@ -332,7 +332,7 @@ mod tests {
             path: (path as u64).into(),
             sq_head: sq_head.into(),
             command_id: random.random_range(0..1u64 << 16).into(),
-            slot: random.random_range(0..1u64 << 12).into(),
+            part: random.random_range(0..1u64 << 16).into(),
             ordinal: random.random_range(0..1u64 << 17).into(),
             last: random.random_range(0..2u64).into(),
             status: random.random_range(0..1u64 << 15).into(),

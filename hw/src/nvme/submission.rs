@@ -351,7 +351,7 @@ mod tests {
         let opcode = opcodes[random.random_range(0..opcodes.len())];
         let blocks = [1, 65_536, random.random_range(1..=65_536u64)][random.random_range(0..3)];
         Fragment {
-            slot: random.random_range(0..1u64 << 12).into(),
+            part: random.random_range(0..1u64 << 16).into(),
             ordinal: random.random_range(0..1u64 << 17).into(),
             last: random.random_range(0..2u64).into(),
             opcode: u64::from(opcode).into(),
@@ -518,7 +518,7 @@ mod tests {
                 let parts = [
                     (u128::from(id >> 11), 5),
                     (u128::from(fragment.path.to_u64()), 8),
-                    (u128::from(fragment.slot.to_u64()), 12),
+                    (u128::from(fragment.part.to_u64()), 16),
                     (u128::from(fragment.ordinal.to_u64()), 17),
                     (u128::from(fragment.last.to_u64()), 1),
                 ];

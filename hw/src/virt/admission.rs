@@ -16,7 +16,7 @@ use super::command_judge::{AllocationLookup, CommandJudge};
 use super::lookup_table::LookupTable;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{AdmittedPlan, ClientCommand, SlotOwner, TableRequest};
+use crate::records::{AdmittedPlan, ClientCommand, Part, SlotOwner, TableRequest};
 use crate::sizes::Sizes;
 
 /// See the module's header.
@@ -53,6 +53,9 @@ pub struct Admission {
 
     ready: Signal<Local, bool>,
     accept: Signal<Local, bool>,
+    part: Signal<Local, Part>,
+    first_component: Constant<Bits<3>>,
+    flag: Constant<Bits<1>>,
     empty: Constant<Bits<6>>,
     entering: Constant<Bits<6>>,
 }
@@ -88,6 +91,9 @@ impl Admission {
             came: Default::default(),
             ready: Default::default(),
             accept: Default::default(),
+            part: Default::default(),
+            first_component: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
             empty: Constant::new(0u64.to_bits()),
             entering: Constant::new(1u64.to_bits()),
         }
@@ -138,7 +144,10 @@ impl Logic for Admission {
         self.owner.next.command_id = self.command1.q.val().command_id;
 
         self.judge.command.next = self.command1.q.val();
-        self.judge.slot.next = self.slot1.q.val();
+        self.part.next.slot = self.slot1.q.val();
+        self.part.next.component = self.first_component.val();
+        self.part.next.single = self.flag.val();
+        self.judge.part.next = self.part.val().into();
         self.judge.disk.next = bit_cast::<256, 128>(self.disks.response.val()).into();
         self.plans.data.next = self.judge.plan.val();
         self.plans.push.next = self.valids.q.val().get_bit(5);
@@ -229,7 +238,7 @@ mod tests {
             flush_devices: 0,
         });
         let mut plan = AdmittedPlan {
-            slot: slot.to_bits(),
+            part: (slot | 1 << 15).to_bits(),
             opcode: command.opcode,
             prp1: command.prp1,
             prp2: command.prp2,

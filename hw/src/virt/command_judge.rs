@@ -32,7 +32,7 @@ crate::logic_record! {
 pub struct CommandJudge {
     pub clock: Signal<In, Clock>,
     pub command: Signal<In, ClientCommand>,
-    pub slot: Signal<In, Bits<12>>,
+    pub part: Signal<In, Bits<16>>,
     pub disk: Signal<In, VdEntry>,
     pub plan: Signal<Out, AdmittedPlan>,
     /// The plan's allocations, if it is mapped.
@@ -43,7 +43,7 @@ pub struct CommandJudge {
     first: AllocationIndex,
     // Cycle 1: beside the disk's entry.
     command1: DFF<ClientCommand>,
-    slot1: DFF<Bits<12>>,
+    part1: DFF<Bits<16>>,
     end1: DFF<Bits<49>>,
     far1: DFF<bool>,
     refused1: DFF<bool>,
@@ -99,7 +99,7 @@ impl Default for CommandJudge {
         Self {
             clock: Default::default(),
             command: Default::default(),
-            slot: Default::default(),
+            part: Default::default(),
             disk: Default::default(),
             plan: Default::default(),
             lookup: Default::default(),
@@ -107,7 +107,7 @@ impl Default for CommandJudge {
             transfer: Default::default(),
             first: Default::default(),
             command1: Default::default(),
-            slot1: Default::default(),
+            part1: Default::default(),
             end1: Default::default(),
             far1: Default::default(),
             refused1: Default::default(),
@@ -162,7 +162,7 @@ impl Logic for CommandJudge {
             self,
             clock,
             command1,
-            slot1,
+            part1,
             end1,
             far1,
             refused1,
@@ -185,7 +185,7 @@ impl Logic for CommandJudge {
         self.first.clock.next = self.clock.val();
 
         self.command1.d.next = self.command.val();
-        self.slot1.d.next = self.slot.val();
+        self.part1.d.next = self.part.val();
         self.lba.next = self.command.val().lba;
         self.lba_high.next = self.lba.val().get_bits::<16>(48);
         self.far1.d.next = self.lba_high.val().any();
@@ -204,7 +204,7 @@ impl Logic for CommandJudge {
         }
         self.fit.next = !self.refused1.q.val() & (self.disk.val().status == self.enabled.val());
         self.plan2.d.next = self.empty_plan.val();
-        self.plan2.d.next.slot = self.slot1.q.val();
+        self.plan2.d.next.part = self.part1.q.val();
         self.plan2.d.next.opcode = self.command1.q.val().opcode;
         self.plan2.d.next.prp1 = self.command1.q.val().prp1;
         self.plan2.d.next.prp2 = self.command1.q.val().prp2;

@@ -88,7 +88,7 @@ pub struct DeviceCutter {
     no_status: Constant<Bits<11>>,
     zero17: Constant<Bits<17>>,
     no_prp: Constant<Bits<64>>,
-    no_reserved: Constant<Bits<7>>,
+    no_reserved: Constant<Bits<3>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -258,7 +258,7 @@ impl Logic for DeviceCutter {
         if self.free.val() {
             self.out_valid.d.next = self.load.val();
             self.of_run.d.next = self.load.val() & self.mapped.q.val();
-            self.out.d.next.slot = self.plan.q.val().slot;
+            self.out.d.next.part = self.plan.q.val().part;
             self.out.d.next.opcode = self.plan.q.val().opcode;
             self.out.d.next.prp1 = self.plan.q.val().prp1;
             self.out.d.next.prp2 = self.plan.q.val().prp2;

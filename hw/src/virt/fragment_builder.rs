@@ -293,7 +293,7 @@ mod tests {
             at += blocks;
         }
         let header = PlanHeader {
-            slot: number(slot),
+            part: number(slot),
             opcode: number(op.into()),
             prp1: number(prp1),
             prp2: number(prp2),
@@ -426,7 +426,7 @@ mod tests {
             }
             if bench.get("closed$valid") == 1 && bench.get("closed$ready") == 1 {
                 assert!(closed.is_none(), "closed twice");
-                closed = Some(bench.get_record::<40, PlanClosed>("closed$data"));
+                closed = Some(bench.get_record::<44, PlanClosed>("closed$data"));
             }
             if bench.get("list$valid") == 1 && bench.get("list$ready") == 1 {
                 let request: ReadRequest = bench.get_record("list$data");
@@ -463,7 +463,7 @@ mod tests {
             let (want, want_status) = expected(&plan);
             let mut got = vec![];
             for (i, fragment) in fragments.iter().enumerate() {
-                assert_eq!(fragment.slot.to_u64(), index % 4096);
+                assert_eq!(fragment.part.to_u64(), index % 4096);
                 assert_eq!(fragment.ordinal.to_u64(), i as u64);
                 let limits = LIMITS[fragment.path.to_u64() as usize];
                 match plan.header.opcode.to_u64() as u8 {

@@ -23,7 +23,7 @@ pub struct HeaderQueue {
 
     headers: Fifo<PlanHeader>,
     item: Signal<Local, PlanHeader>,
-    no_reserved: Constant<Bits<15>>,
+    no_reserved: Constant<Bits<11>>,
 }
 
 impl Default for HeaderQueue {
@@ -51,7 +51,7 @@ impl Logic for HeaderQueue {
         StreamOut::<PlanHeader>::link(&mut self.header, &mut self.headers.out);
         self.room.next = self.headers.room.val();
         self.empty.next = self.headers.empty.val();
-        self.item.next.slot = self.plan.val().slot;
+        self.item.next.part = self.plan.val().part;
         self.item.next.opcode = self.plan.val().opcode;
         self.item.next.prp1 = self.plan.val().prp1;
         self.item.next.prp2 = self.plan.val().prp2;

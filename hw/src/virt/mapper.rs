@@ -166,7 +166,7 @@ mod tests {
 
     fn header_of(plan: &AdmittedPlan) -> PlanHeader {
         PlanHeader {
-            slot: plan.slot,
+            part: plan.part,
             opcode: plan.opcode,
             prp1: plan.prp1,
             prp2: plan.prp2,
@@ -193,7 +193,7 @@ mod tests {
     ) -> (AdmittedPlan, AllocationLookup) {
         let first = blocks.min((1u64 << shift) - offset);
         let plan = AdmittedPlan {
-            slot: slot.to_bits(),
+            part: slot.to_bits(),
             opcode: u64::from(opcode::READ).to_bits(),
             blocks: blocks.to_bits(),
             first_blocks: first.to_bits(),

@@ -118,7 +118,7 @@ pub struct PrpBuilder {
     zero10: Constant<Bits<10>>,
     one17: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
-    no_reserved: Constant<Bits<21>>,
+    no_reserved: Constant<Bits<17>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -253,7 +253,7 @@ impl Logic for PrpBuilder {
         );
         self.piece.ready.next = !self.busy.q.val();
         self.fragment.valid.next = self.offering.q.val();
-        self.fragment.data.next.slot = self.work.q.val().slot;
+        self.fragment.data.next.part = self.work.q.val().part;
         self.fragment.data.next.ordinal = self.ordinal.q.val();
         self.fragment.data.next.last = self.work.q.val().last;
         if self.trimmed.q.val() {
@@ -272,7 +272,7 @@ impl Logic for PrpBuilder {
         self.fragment.data.next.cdw13 = self.work.q.val().cdw13;
         self.fragment.data.next.reserved = self.no_reserved.val();
         self.closed.valid.next = self.closing.q.val();
-        self.closed.data.next.slot = self.work.q.val().slot;
+        self.closed.data.next.part = self.work.q.val().part;
         self.closed.data.next.issued = self.ordinal.q.val();
         self.closed.data.next.status = self.status.q.val();
         self.idle_register.d.next = self.resting.q.val() & !self.piece.valid.val();

@@ -363,7 +363,7 @@ mod tests {
         let first_blocks = blocks.min(size - offset);
         let mut case = Case {
             plan: AdmittedPlan {
-                slot: random.random_range(0..4096u64).to_bits(),
+                part: random.random_range(0..4096u64).to_bits(),
                 opcode: random.random_range(0..10u64).to_bits(),
                 prp1: random.random::<u64>().to_bits(),
                 blocks: blocks.to_bits(),
@@ -465,7 +465,7 @@ mod tests {
             if ready[0] && bench.get("header$valid") == 1 {
                 let header: PlanHeader = bench.get_record::<263, _>("header$data");
                 let plan = headers.pop_front().expect("no header is owed");
-                assert_eq!((header.slot, header.prp1, header.blocks), (plan.slot, plan.prp1, plan.blocks));
+                assert_eq!((header.part, header.prp1, header.blocks), (plan.part, plan.prp1, plan.blocks));
             }
             if ready[1] && bench.get("unit_run$valid") == 1 {
                 assert_eq!(Some(bench.get_record::<160, UnitRun>("unit_run$data")), runs.pop_front());
