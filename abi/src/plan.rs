@@ -94,16 +94,23 @@ plan_entry!(packed_record);
 macro_rules! component_entry {
     ($make:ident) => {
         $make! {
-            /// A component of a plan template.
-            ComponentEntry: 64 {
-                /// Virtual disk whose map it is; of the same size and block size.
+            /// A component of a plan template. Its map is that of a virtual disk of the same size, whose
+            /// root, allocations and devices stand here once more.
+            ComponentEntry: 128 {
+                /// That disk.
                 disk / with_disk: u16 = 16,
-                /// Ticks after which a fragment of it is not waited for; 0: for ever.
-                time_out / with_time_out: u32 = 24,
                 /// How often a fragment of it is given again before the component has failed.
                 retries / with_retries: u8 = 8,
+                /// log2 of the blocks of an allocation.
+                allocation_shift / with_allocation_shift: u8 = 8,
+                /// Index of allocation 0 in the allocation table.
+                map_root / with_map_root: u32 = 32,
+                /// Bit i: device i holds blocks of the component, so a Flush goes to it.
+                flush_devices / with_flush_devices: u32 = 32,
+                /// Ticks after which a fragment of it is not waited for; 0: for ever.
+                time_out / with_time_out: u32 = 24,
                 /// Reserved.
-                reserved / with_reserved: u16 = 16,
+                reserved / with_reserved: u8 = 8,
             }
         }
     };

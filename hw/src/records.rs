@@ -522,6 +522,68 @@ logic_record! {
 }
 
 logic_record! {
+    /// A command that was looked up, and is to become the parts of a plan.
+    PendingCommand: 543 {
+        /// The command (`ClientCommand`).
+        command = 329,
+        /// Its slot.
+        slot = 12,
+        /// What it is to do (`Again`),
+        again = 32,
+        /// if this is 1: it was here before.
+        is_again = 1,
+        /// Its disk's entry (`DiskEntry`).
+        disk = 144,
+        /// What has become of the disk's components (`DiskStates`).
+        states = 25,
+    }
+}
+
+logic_record! {
+    /// The bits of a `VdEntry` that are in use.
+    DiskEntry: 144 {
+        /// Size in blocks.
+        size_blocks = 48,
+        /// Status.
+        status = 4,
+        /// log2 of the block size.
+        block_shift = 4,
+        /// log2 of the blocks of an allocation.
+        allocation_shift = 8,
+        /// Index of allocation 0.
+        map_root = 32,
+        /// Devices to flush.
+        flush_devices = 32,
+        /// Plan template.
+        plan = 16,
+    }
+}
+
+logic_record! {
+    /// The bits of a `ComponentStates` that are kept.
+    DiskStates: 25 {
+        /// Two bits for each component.
+        states = 16,
+        /// Out, and that is durable.
+        durably_out = 8,
+        /// 1: deactivated by a failure.
+        deactivated = 1,
+    }
+}
+
+logic_record! {
+    /// A part on its way to the judge of commands.
+    ExpandedPart: 489 {
+        /// The command (`ClientCommand`).
+        command = 329,
+        /// The part (`Part`).
+        part = 16,
+        /// The disk, with the component's map (`DiskEntry`).
+        disk = 144,
+    }
+}
+
+logic_record! {
     /// The blocks of a write to several copies.
     LockRequest: 97 {
         /// Plan slot.

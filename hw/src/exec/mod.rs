@@ -1,5 +1,6 @@
 //! Blocks of the card: exec.
 
 pub mod collector;
+pub mod component_states;
 pub mod mask_verdict;
 pub mod plan_slots;

@@ -1,22 +1,29 @@
 //! Admits a client's command: checks it against its virtual disk and makes a plan of it.
 //!
-//! Commands come in, plans go out in the same order; each takes a plan slot, a refused one too, and
-//! `owner_valid` tells for one cycle whose it is. `CommandJudge` says what is refused. A plan that is
-//! mapped has one item in `lookup`: its first allocation, and how much lies beyond, in as many
-//! allocations as it takes.
+//! Commands come in, the parts of plans go out; each command takes a plan slot, a refused one too, and
+//! `owner_valid` tells for one cycle whose it is, with the command itself. A disk without a plan template has one
+//! part, which goes straight on; `Expander` makes the parts of the others, and those of a command that comes
+//! `again`. `CommandJudge` says what is refused. A part that is mapped has one item in `lookup`: its first
+//! allocation, and how much lies beyond, in as many allocations as it takes.
 //!
-//! Latency: 8 cycles to `plan`, 7 to `lookup` when none waits before it, else 8. `idle` comes a cycle late
-//! and goes with the command that ends it. Throughput: a command every 2 cycles. Owner of the table
-//! `VD`; a disk's entry changes between two commands. Reset drops what is in work; the table stays.
+//! Latency, without a template: 8 cycles to `plan`, 7 to `lookup` when none waits before it, else 8. `idle` comes a
+//! cycle late and goes with the command that ends it. Throughput: a command every 2 cycles. Ordering: among
+//! commands without a template, and among those with one. Owner of the tables `VD`, `PLAN`, `COMPONENT` and
+//! `STATES`; an entry changes between two commands. Reset drops what is in work; the tables stay.
 
 use rust_hdl::prelude::*;
 use volplane_abi::table;
 
 use super::command_judge::{AllocationLookup, CommandJudge};
+use super::expander::Expander;
 use super::lookup_table::LookupTable;
+use crate::exec::component_states::DiskStateTable;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{AdmittedPlan, ClientCommand, Part, SlotOwner, TableRequest};
+use crate::records::{
+    AdmittedPlan, Again, AgainCommand, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, Part,
+    PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
+};
 use crate::sizes::Sizes;
 
 /// See the module's header.
@@ -25,39 +32,78 @@ pub struct Admission {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub command: StreamIn<ClientCommand>,
+    pub again: StreamIn<AgainCommand>,
     pub slot: StreamIn<Bits<12>>,
     pub owner_valid: Signal<Out, bool>,
     pub owner_slot: Signal<Out, Bits<12>>,
     pub owner: Signal<Out, SlotOwner>,
+    pub owned_command: Signal<Out, ClientCommand>,
     pub plan: StreamOut<AdmittedPlan>,
     pub lookup: StreamOut<AllocationLookup>,
+    pub lock: StreamOut<LockRequest>,
+    pub lock_answer: Signal<In, bool>,
+    pub lock_granted: Signal<In, bool>,
+    pub epoch: Signal<In, Bits<32>>,
+    pub begun_valid: Signal<Out, bool>,
+    pub begun_slot: Signal<Out, Bits<12>>,
+    pub begun: Signal<Out, PlanBegun>,
+    pub change: StreamIn<StateChange>,
+    pub changed_valid: Signal<Out, bool>,
+    pub changed: Signal<Out, DiskStates>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
     pub table_data: Signal<Out, Bits<256>>,
     pub idle: Signal<Out, bool>,
 
-    disks: LookupTable<128>,
+    disks: LookupTable<144>,
+    states: DiskStateTable,
+    expander: Expander,
     judge: CommandJudge,
+    pending: Fifo<PendingCommand>,
     plans: Fifo<AdmittedPlan>,
     lookups: Fifo<AllocationLookup>,
     held_slot: DFF<Bits<12>>,
     held: DFF<bool>,
-    /// Bit i: cycle i + 1 of the pipeline holds a command.
-    valids: DFF<Bits<6>>,
+    // Looked up: the cycle after it was accepted, and the cycle that its disk's entry is there.
+    valid1: DFF<bool>,
     command1: DFF<ClientCommand>,
     slot1: DFF<Bits<12>>,
+    is_again1: DFF<bool>,
+    again1: DFF<Bits<32>>,
+    valid2: DFF<bool>,
+    command2: DFF<ClientCommand>,
+    slot2: DFF<Bits<12>>,
+    is_again2: DFF<bool>,
+    again2: DFF<Bits<32>>,
+    /// A part of the expander went to the judge a cycle ago.
+    expanded2: DFF<bool>,
+    expanded_disk: DFF<DiskEntry>,
+    /// Bit i: cycle i + 3 of the pipeline, from the command's acceptance on, holds a part.
+    valids: DFF<Bits<4>>,
+    new1: DFF<bool>,
     // For `idle`: nothing in work, and something came.
     rests: DFF<bool>,
     came: DFF<bool>,
 
-    ready: Signal<Local, bool>,
-    accept: Signal<Local, bool>,
-    part: Signal<Local, Part>,
-    first_component: Constant<Bits<3>>,
+    may_accept: Signal<Local, bool>,
+    accept_again: Signal<Local, bool>,
+    accept_new: Signal<Local, bool>,
+    accepted: Signal<Local, ClientCommand>,
+    again_item: Signal<Local, AgainCommand>,
+    again_fields: Signal<Local, Again>,
+    disk2: Signal<Local, DiskEntry>,
+    judged_disk: Signal<Local, DiskEntry>,
+    direct: Signal<Local, bool>,
+    part1: Signal<Local, Part>,
+    take_part: Signal<Local, bool>,
+    offered_part: Signal<Local, ExpandedPart>,
+    no_plan: Constant<Bits<16>>,
+    no_component: Constant<Bits<3>>,
     flag: Constant<Bits<1>>,
-    empty: Constant<Bits<6>>,
-    entering: Constant<Bits<6>>,
+    clear: Constant<Bits<1>>,
+    none: Constant<Bits<4>>,
+    entering: Constant<Bits<4>>,
 }
 
 impl Admission {
@@ -67,34 +113,71 @@ impl Admission {
             clock: Default::default(),
             reset: Default::default(),
             command: Default::default(),
+            again: Default::default(),
             slot: Default::default(),
             owner_valid: Default::default(),
             owner_slot: Default::default(),
             owner: Default::default(),
+            owned_command: Default::default(),
             plan: Default::default(),
             lookup: Default::default(),
+            lock: Default::default(),
+            lock_answer: Default::default(),
+            lock_granted: Default::default(),
+            epoch: Default::default(),
+            begun_valid: Default::default(),
+            begun_slot: Default::default(),
+            begun: Default::default(),
+            change: Default::default(),
+            changed_valid: Default::default(),
+            changed: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
             table_data: Default::default(),
             idle: Default::default(),
             disks: LookupTable::new(table::VD, sizes.vd_bits, 1),
+            states: DiskStateTable::new(sizes),
+            expander: Expander::new(sizes),
             judge: Default::default(),
-            plans: Fifo::lut(4, 6),
-            lookups: Fifo::quick(4, 6),
+            pending: Fifo::lut(3, 4),
+            plans: Fifo::lut(4, 7),
+            lookups: Fifo::quick(4, 7),
             held_slot: Default::default(),
             held: Default::default(),
-            valids: Default::default(),
+            valid1: Default::default(),
             command1: Default::default(),
             slot1: Default::default(),
+            is_again1: Default::default(),
+            again1: Default::default(),
+            valid2: Default::default(),
+            command2: Default::default(),
+            slot2: Default::default(),
+            is_again2: Default::default(),
+            again2: Default::default(),
+            expanded2: Default::default(),
+            expanded_disk: Default::default(),
+            valids: Default::default(),
+            new1: Default::default(),
             rests: Default::default(),
             came: Default::default(),
-            ready: Default::default(),
-            accept: Default::default(),
-            part: Default::default(),
-            first_component: Constant::new(0u64.to_bits()),
+            may_accept: Default::default(),
+            accept_again: Default::default(),
+            accept_new: Default::default(),
+            accepted: Default::default(),
+            again_item: Default::default(),
+            again_fields: Default::default(),
+            disk2: Default::default(),
+            judged_disk: Default::default(),
+            direct: Default::default(),
+            part1: Default::default(),
+            take_part: Default::default(),
+            offered_part: Default::default(),
+            no_plan: Constant::new(0u64.to_bits()),
+            no_component: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
-            empty: Constant::new(0u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+            none: Constant::new(0u64.to_bits()),
             entering: Constant::new(1u64.to_bits()),
         }
     }
@@ -103,67 +186,165 @@ impl Admission {
 impl Logic for Admission {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, held_slot, held, valids, command1, slot1, rests, came);
-        self.disks.clock.next = self.clock.val();
+        dff_setup!(
+            self, clock, held_slot, held, valid1, command1, slot1, is_again1, again1, valid2, command2
+        );
+        dff_setup!(
+            self,
+            clock,
+            slot2,
+            is_again2,
+            again2,
+            expanded2,
+            expanded_disk,
+            valids,
+            new1,
+            rests,
+            came
+        );
+        clock!(self, clock, disks, states, expander, judge, pending, plans, lookups);
         self.disks.reset.next = self.reset.val();
-        self.judge.clock.next = self.clock.val();
-        self.plans.clock.next = self.clock.val();
+        self.states.reset.next = self.reset.val();
+        self.expander.reset.next = self.reset.val();
+        self.pending.reset.next = self.reset.val();
         self.plans.reset.next = self.reset.val();
-        self.lookups.clock.next = self.clock.val();
         self.lookups.reset.next = self.reset.val();
         StreamOut::<AdmittedPlan>::link(&mut self.plan, &mut self.plans.out);
         StreamOut::<AllocationLookup>::link(&mut self.lookup, &mut self.lookups.out);
+        StreamOut::<LockRequest>::link(&mut self.lock, &mut self.expander.lock);
+        StreamIn::<StateChange>::link(&mut self.change, &mut self.states.change);
+        StreamOut::<PendingCommand>::join(&mut self.pending.out, &mut self.expander.pending);
+        self.expander.lock_answer.next = self.lock_answer.val();
+        self.expander.lock_granted.next = self.lock_granted.val();
+        self.expander.epoch.next = self.epoch.val();
+        self.begun_valid.next = self.expander.begun_valid.val();
+        self.begun_slot.next = self.expander.begun_slot.val();
+        self.begun.next = self.expander.begun.val();
+        self.changed_valid.next = self.states.changed_valid.val();
+        self.changed.next = self.states.changed.val();
         self.disks.table_valid.next = self.table_valid.val();
         self.disks.table_request.next = self.table_request.val();
-        self.table_ack.next = self.disks.table_ack.val();
-        self.table_data.next = self.disks.table_data.val();
+        self.states.table_valid.next = self.table_valid.val();
+        self.states.table_request.next = self.table_request.val();
+        self.expander.table_valid.next = self.table_valid.val();
+        self.expander.table_request.next = self.table_request.val();
+        self.table_ack.next =
+            self.disks.table_ack.val() | self.states.table_ack.val() | self.expander.table_ack.val();
+        self.table_data.next =
+            self.disks.table_data.val() | self.states.table_data.val() | self.expander.table_data.val();
 
-        // A slot is kept ready, so that `command.ready` rests on registers.
-        self.ready.next = self.held.q.val() & self.plans.room.val() & self.lookups.room.val();
-        self.command.ready.next = self.ready.val() & self.disks.request.ready.val();
-        self.disks.request.valid.next = self.command.valid.val() & self.ready.val();
-        self.disks.request.data.next = self.command.data.val().namespace_id;
-        self.accept.next = self.command.valid.val() & self.ready.val() & self.disks.request.ready.val();
+        // Accept: what comes again first. A slot is kept ready, so that `command.ready` rests on registers.
+        self.may_accept.next = self.plans.room.val()
+            & self.lookups.room.val()
+            & self.pending.room.val()
+            & self.disks.request.ready.val();
+        self.again_item.next = self.again.data.val();
+        self.again_fields.next = self.again_item.val().again.into();
+        self.accept_again.next = self.again.valid.val() & self.may_accept.val();
+        self.accept_new.next =
+            self.command.valid.val() & self.held.q.val() & self.may_accept.val() & !self.again.valid.val();
+        self.again.ready.next = self.may_accept.val();
+        self.command.ready.next = self.held.q.val() & self.may_accept.val() & !self.again.valid.val();
+        self.accepted.next = self.command.data.val();
+        if self.again.valid.val() {
+            self.accepted.next = self.again_item.val().command.into();
+        }
+        self.disks.request.valid.next = self.accept_again.val() | self.accept_new.val();
+        self.disks.request.data.next = self.accepted.val().namespace_id;
+        self.states.query.next = self.accepted.val().namespace_id;
         self.slot.ready.next = !self.held.q.val();
-        if self.accept.val() {
+        if self.accept_new.val() {
             self.held.d.next = false;
         }
         if self.slot.valid.val() & !self.held.q.val() {
             self.held.d.next = true;
             self.held_slot.d.next = self.slot.data.val();
         }
-        self.valids.d.next = (self.valids.q.val() << 1);
-        if self.accept.val() {
-            self.valids.d.next = (self.valids.q.val() << 1) | self.entering.val();
-        }
-        self.command1.d.next = self.command.data.val();
+
+        // Looked up. Whose command a new one is stands in the cycle after.
+        self.valid1.d.next = self.accept_again.val() | self.accept_new.val();
+        self.new1.d.next = self.accept_new.val();
+        self.command1.d.next = self.accepted.val();
+        self.is_again1.d.next = self.again.valid.val();
+        self.again1.d.next = self.again_item.val().again;
         self.slot1.d.next = self.held_slot.q.val();
-        self.owner_valid.next = self.valids.q.val().get_bit(0);
+        if self.again.valid.val() {
+            self.slot1.d.next = self.again_fields.val().slot;
+        }
+        self.owner_valid.next = self.new1.q.val();
         self.owner_slot.next = self.slot1.q.val();
         self.owner.next.queue = self.command1.q.val().queue;
         self.owner.next.command_id = self.command1.q.val().command_id;
+        self.owned_command.next = self.command1.q.val();
+        self.valid2.d.next = self.valid1.q.val();
+        self.command2.d.next = self.command1.q.val();
+        self.slot2.d.next = self.slot1.q.val();
+        self.is_again2.d.next = self.is_again1.q.val();
+        self.again2.d.next = self.again1.q.val();
+        self.disk2.next = self.disks.response.val().into();
+        self.direct.next =
+            self.valid2.q.val() & !self.is_again2.q.val() & (self.disk2.val().plan == self.no_plan.val());
+        self.pending.push.next = self.valid2.q.val() & !self.direct.val();
+        self.pending.data.next.command = self.command2.q.val().into();
+        self.pending.data.next.slot = self.slot2.q.val();
+        self.pending.data.next.again = self.again2.q.val();
+        self.pending.data.next.is_again = self.is_again2.q.val().into();
+        self.pending.data.next.disk = self.disk2.val().into();
+        self.pending.data.next.states = self.states.queried.val().into();
 
-        self.judge.command.next = self.command1.q.val();
-        self.part.next.slot = self.slot1.q.val();
-        self.part.next.component = self.first_component.val();
-        self.part.next.single = self.flag.val();
-        self.judge.part.next = self.part.val().into();
-        self.judge.disk.next = bit_cast::<256, 128>(self.disks.response.val()).into();
+        // To the judge: what was just looked up, else a part of the expander, its disk a cycle later.
+        self.offered_part.next = self.expander.part.data.val();
+        self.take_part.next = self.expander.part.valid.val()
+            & !self.valid1.q.val()
+            & self.plans.room.val()
+            & self.lookups.room.val();
+        self.expander.part.ready.next =
+            !self.valid1.q.val() & self.plans.room.val() & self.lookups.room.val();
+        self.part1.next.slot = self.slot1.q.val();
+        self.part1.next.component = self.no_component.val();
+        self.part1.next.single = self.flag.val();
+        self.judge.command.next = self.offered_part.val().command.into();
+        self.judge.part.next = self.offered_part.val().part;
+        if self.valid1.q.val() {
+            self.judge.command.next = self.command1.q.val();
+            self.judge.part.next = self.part1.val().into();
+        }
+        self.expanded2.d.next = self.take_part.val();
+        self.expanded_disk.d.next = self.offered_part.val().disk.into();
+        self.judged_disk.next = self.disk2.val();
+        if self.expanded2.q.val() {
+            self.judged_disk.next = self.expanded_disk.q.val();
+        }
+        self.judge.disk.next = self.judged_disk.val();
+        self.valids.d.next = (self.valids.q.val() << 1);
+        if self.direct.val() | self.expanded2.q.val() {
+            self.valids.d.next = (self.valids.q.val() << 1) | self.entering.val();
+        }
         self.plans.data.next = self.judge.plan.val();
-        self.plans.push.next = self.valids.q.val().get_bit(5);
+        self.plans.push.next = self.valids.q.val().get_bit(3);
         self.lookups.data.next = self.judge.lookup.val();
-        self.lookups.push.next = self.valids.q.val().get_bit(5) & self.judge.mapped.val();
+        self.lookups.push.next = self.valids.q.val().get_bit(3) & self.judge.mapped.val();
 
-        self.came.d.next = self.accept.val() | self.table_valid.val();
-        self.rests.d.next = (self.valids.q.val() == self.empty.val())
+        self.came.d.next = self.accept_again.val() | self.accept_new.val() | self.table_valid.val();
+        self.rests.d.next = (self.valids.q.val() == self.none.val())
+            & !self.valid1.q.val()
+            & !self.valid2.q.val()
+            & !self.expanded2.q.val()
+            & self.pending.empty.val()
+            & self.expander.idle.val()
             & self.plans.empty.val()
             & self.lookups.empty.val()
+            & self.states.idle.val()
             & self.disks.idle.val();
         self.idle.next = self.rests.q.val() & !self.came.q.val();
 
         if self.reset.val() {
             self.held.d.next = false;
-            self.valids.d.next = self.empty.val();
+            self.valid1.d.next = false;
+            self.new1.d.next = false;
+            self.valid2.d.next = false;
+            self.expanded2.d.next = false;
+            self.valids.d.next = self.none.val();
             self.rests.d.next = false;
         }
     }

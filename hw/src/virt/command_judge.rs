@@ -11,7 +11,7 @@ use volplane_abi::{opcode, status, vd_status};
 
 use super::allocation_index::AllocationIndex;
 use super::transfer_check::TransferCheck;
-use crate::records::{AdmittedPlan, ClientCommand, VdEntry};
+use crate::records::{AdmittedPlan, ClientCommand, DiskEntry};
 
 crate::logic_record! {
     /// The allocations of a mapped plan.
@@ -33,7 +33,7 @@ pub struct CommandJudge {
     pub clock: Signal<In, Clock>,
     pub command: Signal<In, ClientCommand>,
     pub part: Signal<In, Bits<16>>,
-    pub disk: Signal<In, VdEntry>,
+    pub disk: Signal<In, DiskEntry>,
     pub plan: Signal<Out, AdmittedPlan>,
     /// The plan's allocations, if it is mapped.
     pub lookup: Signal<Out, AllocationLookup>,

@@ -1,0 +1,816 @@
+//! Makes parts of commands whose disk has a plan: one for each component that the command goes to.
+//!
+//! `pending` brings commands with their disk's entry. A new one gets the template that the disk names: a read
+//! goes to one component in sync, by the read policy; anything else to all that are written to. A write to
+//! several asks for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the command
+//! is dropped here, and comes again when `RangeLock` says so. What the judge of plans has to know of the plan is
+//! told once, in `begun`, before the first part. A command that comes again for one component becomes that part
+//! alone. A command that is refused, or has nothing to go to, becomes a single part.
+//!
+//! Latency from `pending` to the first part: 8 cycles for a read, 6 and the lock's for a write. Throughput: a
+//! command in that time, parts one in 3 cycles beside it. Order: as they came. Owner of the tables `PLAN` and
+//! `COMPONENT`. Reset drops what is in work; the tables stay.
+
+use rust_hdl::prelude::*;
+use volplane_abi::plan::{component_state, read_policy};
+use volplane_abi::{opcode, status, table, vd_status};
+
+use super::lookup_table::LookupTable;
+use super::part_issuer::{PartIssuer, PartsOrder};
+use crate::prim::register::Register;
+use crate::prim::stream::{StreamIn, StreamOut};
+use crate::records::{
+    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, PendingCommand, PlanBegun,
+    PlanEntry, TableRequest,
+};
+use crate::sizes::Sizes;
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    Idle,
+    /// What it is stands in registers.
+    Route,
+    /// For the template and the lock.
+    Wait,
+    /// The components that the read policy prefers.
+    Prefer,
+    /// The components.
+    Choose,
+    /// Hands them over.
+    Hand,
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct Expander {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub pending: StreamIn<PendingCommand>,
+    pub lock: StreamOut<LockRequest>,
+    pub lock_answer: Signal<In, bool>,
+    pub lock_granted: Signal<In, bool>,
+    pub epoch: Signal<In, Bits<32>>,
+    pub begun_valid: Signal<Out, bool>,
+    pub begun_slot: Signal<Out, Bits<12>>,
+    pub begun: Signal<Out, PlanBegun>,
+    pub part: StreamOut<ExpandedPart>,
+    pub table_valid: Signal<In, bool>,
+    pub table_request: Signal<In, TableRequest>,
+    pub table_ack: Signal<Out, bool>,
+    pub table_data: Signal<Out, Bits<256>>,
+    pub idle: Signal<Out, bool>,
+
+    plans: LookupTable<128>,
+    issuer: PartIssuer,
+    state: DFF<State>,
+    // Of the pending command: right one cycle after it stands there.
+    is_read: DFF<bool>,
+    refused: DFF<bool>,
+    goes_again: DFF<bool>,
+    locks: DFF<bool>,
+    handle: DFF<Bits<16>>,
+    locked: DFF<bool>,
+    present: DFF<Bits<8>>,
+    readable: DFF<Bits<8>>,
+    writable: DFF<Bits<8>>,
+    durably_out: DFF<Bits<8>>,
+    copies: DFF<Bits<4>>,
+    missing: DFF<bool>,
+    template: Register<PlanEntry>,
+    template_waits: DFF<bool>,
+    lock_asks: DFF<bool>,
+    lock_waits: DFF<bool>,
+    denied: DFF<bool>,
+    preferred: DFF<Bits<8>>,
+    enough: DFF<bool>,
+    parts: DFF<Bits<8>>,
+    turn: DFF<Bits<3>>,
+    number: DFF<Bits<24>>,
+    begun_register: DFF<bool>,
+    begun_slot_register: DFF<Bits<12>>,
+    begun_record: Register<PlanBegun>,
+    taking: DFF<bool>,
+
+    item: Signal<Local, PendingCommand>,
+    command: Signal<Local, ClientCommand>,
+    disk: Signal<Local, DiskEntry>,
+    given: Signal<Local, DiskStates>,
+    again: Signal<Local, Again>,
+    fresh: Signal<Local, bool>,
+    state_bits: Signal<Local, Bits<16>>,
+    states: [Signal<Local, Bits<2>>; 8],
+    present_now: Signal<Local, Bits<8>>,
+    readable_now: Signal<Local, Bits<8>>,
+    writable_now: Signal<Local, Bits<8>>,
+    ones: [Signal<Local, Bits<4>>; 8],
+    pairs: [Signal<Local, Bits<4>>; 4],
+    less_one: Signal<Local, Bits<8>>,
+    many: Signal<Local, bool>,
+    reads: Signal<Local, bool>,
+    start: Signal<Local, Bits<3>>,
+    only: Signal<Local, Bits<8>>,
+    from_turn: Signal<Local, Bits<8>>,
+    candidates: Signal<Local, Bits<8>>,
+    lowest: Signal<Local, Bits<8>>,
+    chosen: Signal<Local, Bits<8>>,
+    component: Signal<Local, Bits<3>>,
+    one_component: Signal<Local, Bits<8>>,
+    order: Signal<Local, PartsOrder>,
+    nobody: Signal<Local, bool>,
+    lba: Signal<Local, Bits<64>>,
+    settled: Signal<Local, bool>,
+    request_plan: Signal<Local, Bits<16>>,
+
+    read: Constant<Bits<8>>,
+    compare: Constant<Bits<8>>,
+    enabled: Constant<Bits<4>>,
+    in_sync: Constant<Bits<2>>,
+    write_only: Constant<Bits<2>>,
+    absent: Constant<Bits<2>>,
+    preferred_policy: Constant<Bits<2>>,
+    no_status: Constant<Bits<11>>,
+    internal_error: Constant<Bits<11>>,
+    no_plan: Constant<Bits<16>>,
+    no_blocks: Constant<Bits<17>>,
+    all8: Constant<Bits<8>>,
+    one8: Constant<Bits<8>>,
+    zero8: Constant<Bits<8>>,
+    one4: Constant<Bits<4>>,
+    zero4: Constant<Bits<4>>,
+    one3: Constant<Bits<3>>,
+    one16: Constant<Bits<16>>,
+    one24: Constant<Bits<24>>,
+    zero24: Constant<Bits<24>>,
+    zero3: Constant<Bits<3>>,
+    zero9: Constant<Bits<9>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+}
+
+impl Expander {
+    /// With 2^`plan_bits` templates.
+    pub fn new(sizes: &Sizes) -> Self {
+        assert!((1..=13).contains(&sizes.plan_bits), "2^{} plan templates", sizes.plan_bits);
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            pending: Default::default(),
+            lock: Default::default(),
+            lock_answer: Default::default(),
+            lock_granted: Default::default(),
+            epoch: Default::default(),
+            begun_valid: Default::default(),
+            begun_slot: Default::default(),
+            begun: Default::default(),
+            part: Default::default(),
+            table_valid: Default::default(),
+            table_request: Default::default(),
+            table_ack: Default::default(),
+            table_data: Default::default(),
+            idle: Default::default(),
+            plans: LookupTable::new(table::PLAN, sizes.plan_bits, 0),
+            issuer: PartIssuer::new(sizes),
+            state: Default::default(),
+            is_read: Default::default(),
+            refused: Default::default(),
+            goes_again: Default::default(),
+            locks: Default::default(),
+            handle: Default::default(),
+            locked: Default::default(),
+            present: Default::default(),
+            readable: Default::default(),
+            writable: Default::default(),
+            durably_out: Default::default(),
+            copies: Default::default(),
+            missing: Default::default(),
+            template: Default::default(),
+            template_waits: Default::default(),
+            lock_asks: Default::default(),
+            lock_waits: Default::default(),
+            denied: Default::default(),
+            preferred: Default::default(),
+            enough: Default::default(),
+            parts: Default::default(),
+            turn: Default::default(),
+            number: Default::default(),
+            begun_register: Default::default(),
+            begun_slot_register: Default::default(),
+            begun_record: Default::default(),
+            taking: Default::default(),
+            item: Default::default(),
+            command: Default::default(),
+            disk: Default::default(),
+            given: Default::default(),
+            again: Default::default(),
+            fresh: Default::default(),
+            state_bits: Default::default(),
+            states: Default::default(),
+            present_now: Default::default(),
+            readable_now: Default::default(),
+            writable_now: Default::default(),
+            ones: Default::default(),
+            pairs: Default::default(),
+            less_one: Default::default(),
+            many: Default::default(),
+            reads: Default::default(),
+            start: Default::default(),
+            only: Default::default(),
+            from_turn: Default::default(),
+            candidates: Default::default(),
+            lowest: Default::default(),
+            chosen: Default::default(),
+            component: Default::default(),
+            one_component: Default::default(),
+            order: Default::default(),
+            nobody: Default::default(),
+            lba: Default::default(),
+            settled: Default::default(),
+            request_plan: Default::default(),
+            read: Constant::new(u64::from(opcode::READ).to_bits()),
+            compare: Constant::new(u64::from(opcode::COMPARE).to_bits()),
+            enabled: Constant::new(u64::from(vd_status::ENABLED).to_bits()),
+            in_sync: Constant::new(u64::from(component_state::IN_SYNC).to_bits()),
+            write_only: Constant::new(u64::from(component_state::WRITE_ONLY).to_bits()),
+            absent: Constant::new(u64::from(component_state::ABSENT).to_bits()),
+            preferred_policy: Constant::new(u64::from(read_policy::PREFERRED).to_bits()),
+            no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
+            internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
+            no_plan: Constant::new(0u64.to_bits()),
+            no_blocks: Constant::new(0u64.to_bits()),
+            all8: Constant::new(0xFFu64.to_bits()),
+            one8: Constant::new(1u64.to_bits()),
+            zero8: Constant::new(0u64.to_bits()),
+            one4: Constant::new(1u64.to_bits()),
+            zero4: Constant::new(0u64.to_bits()),
+            one3: Constant::new(1u64.to_bits()),
+            one16: Constant::new(1u64.to_bits()),
+            one24: Constant::new(1u64.to_bits()),
+            zero24: Constant::new(0u64.to_bits()),
+            zero3: Constant::new(0u64.to_bits()),
+            zero9: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for Expander {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, state, is_read, refused, goes_again, locks, present, readable, writable);
+        dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
+        dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
+        dff_setup!(self, clock, taking, handle, locked);
+        clock!(self, clock, plans, issuer, template, begun_record);
+        self.plans.reset.next = self.reset.val();
+        self.issuer.reset.next = self.reset.val();
+        self.plans.table_valid.next = self.table_valid.val();
+        self.plans.table_request.next = self.table_request.val();
+        self.issuer.table_valid.next = self.table_valid.val();
+        self.issuer.table_request.next = self.table_request.val();
+        self.table_ack.next = self.plans.table_ack.val() | self.issuer.table_ack.val();
+        self.table_data.next = self.plans.table_data.val() | self.issuer.table_data.val();
+        StreamOut::<ExpandedPart>::link(&mut self.part, &mut self.issuer.part);
+
+        // The pending command stands until it is done with.
+        self.item.next = self.pending.data.val();
+        self.command.next = self.item.val().command.into();
+        self.disk.next = self.item.val().disk.into();
+        self.given.next = self.item.val().states.into();
+        self.again.next = self.item.val().again.into();
+        self.fresh.next =
+            (self.item.val().is_again == self.clear.val()) | (self.again.val().fresh == self.flag.val());
+
+        // Idle: what it is.
+        self.state_bits.next = self.given.val().states;
+        self.present_now.next = self.zero8.val();
+        self.readable_now.next = self.zero8.val();
+        self.writable_now.next = self.zero8.val();
+        for i in 0..8 {
+            self.states[i].next = self.state_bits.val().get_bits::<2>(2 * i);
+            self.ones[i].next = self.zero4.val();
+            if (self.states[i].val() != self.absent.val()) {
+                self.present_now.next = self.present_now.val() | (self.one8.val() << i.to_bits::<3>());
+            }
+            if (self.states[i].val() == self.in_sync.val()) {
+                self.readable_now.next = self.readable_now.val() | (self.one8.val() << i.to_bits::<3>());
+                self.ones[i].next = self.one4.val();
+            }
+            if (self.states[i].val() == self.in_sync.val()) | (self.states[i].val() == self.write_only.val())
+            {
+                self.writable_now.next = self.writable_now.val() | (self.one8.val() << i.to_bits::<3>());
+            }
+        }
+        self.reads.next = (self.command.val().opcode == self.read.val())
+            | (self.command.val().opcode == self.compare.val());
+        self.present.d.next = self.present_now.val();
+        self.readable.d.next = self.readable_now.val();
+        self.writable.d.next = self.writable_now.val();
+        self.durably_out.d.next = self.given.val().durably_out;
+        self.handle.d.next = bit_cast::<16, 32>(self.command.val().namespace_id) - self.one16.val();
+        self.is_read.d.next = self.reads.val();
+        self.goes_again.d.next = !self.fresh.val();
+        self.refused.d.next = (self.command.val().refusal != self.no_status.val())
+            | (self.command.val().trivial == self.flag.val())
+            | (self.disk.val().status != self.enabled.val())
+            | (self.disk.val().plan == self.no_plan.val())
+            | (self.given.val().deactivated == self.flag.val());
+        self.locks.d.next = !self.reads.val() & (self.command.val().blocks != self.no_blocks.val());
+
+        // Route on: how many copies, whether any is missed, and what is to be asked.
+        self.less_one.next = self.writable.q.val() - self.one8.val();
+        self.many.next = (self.writable.q.val() & self.less_one.val()).any();
+        self.locked.d.next = self.locks.q.val() & self.many.val();
+        for i in 0..4 {
+            self.pairs[i].next = self.ones[2 * i].val() + self.ones[2 * i + 1].val();
+        }
+        self.copies.d.next =
+            (self.pairs[0].val() + self.pairs[1].val()) + (self.pairs[2].val() + self.pairs[3].val());
+        self.missing.d.next =
+            (self.present.q.val() & !self.writable.q.val() & !self.durably_out.q.val()).any();
+        self.request_plan.next = self.disk.val().plan;
+        self.plans.request.data.next = bit_cast::<32, 16>(self.request_plan.val());
+        self.plans.request.valid.next =
+            (self.state.q.val() == State::Route) & !self.goes_again.q.val() & !self.refused.q.val();
+        self.template.load.next = self.plans.response_valid.val();
+        self.template.d.next = self.plans.response.val().into();
+        self.lba.next = self.command.val().lba;
+        self.lock.valid.next = self.lock_asks.q.val();
+        self.lock.data.next.slot = self.item.val().slot;
+        self.lock.data.next.disk = self.handle.q.val();
+        self.lock.data.next.lba = bit_cast::<48, 64>(self.lba.val());
+        self.lock.data.next.blocks = self.command.val().blocks;
+        self.lock.data.next.block_shift = self.disk.val().block_shift;
+        if self.lock.ready.val() {
+            self.lock_asks.d.next = false;
+        }
+        if self.plans.response_valid.val() {
+            self.template_waits.d.next = false;
+        }
+        if self.lock_answer.val() {
+            self.lock_waits.d.next = false;
+            self.denied.d.next = !self.lock_granted.val();
+        }
+        self.settled.next = !self.template_waits.q.val() & !self.lock_waits.q.val();
+
+        // Prefer: those at or after the turn, or the preferred one; else the lowest of all.
+        self.start.next = self.turn.q.val();
+        if (self.template.q.val().read_policy == self.preferred_policy.val()) {
+            self.start.next = self.template.q.val().preferred;
+        }
+        self.only.next = (self.one8.val() << self.start.val());
+        self.from_turn.next = (self.all8.val() << self.start.val());
+        self.preferred.d.next = self.readable.q.val() & self.from_turn.val();
+        if (self.template.q.val().read_policy == self.preferred_policy.val()) {
+            self.preferred.d.next = self.readable.q.val() & self.only.val();
+        }
+        self.enough.d.next = (self.copies.q.val() >= self.template.q.val().minimum) & !self.missing.q.val();
+
+        // Choose.
+        self.candidates.next = self.preferred.q.val();
+        if !self.preferred.q.val().any() {
+            self.candidates.next = self.readable.q.val();
+        }
+        self.lowest.next = self.zero8.val();
+        for i in 0..8 {
+            if self.candidates.val().get_bit(7 - i) {
+                self.lowest.next = (self.one8.val() << (7 - i).to_bits::<3>());
+            }
+        }
+        self.chosen.next = self.writable.q.val();
+        if self.is_read.q.val() {
+            self.chosen.next = self.lowest.val();
+        }
+        self.parts.d.next = self.chosen.val();
+
+        // Hand: to the issuer, and to the judge of plans.
+        self.component.next = self.again.val().component;
+        self.one_component.next = (self.one8.val() << self.component.val());
+        self.nobody.next = !self.parts.q.val().any() & !self.refused.q.val();
+        self.order.next.command = self.item.val().command;
+        self.order.next.slot = self.item.val().slot;
+        self.order.next.disk = self.item.val().disk;
+        self.order.next.plan = self.disk.val().plan;
+        self.order.next.parts = self.parts.q.val();
+        self.order.next.single = (self.refused.q.val() | self.nobody.val()).into();
+        self.order.next.refusal = self.no_status.val();
+        if self.nobody.val() {
+            self.order.next.refusal = self.internal_error.val();
+        }
+        if (self.given.val().deactivated == self.flag.val()) {
+            self.order.next.deactivated = self.flag.val();
+        } else {
+            self.order.next.deactivated = self.clear.val();
+        }
+        if self.goes_again.q.val() {
+            self.order.next.plan = self.again.val().plan;
+            self.order.next.parts = self.one_component.val();
+            self.order.next.single = self.clear.val();
+            self.order.next.refusal = self.no_status.val();
+            self.order.next.deactivated = self.clear.val();
+        }
+        self.issuer.order.data.next = self.order.val();
+        self.issuer.order.valid.next = false;
+        self.begun_record.load.next = true;
+        self.begun_record.d.next.disk = self.handle.q.val();
+        self.begun_record.d.next.plan = self.disk.val().plan;
+        self.begun_record.d.next.sequence = self.number.q.val();
+        self.begun_record.d.next.epoch = self.epoch.val();
+        self.begun_record.d.next.masks = self.template.q.val().write_masks;
+        if self.is_read.q.val() {
+            self.begun_record.d.next.masks = self.template.q.val().read_masks;
+        }
+        self.begun_record.d.next.present = self.present.q.val();
+        self.begun_record.d.next.readable = self.readable.q.val();
+        self.begun_record.d.next.begun = self.parts.q.val();
+        self.begun_record.d.next.minimum = self.template.q.val().minimum;
+        self.begun_record.d.next.is_read = self.is_read.q.val().into();
+        self.begun_record.d.next.simple = (self.is_read.q.val() | self.enough.q.val()).into();
+        self.begun_record.d.next.locked = self.locked.q.val().into();
+        self.begun_record.d.next.reserved = self.zero9.val();
+        self.begun_register.d.next = false;
+        self.begun_slot_register.d.next = self.item.val().slot;
+        self.begun_valid.next = self.begun_register.q.val();
+        self.begun_slot.next = self.begun_slot_register.q.val();
+        self.begun.next = self.begun_record.q.val();
+        self.taking.d.next = false;
+        self.pending.ready.next = self.taking.q.val();
+        match self.state.q.val() {
+            State::Idle => {
+                if self.pending.valid.val() & !self.taking.q.val() {
+                    self.state.d.next = State::Route;
+                }
+            }
+            State::Route => {
+                if self.goes_again.q.val() | self.refused.q.val() {
+                    self.state.d.next = State::Hand;
+                } else if self.plans.request.ready.val() {
+                    self.template_waits.d.next = true;
+                    self.lock_asks.d.next = self.locks.q.val() & self.many.val();
+                    self.lock_waits.d.next = self.locks.q.val() & self.many.val();
+                    self.denied.d.next = false;
+                    self.state.d.next = State::Wait;
+                }
+            }
+            State::Wait => {
+                if self.settled.val() {
+                    self.state.d.next = State::Prefer;
+                    if self.denied.q.val() {
+                        self.taking.d.next = true;
+                        self.state.d.next = State::Idle;
+                    }
+                }
+            }
+            State::Prefer => {
+                self.state.d.next = State::Choose;
+            }
+            State::Choose => {
+                self.state.d.next = State::Hand;
+            }
+            State::Hand => {
+                self.issuer.order.valid.next = true;
+                if self.issuer.order.ready.val() {
+                    self.taking.d.next = true;
+                    self.state.d.next = State::Idle;
+                    self.begun_register.d.next =
+                        !self.goes_again.q.val() & !self.refused.q.val() & self.parts.q.val().any();
+                    self.number.d.next = self.number.q.val() + self.one24.val();
+                    self.turn.d.next = self.turn.q.val() + self.one3.val();
+                }
+            }
+            _ => {}
+        }
+        self.idle.next = (self.state.q.val() == State::Idle)
+            & !self.pending.valid.val()
+            & !self.begun_register.q.val()
+            & self.plans.idle.val()
+            & self.issuer.idle.val();
+
+        if self.reset.val() {
+            self.state.d.next = State::Idle;
+            self.lock_asks.d.next = false;
+            self.lock_waits.d.next = false;
+            self.template_waits.d.next = false;
+            self.begun_register.d.next = false;
+            self.taking.d.next = false;
+            self.turn.d.next = self.zero3.val();
+            self.number.d.next = self.zero24.val();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use crate::records::{ComponentEntry, Part, PlanMasks};
+    use rand::RngExt;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::VecDeque;
+
+    const PLANS: usize = 8;
+
+    #[derive(Clone, Copy)]
+    struct Template {
+        entry: PlanEntry,
+        components: [ComponentEntry; 8],
+    }
+
+    impl Template {
+        fn random(random: &mut ChaCha8Rng) -> Self {
+            let mut number = |bits: u32| random.random::<u64>() >> (64 - bits);
+            let entry = PlanEntry {
+                read_masks: number(40).to_bits(),
+                write_masks: number(40).to_bits(),
+                read_policy: number(1).to_bits(),
+                preferred: number(3).to_bits(),
+                minimum: number(3).to_bits(),
+                ..Default::default()
+            };
+            let components = std::array::from_fn(|_| ComponentEntry {
+                disk: number(16).to_bits(),
+                retries: number(8).to_bits(),
+                allocation_shift: number(6).to_bits(),
+                map_root: number(32).to_bits(),
+                flush_devices: number(32).to_bits(),
+                time_out: number(24).to_bits(),
+                ..Default::default()
+            });
+            Self { entry, components }
+        }
+    }
+
+    fn access(bench: &mut Bench, number: u16, index: usize, data: Bits<256>) {
+        bench.set("table_valid", 1);
+        let request = TableRequest {
+            write: 1u64.to_bits(),
+            table: u64::from(number).to_bits(),
+            index: (index as u64).to_bits(),
+            data,
+        };
+        bench.set_record::<305>("table_request", request);
+        for _ in 0..32 {
+            bench.cycle();
+            bench.set("table_valid", 0);
+            if bench.get("table_ack") == 1 {
+                return;
+            }
+        }
+        panic!("table {number} entry {index}: no acknowledge");
+    }
+
+    fn write_templates(bench: &mut Bench, templates: &[Template]) {
+        for (number, template) in templates.iter().enumerate() {
+            let plan: Bits<128> = template.entry.into();
+            access(bench, table::PLAN, number, bit_cast::<256, 128>(plan));
+            for (component, entry) in template.components.iter().enumerate() {
+                let entry: Bits<128> = (*entry).into();
+                access(bench, table::COMPONENT, number * 8 + component, bit_cast::<256, 128>(entry));
+            }
+        }
+    }
+
+    fn random_pending(random: &mut ChaCha8Rng, slot: u64) -> PendingCommand {
+        let opcodes = [opcode::READ, opcode::WRITE, opcode::WRITE, opcode::FLUSH, opcode::COMPARE];
+        let opcode = opcodes[random.random_range(0..5)];
+        let blocks = if opcode == opcode::FLUSH { 0 } else { random.random_range(1..9u64) };
+        let command = ClientCommand {
+            queue: random.random_range(0..256u64).to_bits(),
+            command_id: random.random_range(0..65_536u64).to_bits(),
+            opcode: u64::from(opcode).to_bits(),
+            namespace_id: random.random_range(1..65_536u64).to_bits(),
+            lba: random.random_range(0..1u64 << 48).to_bits(),
+            blocks: blocks.to_bits(),
+            refusal: u64::from(if random.random_bool(0.03) { status::INVALID_FIELD } else { 0 }).to_bits(),
+            trivial: u64::from(random.random_bool(0.03)).to_bits(),
+            ..Default::default()
+        };
+        let disk = DiskEntry {
+            size_blocks: random.random_range(0..1u64 << 48).to_bits(),
+            status: if random.random_bool(0.95) { 1u64 } else { 2 }.to_bits(),
+            block_shift: random.random_range(9..13u64).to_bits(),
+            allocation_shift: 7u64.to_bits(),
+            map_root: 77u64.to_bits(),
+            flush_devices: 777u64.to_bits(),
+            plan: if random.random_bool(0.95) { random.random_range(1..PLANS as u64) } else { 0 }.to_bits(),
+        };
+        // Often without any in sync.
+        let states = random.random::<u16>() & if random.random_bool(0.2) { 0xAAAA } else { u16::MAX };
+        let states = DiskStates {
+            states: u64::from(states).to_bits(),
+            durably_out: u64::from(random.random::<u8>() | random.random::<u8>()).to_bits(),
+            deactivated: u64::from(random.random_bool(0.03)).to_bits(),
+        };
+        let again = Again {
+            slot: slot.to_bits(),
+            component: random.random_range(0..8u64).to_bits(),
+            plan: random.random_range(1..PLANS as u64).to_bits(),
+            fresh: u64::from(random.random_bool(0.3)).to_bits(),
+        };
+        PendingCommand {
+            command: command.into(),
+            slot: slot.to_bits(),
+            again: again.into(),
+            is_again: u64::from(random.random_bool(0.2)).to_bits(),
+            disk: disk.into(),
+            states: states.into(),
+        }
+    }
+
+    /// What becomes of a command.
+    #[derive(Default)]
+    struct Expected {
+        parts: Vec<ExpandedPart>,
+        begun: Option<PlanBegun>,
+        lock: bool,
+    }
+
+    fn part(
+        item: &PendingCommand,
+        component: usize,
+        single: bool,
+        command: ClientCommand,
+        disk: DiskEntry,
+    ) -> ExpandedPart {
+        let part = Part {
+            slot: item.slot,
+            component: (component as u64).to_bits(),
+            single: u64::from(single).to_bits(),
+        };
+        ExpandedPart { command: command.into(), part: part.into(), disk: disk.into() }
+    }
+
+    fn model(item: &PendingCommand, templates: &[Template], turn: u8, sequence: u64) -> Expected {
+        let command: ClientCommand = item.command.into();
+        let disk: DiskEntry = item.disk.into();
+        let again: Again = item.again.into();
+        let states: DiskStates = item.states.into();
+        let mapped = |plan: u64, number: usize| {
+            let map = templates[plan as usize].components[number];
+            let disk = DiskEntry {
+                status: 1u64.to_bits(),
+                allocation_shift: map.allocation_shift,
+                map_root: map.map_root,
+                flush_devices: map.flush_devices,
+                ..disk
+            };
+            part(item, number, false, command, disk)
+        };
+        if item.is_again.any() && !again.fresh.any() {
+            let parts = vec![mapped(again.plan.to_u64(), again.component.index())];
+            return Expected { parts, ..Expected::default() };
+        }
+        let deactivated = states.deactivated.any();
+        let enabled = disk.status.to_u64() == 1;
+        if command.refusal.any() || command.trivial.any() || !enabled || !disk.plan.any() || deactivated {
+            let status = if deactivated { 2u64.to_bits() } else { disk.status };
+            let parts = vec![part(item, 0, true, command, DiskEntry { status, ..disk })];
+            return Expected { parts, ..Expected::default() };
+        }
+        let template = templates[disk.plan.index()];
+        let state = |i: usize| (states.states.to_u64() >> (2 * i)) as u8 & 3;
+        let set =
+            |wanted: &[u8]| (0..8).filter(|&i| wanted.contains(&state(i))).fold(0u8, |bits, i| bits | 1 << i);
+        let (in_sync, write_only, out) =
+            (component_state::IN_SYNC, component_state::WRITE_ONLY, component_state::OUT);
+        let (readable, writable) = (set(&[in_sync]), set(&[in_sync, write_only]));
+        let present = set(&[in_sync, write_only, out]);
+        let is_read = [opcode::READ, opcode::COMPARE].contains(&(command.opcode.to_u64() as u8));
+        let parts = if is_read {
+            let from =
+                if template.entry.read_policy.any() { turn } else { template.entry.preferred.to_u64() as u8 };
+            let among = if template.entry.read_policy.any() { 0xFF << from } else { 1 << from };
+            let lowest = |set: u8| set & set.wrapping_neg();
+            if readable & among != 0 {
+                lowest(readable & among)
+            } else {
+                lowest(readable)
+            }
+        } else {
+            writable
+        };
+        if parts == 0 {
+            let refusal = u64::from(status::INTERNAL_ERROR).to_bits();
+            let parts = vec![part(item, 0, true, ClientCommand { refusal, ..command }, disk)];
+            return Expected { parts, ..Expected::default() };
+        }
+        let lock = !is_read && writable.count_ones() > 1 && command.blocks.any();
+        let missing = present & !writable & !(states.durably_out.to_u64() as u8) != 0;
+        let enough = u64::from(readable.count_ones()) >= template.entry.minimum.to_u64() && !missing;
+        let masks = if is_read { template.entry.read_masks } else { template.entry.write_masks };
+        let begun = PlanBegun {
+            disk: (command.namespace_id.to_u64() - 1).to_bits(),
+            plan: disk.plan,
+            sequence: sequence.to_bits(),
+            epoch: 5u64.to_bits(),
+            masks,
+            present: u64::from(present).to_bits(),
+            readable: u64::from(readable).to_bits(),
+            begun: u64::from(parts).to_bits(),
+            minimum: template.entry.minimum,
+            is_read: u64::from(is_read).to_bits(),
+            simple: u64::from(is_read || enough).to_bits(),
+            locked: u64::from(lock).to_bits(),
+            ..Default::default()
+        };
+        let _ = PlanMasks::default();
+        let parts = (0..8).filter(|i| parts >> i & 1 == 1).map(|i| mapped(disk.plan.to_u64(), i)).collect();
+        Expected { parts, begun: Some(begun), lock }
+    }
+
+    #[test]
+    fn parts_are_those_of_the_template() {
+        let sizes = Sizes { plan_bits: PLANS.ilog2() as usize, ..Sizes::DEFAULT };
+        let mut bench = Bench::new("expander", Expander::new(&sizes));
+        let mut random = seeded();
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        bench.set("epoch", 5);
+        let templates: Vec<Template> = (0..PLANS).map(|_| Template::random(&mut random)).collect();
+        write_templates(&mut bench, &templates);
+        let (mut turn, mut sequence, mut slot) = (0u8, 0u64, 0u64);
+        let mut pending: Option<(PendingCommand, Expected)> = None;
+        let mut parts: VecDeque<ExpandedPart> = VecDeque::new();
+        let mut begun: VecDeque<(u64, PlanBegun)> = VecDeque::new();
+        // The lock: cycles until its answer.
+        let (mut lock_due, mut asked) = (None, false);
+        let (mut denials, mut seen, mut kinds) = (0, 0, [0; 3]);
+        let mut dropped = false;
+        for _ in 0..60_000 {
+            if pending.is_none() && random.random_bool(0.8) {
+                slot = (slot + 1) % 4096;
+                let item = random_pending(&mut random, slot);
+                let expected = model(&item, &templates, turn, sequence);
+                pending = Some((item, expected));
+                (asked, dropped) = (false, false);
+            }
+            bench.set("pending$valid", pending.is_some().into());
+            bench.set_record::<543>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
+            let part_ready = random.random_bool(0.8);
+            bench.set("part$ready", part_ready.into());
+            let lock_ready = random.random_bool(0.8);
+            bench.set("lock$ready", lock_ready.into());
+            bench.set("lock_answer", u128::from(lock_due == Some(0)));
+            let granted = random.random_bool(0.8);
+            bench.set("lock_granted", granted.into());
+            if lock_due == Some(0) && !granted {
+                dropped = true;
+                denials += 1;
+            }
+            lock_due = lock_due.and_then(|due: u32| due.checked_sub(1));
+            bench.eval();
+            if lock_ready && bench.get("lock$valid") == 1 {
+                let (item, expected) = pending.as_ref().expect("it asks for what is pending");
+                let request: LockRequest = bench.get_record::<97, _>("lock$data");
+                let command: ClientCommand = item.command.into();
+                let disk: DiskEntry = item.disk.into();
+                assert!(expected.lock && !asked, "one lock for each write to several");
+                assert_eq!((request.slot, request.blocks), (item.slot, command.blocks));
+                assert_eq!(request.lba.to_u64(), command.lba.to_u64());
+                assert_eq!(request.disk.to_u64(), command.namespace_id.to_u64() - 1);
+                assert_eq!(request.block_shift, disk.block_shift);
+                asked = true;
+                lock_due = Some(random.random_range(0..12));
+            }
+            if bench.get("begun_valid") == 1 {
+                let record: PlanBegun = bench.get_record::<168, _>("begun");
+                assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
+            }
+            if part_ready && bench.get("part$valid") == 1 {
+                let part: ExpandedPart = bench.get_record::<489, _>("part$data");
+                assert_eq!(Some(part), parts.pop_front());
+                seen += 1;
+            }
+            let idle = bench.get("idle") == 1;
+            assert!(!idle || (pending.is_none() && parts.is_empty() && begun.is_empty()));
+            // The pending one is told of before it is taken.
+            bench.cycle();
+            bench.eval();
+            if bench.get("pending$ready") == 1 {
+                let (item, expected) = pending.take().expect("only what is pending is taken");
+                assert_eq!(expected.lock, asked);
+                kinds[usize::from(expected.begun.is_some()) + usize::from(expected.lock)] += 1;
+                if !dropped {
+                    parts.extend(expected.parts);
+                    begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
+                    turn = (turn + 1) % 8;
+                    sequence += 1;
+                }
+                bench.set("pending$valid", 0);
+                bench.set("part$ready", 0);
+                bench.set("lock$ready", 0);
+                bench.set("lock_answer", 0);
+                if bench.get("begun_valid") == 1 {
+                    let record: PlanBegun = bench.get_record::<168, _>("begun");
+                    assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
+                }
+                bench.cycle();
+            }
+        }
+        assert!(
+            denials > 200 && seen > 3_000 && kinds.iter().all(|&kind| kind > 300),
+            "{denials} {seen} {kinds:?}"
+        );
+    }
+}
