@@ -2,7 +2,8 @@
 //!
 //! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's
 //! owner acknowledges; when nobody has after 64 cycles, the table or the entry does not exist:
-//! Invalid Field. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
+//! Invalid Field. A command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of
+//! plans with a status. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
 //! the completion ring with the phase tag of this round (the first is 1), `raise` follows once the bus
 //! master has taken it, and `done` tells the queue pairs that the entry they had reserved is used.
 //! Both rings have the same size and one completion answers each command in order, so the submission
@@ -14,8 +15,10 @@
 //! command in work.
 
 use rust_hdl::prelude::*;
+use volplane_abi::plan::plan_status;
 use volplane_abi::{control_opcode, status};
 
+use crate::exec::plan_judge::PlanOrder;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{ControlCommand, ControlCompletion, TableRequest, WideWrite};
@@ -26,6 +29,8 @@ enum State {
     Decode,
     /// Waits for the table's owner.
     Table,
+    /// Waits for the judge of plans.
+    Plan,
     /// Builds the completion and its address.
     Build,
     Write,
@@ -47,6 +52,10 @@ pub struct ControlExecutor {
     pub table_request: Signal<Out, TableRequest>,
     pub table_ack: Signal<In, bool>,
     pub table_data: Signal<In, Bits<256>>,
+    pub plan_valid: Signal<Out, bool>,
+    pub plan_order: Signal<Out, PlanOrder>,
+    pub plan_answered: Signal<In, bool>,
+    pub plan_answer: Signal<In, Bits<11>>,
     pub write: StreamOut<WideWrite>,
     pub raise: StreamOut<Bits<8>>,
     pub done: Signal<Out, bool>,
@@ -58,6 +67,7 @@ pub struct ControlExecutor {
     building: DFF<bool>,
     current: Register<ControlCommand>,
     request_valid: DFF<bool>,
+    plan_request: DFF<bool>,
     waited: DFF<Bits<7>>,
     result: Register<Bits<256>>,
     /// The completion carries `result`.
@@ -77,9 +87,16 @@ pub struct ControlExecutor {
     payload: Signal<Local, Bits<256>>,
     given: Signal<Local, Bits<256>>,
     following: Signal<Local, Bits<16>>,
+    index: Signal<Local, Bits<32>>,
+    index_high: Signal<Local, Bits<20>>,
     nop: Constant<Bits<8>>,
     table_write: Constant<Bits<8>>,
     table_read: Constant<Bits<8>>,
+    plan_release: Constant<Bits<8>>,
+    plan_complete: Constant<Bits<8>>,
+    plan_resubmit: Constant<Bits<8>>,
+    plan_gone: Constant<Bits<15>>,
+    do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
     invalid_opcode: Constant<Bits<15>>,
     invalid_field: Constant<Bits<15>>,
@@ -114,6 +131,10 @@ impl Default for ControlExecutor {
             table_request: Default::default(),
             table_ack: Default::default(),
             table_data: Default::default(),
+            plan_valid: Default::default(),
+            plan_order: Default::default(),
+            plan_answered: Default::default(),
+            plan_answer: Default::default(),
             write: Default::default(),
             raise: Default::default(),
             done: Default::default(),
@@ -123,6 +144,7 @@ impl Default for ControlExecutor {
             building: Default::default(),
             current: Default::default(),
             request_valid: Default::default(),
+            plan_request: Default::default(),
             waited: Default::default(),
             result: Default::default(),
             answered: Default::default(),
@@ -140,9 +162,16 @@ impl Default for ControlExecutor {
             payload: Default::default(),
             given: Default::default(),
             following: Default::default(),
+            index: Default::default(),
+            index_high: Default::default(),
             nop: Constant::new(u64::from(control_opcode::NOP).to_bits()),
             table_write: Constant::new(u64::from(control_opcode::TABLE_WRITE).to_bits()),
             table_read: Constant::new(u64::from(control_opcode::TABLE_READ).to_bits()),
+            plan_release: Constant::new(u64::from(control_opcode::PLAN_RELEASE).to_bits()),
+            plan_complete: Constant::new(u64::from(control_opcode::PLAN_COMPLETE).to_bits()),
+            plan_resubmit: Constant::new(u64::from(control_opcode::PLAN_RESUBMIT).to_bits()),
+            plan_gone: refusal(plan_status::PLAN_GONE),
+            do_not_retry: Constant::new(u64::from(status::DNR).to_bits()),
             success: Constant::new(u64::from(status::SUCCESS).to_bits()),
             invalid_opcode: refusal(status::INVALID_OPCODE),
             invalid_field: refusal(status::INVALID_FIELD),
@@ -169,6 +198,7 @@ impl Logic for ControlExecutor {
             resting,
             building,
             request_valid,
+            plan_request,
             waited,
             answered,
             acknowledged,
@@ -193,6 +223,13 @@ impl Logic for ControlExecutor {
             (self.state.q.val() == State::Idle) & !self.done_register.q.val() & !self.command.valid.val();
         self.idle.next = self.idle_register.q.val();
         self.request_valid.d.next = false;
+        self.plan_request.d.next = false;
+        self.plan_valid.next = self.plan_request.q.val();
+        self.index.next = self.current.q.val().index;
+        self.plan_order.next.opcode = self.current.q.val().opcode;
+        self.plan_order.next.slot = bit_cast::<12, 32>(self.index.val());
+        self.plan_order.next.command = self.current.q.val().payload0;
+        self.index_high.next = self.index.val().get_bits::<20>(12);
         self.done_register.d.next = false;
 
         self.table_request.next.write = self.flag.val();
@@ -262,6 +299,17 @@ impl Logic for ControlExecutor {
                     self.request_valid.d.next = true;
                     self.state.d.next = State::Table;
                     self.building.d.next = false;
+                } else if (self.current.q.val().opcode == self.plan_release.val())
+                    | (self.current.q.val().opcode == self.plan_complete.val())
+                    | (self.current.q.val().opcode == self.plan_resubmit.val())
+                {
+                    if self.index_high.val().any() {
+                        self.status.d.next = self.plan_gone.val();
+                    } else {
+                        self.plan_request.d.next = true;
+                        self.state.d.next = State::Plan;
+                        self.building.d.next = false;
+                    }
                 } else if (self.current.q.val().opcode != self.nop.val()) {
                     self.status.d.next = self.invalid_opcode.val();
                 }
@@ -274,6 +322,16 @@ impl Logic for ControlExecutor {
                     self.building.d.next = true;
                 } else if (self.waited.q.val() == self.patience.val()) {
                     self.status.d.next = self.invalid_field.val();
+                    self.state.d.next = State::Build;
+                    self.building.d.next = true;
+                }
+            }
+            State::Plan => {
+                if self.plan_answered.val() {
+                    if self.plan_answer.val().any() {
+                        self.status.d.next =
+                            bit_cast::<15, 11>(self.plan_answer.val()) | self.do_not_retry.val();
+                    }
                     self.state.d.next = State::Build;
                     self.building.d.next = true;
                 }
@@ -313,6 +371,7 @@ impl Logic for ControlExecutor {
             self.resting.d.next = true;
             self.building.d.next = false;
             self.request_valid.d.next = false;
+            self.plan_request.d.next = false;
             self.done_register.d.next = false;
         }
     }
@@ -382,6 +441,8 @@ mod tests {
     struct Expected {
         command: abi::ControlCommand,
         known: bool,
+        /// Of a command on a plan; who has no slot is gone.
+        status: u16,
     }
 
     /// Random commands to two tables of a model, with stalls on every port and rings of two sizes.
@@ -403,12 +464,14 @@ mod tests {
             let mut offered: Option<abi::ControlCommand> = None;
             let mut ack: Option<(u32, Vec<u8>, bool)> = None;
             let mut read_back = vec![0u8; 32];
+            let (mut plan, mut plans) = (None::<(u32, u16)>, 0);
             let (mut completed, mut raised, mut done, mut requests) = (0u64, 0u64, 0u64, 0u64);
             for _ in 0..60_000 {
                 if offered.is_none() && random.random_bool(0.3) {
                     let mut command = abi::ControlCommand(random.random());
-                    let opcode = random.random_range(0..4u8);
-                    let (table, index) = (random.random_range(2..5u16), random.random_range(0..6u32));
+                    let opcode = [0, 1, 1, 2, 2, 3, 0x10, 0x11, 0x12][random.random_range(0..9)];
+                    let table = random.random_range(2..5u16);
+                    let index = random.random_range(0..6u32) | [0, 0, 0, 4096][random.random_range(0..4)];
                     command = command.with_opcode(opcode).with_table(table).with_index(index);
                     offered = Some(command);
                 }
@@ -454,7 +517,28 @@ mod tests {
                         *left -= 1;
                     }
                 }
+                bench.set("plan_answered", 0);
+                if let Some((left, answer)) = &mut plan {
+                    if *left == 0 {
+                        bench.set("plan_answered", 1);
+                        bench.set("plan_answer", u128::from(*answer));
+                        plan = None;
+                    } else {
+                        *left -= 1;
+                    }
+                }
                 bench.eval();
+                if bench.get("plan_valid") == 1 {
+                    let it = expected.back_mut().expect("a command in work");
+                    let order: PlanOrder = bench.get_record::<84, _>("plan_order");
+                    assert_eq!(order.opcode.to_u64(), u64::from(it.command.opcode()));
+                    assert_eq!(order.slot.to_u64(), u64::from(it.command.index()));
+                    assert_eq!(order.command.to_u64(), it.command.payload0());
+                    let answer = [0u16, 0x1C0][random.random_range(0..2)];
+                    it.status = if answer == 0 { 0 } else { 0x4000 | answer };
+                    plan = Some((random.random_range(1..40), answer));
+                    plans += 1;
+                }
                 done += bench.get("done") as u64;
                 if bench.get("raise$valid") == 1 && bench.get("raise$ready") == 1 {
                     assert_eq!(bench.get("raise$data"), u128::from(vector));
@@ -462,12 +546,14 @@ mod tests {
                     assert_eq!(raised, completed, "after its completion, before the next");
                 }
                 if bench.get("write$valid") == 1 && bench.get("write$ready") == 1 {
-                    let Expected { command, known } = expected.pop_front().expect("a command in work");
+                    let Expected { command, known, status } =
+                        expected.pop_front().expect("a command in work");
                     let write = bytes(&bench.get_wide("write$data"));
                     let address = u64::from_le_bytes(write[..8].try_into().expect("8 bytes"));
                     assert_eq!(address, base + 64 * (completed % entries));
                     let completion = abi::ControlCompletion(write[8..72].try_into().expect("64 bytes"));
                     let status = match (command.opcode(), known) {
+                        (0x10..=0x12, _) => status,
                         (0, _) | (1..=2, true) => 0,
                         (1..=2, false) => 0x4002,
                         _ => 0x4001,
@@ -482,7 +568,7 @@ mod tests {
                 }
                 if offered.is_some() && bench.get("command$ready") == 1 {
                     let command = offered.take().expect("offered");
-                    expected.push_back(Expected { command, known: false });
+                    expected.push_back(Expected { command, known: false, status: 0x41C0 });
                     assert_eq!(expected.len(), 1, "one at a time");
                 }
                 bench.cycle();
@@ -490,11 +576,12 @@ mod tests {
             bench.set("command$valid", 0);
             bench.set("write$ready", 1);
             bench.set("raise$ready", 1);
+            bench.set("plan_answered", 1);
             for _ in 0..100 {
                 bench.cycle();
             }
             assert_eq!(bench.get("idle"), 1);
-            assert!(completed > 1_000 && requests > 500, "{completed} completions");
+            assert!(completed > 1_000 && requests > 500 && plans > 200, "{completed} completions");
             assert!(done.abs_diff(completed) <= 1);
             assert_eq!(raised > 0, interrupt);
         }

@@ -276,7 +276,7 @@ impl Logic for MaskVerdicts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
     use rand::RngExt;
@@ -284,7 +284,7 @@ mod tests {
     use std::collections::VecDeque;
 
     /// The rules of `docs/plan-outcomes.md`, as a list of cases.
-    fn expected(sets: &PlanSets, masks: &PlanMasks) -> MaskVerdict {
+    pub(crate) fn expected(sets: &PlanSets, masks: &PlanMasks) -> MaskVerdict {
         let of = |bits: Bits<8>| bits.to_u64() as u8;
         let (failed, done, refused) = (of(sets.failed), of(sets.done), of(sets.refused));
         let readable = of(sets.readable);

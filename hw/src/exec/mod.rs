@@ -3,4 +3,6 @@
 pub mod collector;
 pub mod component_states;
 pub mod mask_verdict;
+pub mod part_class;
+pub mod plan_judge;
 pub mod plan_slots;

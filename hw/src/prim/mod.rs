@@ -1,6 +1,7 @@
 //! Building blocks: streams, memories, FIFOs.
 
 pub mod fifo;
+pub mod merge;
 pub mod output_buffer;
 pub mod ram;
 pub mod register;

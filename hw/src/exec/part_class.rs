@@ -1,0 +1,142 @@
+//! What the end of a part means to its plan: `volplane_abi::plan::status_class`, after all retries.
+//!
+//! A status that the card gave itself is the client's own doing, but for Internal Error, which tells of the
+//! component's map. Registered: latency 1 cycle, one a cycle. No reset.
+
+use rust_hdl::prelude::*;
+use volplane_abi::plan::plan_status;
+use volplane_abi::status;
+
+use crate::records::{Part, PartDone};
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct PartClass {
+    pub clock: Signal<In, Clock>,
+    pub done: Signal<In, PartDone>,
+    /// The part's component, in the one that fits.
+    pub succeeded: Signal<Out, Bits<8>>,
+    pub failed: Signal<Out, Bits<8>>,
+    pub refused: Signal<Out, Bits<8>>,
+    pub is_success: Signal<Out, bool>,
+
+    succeeded_register: DFF<Bits<8>>,
+    failed_register: DFF<Bits<8>>,
+    refused_register: DFF<Bits<8>>,
+    success_register: DFF<bool>,
+    part: Signal<Local, Part>,
+    component: Signal<Local, Bits<3>>,
+    bit_of: Signal<Local, Bits<8>>,
+    field: Signal<Local, Bits<15>>,
+    code: Signal<Local, Bits<11>>,
+    good: Signal<Local, bool>,
+    of_client: Signal<Local, bool>,
+    success: Constant<Bits<11>>,
+    invalid_field: Constant<Bits<11>>,
+    out_of_range: Constant<Bits<11>>,
+    compare_failure: Constant<Bits<11>>,
+    internal_error: Constant<Bits<11>>,
+    one: Constant<Bits<8>>,
+    zero: Constant<Bits<8>>,
+    flag: Constant<Bits<1>>,
+}
+
+impl Default for PartClass {
+    fn default() -> Self {
+        let code = |value: u16| Constant::new(u64::from(value).to_bits());
+        Self {
+            clock: Default::default(),
+            done: Default::default(),
+            succeeded: Default::default(),
+            failed: Default::default(),
+            refused: Default::default(),
+            is_success: Default::default(),
+            succeeded_register: Default::default(),
+            failed_register: Default::default(),
+            refused_register: Default::default(),
+            success_register: Default::default(),
+            part: Default::default(),
+            component: Default::default(),
+            bit_of: Default::default(),
+            field: Default::default(),
+            code: Default::default(),
+            good: Default::default(),
+            of_client: Default::default(),
+            success: code(status::SUCCESS),
+            invalid_field: code(status::INVALID_FIELD),
+            out_of_range: code(status::LBA_OUT_OF_RANGE),
+            compare_failure: code(plan_status::COMPARE_FAILURE),
+            internal_error: code(status::INTERNAL_ERROR),
+            one: Constant::new(1u64.to_bits()),
+            zero: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for PartClass {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, succeeded_register, failed_register, refused_register, success_register);
+        self.part.next = self.done.val().part.into();
+        self.component.next = self.part.val().component;
+        self.bit_of.next = (self.one.val() << self.component.val());
+        self.field.next = self.done.val().status;
+        self.code.next = self.field.val().get_bits::<11>(0);
+        self.good.next = (self.code.val() == self.success.val());
+        self.of_client.next = (self.code.val() == self.invalid_field.val())
+            | (self.code.val() == self.out_of_range.val())
+            | (self.code.val() == self.compare_failure.val())
+            | ((self.done.val().closed == self.flag.val()) & (self.code.val() != self.internal_error.val()));
+        self.succeeded_register.d.next = self.zero.val();
+        self.failed_register.d.next = self.zero.val();
+        self.refused_register.d.next = self.zero.val();
+        self.success_register.d.next = self.good.val();
+        if self.good.val() {
+            self.succeeded_register.d.next = self.bit_of.val();
+        } else if self.of_client.val() {
+            self.refused_register.d.next = self.bit_of.val();
+        } else {
+            self.failed_register.d.next = self.bit_of.val();
+        }
+        self.succeeded.next = self.succeeded_register.q.val();
+        self.failed.next = self.failed_register.q.val();
+        self.refused.next = self.refused_register.q.val();
+        self.is_success.next = self.success_register.q.val();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+    use volplane_abi::plan::{status_class, StatusClass};
+
+    #[test]
+    fn classes_are_those_of_the_abi() {
+        let mut bench = Bench::new("part_class", PartClass::default());
+        for status in (0..0x8000u64).filter(|status| status & 0x3800 == 0) {
+            for closed in [0, 1u64] {
+                let component = status % 8;
+                let done = PartDone {
+                    part: (component << 12 | 0x5A5).to_bits(),
+                    status: status.to_bits(),
+                    closed: closed.to_bits(),
+                    ..Default::default()
+                };
+                bench.set_record::<57>("done", done);
+                bench.cycle();
+                let own = closed == 1 && status as u16 & 0x7FF != status::INTERNAL_ERROR;
+                let expected = match status_class(status as u16) {
+                    StatusClass::Success => [1, 0, 0],
+                    StatusClass::Client => [0, 0, 1],
+                    _ if own => [0, 0, 1],
+                    _ => [0, 1, 0],
+                };
+                let found = ["succeeded", "failed", "refused"].map(|port| bench.get(port) >> component);
+                assert_eq!(found, expected, "status {status:#x}, closed {closed}");
+                assert_eq!(bench.get("is_success"), expected[0]);
+            }
+        }
+    }
+}

@@ -1,0 +1,745 @@
+//! Judges plans: gathers what has become of their components and does what the masks say.
+//!
+//! `begun` tells of a plan before its parts; `part` brings the end of each. Then the plan waits, reads a further
+//! copy (`again`), ends (`done`), posts a record (`item`), or is held for the control path. Effects keep their
+//! order: the disk's states first (`change`), then the record, which ends the plan itself when it was posted, then
+//! the client. A read goes on only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with
+//! the plan, or when the control path gets it.
+//!
+//! `command` is what the control path wants with a plan: its slot and generation must be those of the record,
+//! or the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a status.
+//!
+//! `single` and `posted` are plans that end elsewhere; they go through to `done`.
+//!
+//! Latency from `part` to `done`: 4 cycles where everything went well. Throughput: a part every 4 cycles; what
+//! went wrong takes 15 to 25, and waits for room in `item`, `again` and `change`. Ordering: none between plans.
+//! Reset clears every plan, one a cycle; `initialised` says when that is done.
+
+use rust_hdl::prelude::*;
+use volplane_abi::plan::{component_state, plan_status};
+use volplane_abi::{control_opcode, status};
+
+use super::mask_verdict::{MaskVerdict, MaskVerdicts, PlanSets};
+use super::part_class::PartClass;
+use crate::logic_record;
+use crate::prim::ram::BlockRam;
+use crate::prim::register::Register;
+use crate::prim::stream::{StreamIn, StreamOut};
+use crate::records::{
+    Again, DiskStates, Part, PartDone, PlanBegun, PlanCommand, PlanDone, RecordItem, StateChange,
+};
+use crate::sizes::Sizes;
+
+logic_record! {
+    /// What has become of a plan; all zero while its slot is free.
+    PlanProgress: 50 {
+        /// Components that succeeded.
+        done = 8,
+        /// Components that failed.
+        failed = 8,
+        /// Components that were refused.
+        refused = 8,
+        /// Times it changed hands.
+        hands = 8,
+        /// 1: the control path's.
+        owned = 1,
+        /// 1: it has ended, and waits to be released.
+        held = 1,
+        /// 1: it has deactivated its disk.
+        deactivated = 1,
+        /// Status it is released with.
+        status = 15,
+    }
+}
+
+logic_record! {
+    /// A control command on a plan.
+    PlanOrder: 84 {
+        /// Opcode of the control ring.
+        opcode = 8,
+        /// Slot.
+        slot = 12,
+        /// The rest (`PlanCommand`).
+        command = 64,
+    }
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    Idle,
+    Read,
+    Update,
+    Decide,
+    /// What the disk's states are now.
+    View,
+    Viewed,
+    Sets,
+    Find,
+    Verdict,
+    Act,
+    /// What is to be done of it.
+    Plan,
+    /// Moves components out, deactivates the disk.
+    Change,
+    /// Reads the status of the component that is reported.
+    StatusRead,
+    StatusWait,
+    StatusThere,
+    Post,
+    Another,
+    Finish,
+    /// Writes what has become of the plan.
+    Keep,
+    Command,
+    Refuse,
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, LogicBlock)]
+pub struct PlanJudge {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub initialised: Signal<Out, bool>,
+    pub begun_valid: Signal<In, bool>,
+    pub begun_slot: Signal<In, Bits<12>>,
+    pub begun: Signal<In, PlanBegun>,
+    pub part: StreamIn<PartDone>,
+    pub single: StreamIn<PlanDone>,
+    pub posted: StreamIn<PlanDone>,
+    pub done: StreamOut<PlanDone>,
+    pub change: StreamOut<StateChange>,
+    pub changed_valid: Signal<In, bool>,
+    pub changed: Signal<In, DiskStates>,
+    pub again: StreamOut<Again>,
+    pub unlock: StreamOut<Bits<12>>,
+    pub item: StreamOut<RecordItem>,
+    pub command_valid: Signal<In, bool>,
+    pub command: Signal<In, PlanOrder>,
+    pub answered: Signal<Out, bool>,
+    pub answer: Signal<Out, Bits<11>>,
+    pub idle: Signal<Out, bool>,
+
+    begun_records: BlockRam<PlanBegun>,
+    progress: BlockRam<PlanProgress>,
+    statuses: BlockRam<Bits<15>>,
+    verdicts: MaskVerdicts,
+    part_class: PartClass,
+    state: DFF<State>,
+    current: Register<PartDone>,
+    resting: DFF<bool>,
+    slot: DFF<Bits<12>>,
+    commanding: DFF<bool>,
+    command_waits: DFF<bool>,
+    order: DFF<PlanOrder>,
+    plan: Register<PlanBegun>,
+    loading: DFF<bool>,
+    kept: DFF<PlanProgress>,
+    view: DFF<DiskStates>,
+    sets: DFF<PlanSets>,
+    acting: DFF<MaskVerdict>,
+    running: DFF<bool>,
+    clean: DFF<bool>,
+    end_status: DFF<Bits<15>>,
+    out: DFF<Bits<8>>,
+    deactivate: DFF<bool>,
+    /// What `Finish` does: answers the client, gives the lock back, clears the plan.
+    answers: DFF<bool>,
+    own_done: DFF<PlanDone>,
+    own_valid: DFF<bool>,
+    unlock_slot: DFF<Bits<12>>,
+    unlock_valid: DFF<bool>,
+    component: DFF<Bits<3>>,
+    answered_register: DFF<bool>,
+    answer_register: DFF<Bits<11>>,
+    cleared: DFF<Bits<13>>,
+    all_cleared: DFF<bool>,
+
+    arriving: Signal<Local, PartDone>,
+    arriving_part: Signal<Local, Part>,
+    current_part: Signal<Local, Part>,
+    address: Signal<Local, Bits<12>>,
+    status_component: Signal<Local, Bits<3>>,
+    read_progress: Signal<Local, PlanProgress>,
+    read_begun: Signal<Local, PlanBegun>,
+    ended: Signal<Local, Bits<8>>,
+    left_running: Signal<Local, Bits<8>>,
+    state_bits: Signal<Local, Bits<16>>,
+    states: [Signal<Local, Bits<2>>; 8],
+    in_sync_now: Signal<Local, Bits<8>>,
+    readable: Signal<Local, Bits<8>>,
+    lowest_left: Signal<Local, Bits<3>>,
+    left: Signal<Local, Bits<8>>,
+    fits: Signal<Local, bool>,
+    beyond: Signal<Local, Bits<12>>,
+    /// Components that are not to begin again.
+    excused: Signal<Local, Bits<8>>,
+    generation: Signal<Local, Bits<32>>,
+    hands_next: Signal<Local, Bits<8>>,
+    request: Signal<Local, PlanCommand>,
+    free: Signal<Local, bool>,
+    finishing: Signal<Local, bool>,
+    writes: Signal<Local, bool>,
+    clears: Signal<Local, bool>,
+    changes: Signal<Local, bool>,
+    internal_error: Constant<Bits<15>>,
+    gone: Constant<Bits<11>>,
+    not_owned: Constant<Bits<11>>,
+    invalid_field: Constant<Bits<11>>,
+    good: Constant<Bits<11>>,
+    success: Constant<Bits<15>>,
+    release_opcode: Constant<Bits<8>>,
+    complete_opcode: Constant<Bits<8>>,
+    resubmit_opcode: Constant<Bits<8>>,
+    in_sync: Constant<Bits<2>>,
+    no_progress: Constant<PlanProgress>,
+    no_component: Constant<Bits<3>>,
+    no_reasons: Constant<Bits<16>>,
+    /// The bits of a slot that no slot has.
+    beyond_mask: Constant<Bits<12>>,
+    slots: Constant<Bits<13>>,
+    one13: Constant<Bits<13>>,
+    zero13: Constant<Bits<13>>,
+    one8: Constant<Bits<8>>,
+    zero8: Constant<Bits<8>>,
+    zero3: Constant<Bits<3>>,
+    flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
+}
+
+impl PlanJudge {
+    /// A judge of 2^`slot_bits` plans.
+    pub fn new(sizes: &Sizes) -> Self {
+        assert!((2..=12).contains(&sizes.slot_bits), "2^{} plan slots", sizes.slot_bits);
+        let refusal = |value: u16| Constant::new(u64::from(value).to_bits());
+        let opcode = |value: u8| Constant::new(u64::from(value).to_bits());
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            initialised: Default::default(),
+            begun_valid: Default::default(),
+            begun_slot: Default::default(),
+            begun: Default::default(),
+            part: Default::default(),
+            single: Default::default(),
+            posted: Default::default(),
+            done: Default::default(),
+            change: Default::default(),
+            changed_valid: Default::default(),
+            changed: Default::default(),
+            again: Default::default(),
+            unlock: Default::default(),
+            item: Default::default(),
+            command_valid: Default::default(),
+            command: Default::default(),
+            answered: Default::default(),
+            answer: Default::default(),
+            idle: Default::default(),
+            begun_records: BlockRam::new(sizes.slot_bits),
+            progress: BlockRam::new(sizes.slot_bits),
+            statuses: BlockRam::new(sizes.slot_bits + 3),
+            verdicts: Default::default(),
+            part_class: Default::default(),
+            state: Default::default(),
+            current: Default::default(),
+            resting: Default::default(),
+            slot: Default::default(),
+            commanding: Default::default(),
+            command_waits: Default::default(),
+            order: Default::default(),
+            plan: Default::default(),
+            loading: Default::default(),
+            kept: Default::default(),
+            view: Default::default(),
+            sets: Default::default(),
+            acting: Default::default(),
+            running: Default::default(),
+            clean: Default::default(),
+            end_status: Default::default(),
+            out: Default::default(),
+            deactivate: Default::default(),
+            answers: Default::default(),
+            own_done: Default::default(),
+            own_valid: Default::default(),
+            unlock_slot: Default::default(),
+            unlock_valid: Default::default(),
+            component: Default::default(),
+            answered_register: Default::default(),
+            answer_register: Default::default(),
+            cleared: Default::default(),
+            all_cleared: Default::default(),
+            arriving: Default::default(),
+            arriving_part: Default::default(),
+            current_part: Default::default(),
+            address: Default::default(),
+            status_component: Default::default(),
+            read_progress: Default::default(),
+            read_begun: Default::default(),
+            ended: Default::default(),
+            left_running: Default::default(),
+            state_bits: Default::default(),
+            states: Default::default(),
+            in_sync_now: Default::default(),
+            readable: Default::default(),
+            lowest_left: Default::default(),
+            left: Default::default(),
+            fits: Default::default(),
+            beyond: Default::default(),
+            excused: Default::default(),
+            generation: Default::default(),
+            hands_next: Default::default(),
+            request: Default::default(),
+            free: Default::default(),
+            finishing: Default::default(),
+            writes: Default::default(),
+            clears: Default::default(),
+            changes: Default::default(),
+            internal_error: Constant::new(u64::from(status::INTERNAL_ERROR | status::DNR).to_bits()),
+            gone: refusal(plan_status::PLAN_GONE),
+            not_owned: refusal(plan_status::PLAN_NOT_OWNED),
+            invalid_field: refusal(status::INVALID_FIELD),
+            good: refusal(status::SUCCESS),
+            success: Constant::new(u64::from(status::SUCCESS).to_bits()),
+            release_opcode: opcode(control_opcode::PLAN_RELEASE),
+            complete_opcode: opcode(control_opcode::PLAN_COMPLETE),
+            resubmit_opcode: opcode(control_opcode::PLAN_RESUBMIT),
+            in_sync: Constant::new(u64::from(component_state::IN_SYNC).to_bits()),
+            no_progress: Constant::new(PlanProgress::default()),
+            no_component: Constant::new(0u64.to_bits()),
+            no_reasons: Constant::new(0u64.to_bits()),
+            beyond_mask: Constant::new((0xFFF & !((1u64 << sizes.slot_bits) - 1)).to_bits()),
+            slots: Constant::new((1u64 << sizes.slot_bits).to_bits()),
+            one13: Constant::new(1u64.to_bits()),
+            zero13: Constant::new(0u64.to_bits()),
+            one8: Constant::new(1u64.to_bits()),
+            zero8: Constant::new(0u64.to_bits()),
+            zero3: Constant::new(0u64.to_bits()),
+            flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
+        }
+    }
+}
+
+impl Logic for PlanJudge {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self,
+            clock,
+            state,
+            resting,
+            slot,
+            commanding,
+            command_waits,
+            order,
+            loading,
+            kept,
+            view,
+            sets
+        );
+        dff_setup!(
+            self, clock, acting, running, clean, end_status, out, deactivate, answers, own_done, own_valid
+        );
+        dff_setup!(self, clock, unlock_slot, unlock_valid, component, answered_register, answer_register);
+        dff_setup!(self, clock, cleared, all_cleared);
+        clock!(self, clock, begun_records, progress, statuses, verdicts, part_class, current, plan);
+
+        // What a plan was begun as.
+        self.begun_records.write.next = self.begun_valid.val();
+        self.begun_records.write_address.next = bit_cast::<16, 12>(self.begun_slot.val());
+        self.begun_records.write_data.next = self.begun.val();
+
+        // The next part, or a command, which goes first. The memories are read for it in Idle.
+        self.arriving.next = self.part.data.val();
+        self.arriving_part.next = self.arriving.val().part.into();
+        self.part.ready.next = self.resting.q.val() & !self.command_waits.q.val();
+        self.current.load.next = self.resting.q.val();
+        self.current.d.next = self.arriving.val();
+        self.current_part.next = self.current.q.val().part.into();
+        self.address.next = self.slot.q.val();
+        if self.resting.q.val() {
+            self.address.next = self.arriving_part.val().slot;
+            if self.command_waits.q.val() {
+                self.address.next = self.order.q.val().slot;
+            }
+        }
+        self.begun_records.read_address.next = bit_cast::<16, 12>(self.address.val());
+        self.progress.read_address.next = bit_cast::<16, 12>(self.address.val());
+        if self.command_valid.val() {
+            self.command_waits.d.next = true;
+            self.order.d.next = self.command.val();
+        }
+        self.part_class.done.next = self.current.q.val();
+
+        // Its plan, with what has just ended.
+        self.read_begun.next = self.begun_records.read_data.val();
+        self.read_progress.next = self.progress.read_data.val();
+        self.plan.load.next = self.loading.q.val();
+        self.plan.d.next = self.read_begun.val();
+        self.loading.d.next = (self.state.q.val() == State::Read);
+        self.ended.next = self.read_progress.val().done
+            | self.read_progress.val().failed
+            | self.read_progress.val().refused
+            | self.part_class.succeeded.val()
+            | self.part_class.failed.val()
+            | self.part_class.refused.val();
+        self.left_running.next = self.read_begun.val().begun & !self.ended.val();
+
+        // The statuses of failed components.
+        self.statuses.write.next = self.loading.q.val() & !self.commanding.q.val();
+        self.statuses.write_address.next = (bit_cast::<16, 12>(self.current_part.val().slot) << 3)
+            | bit_cast::<16, 3>(self.current_part.val().component);
+        self.statuses.write_data.next = self.current.q.val().status;
+        self.status_component.next = self.acting.q.val().component;
+        self.statuses.read_address.next =
+            (bit_cast::<16, 12>(self.slot.q.val()) << 3) | bit_cast::<16, 3>(self.status_component.val());
+
+        // The verdict.
+        self.state_bits.next = self.view.q.val().states;
+        self.in_sync_now.next = self.zero8.val();
+        for i in 0..8 {
+            self.states[i].next = self.state_bits.val().get_bits::<2>(2 * i);
+            if (self.states[i].val() == self.in_sync.val()) {
+                self.in_sync_now.next = self.in_sync_now.val() | (self.one8.val() << i.to_bits::<3>());
+            }
+        }
+        self.readable.next = self.plan.q.val().readable;
+        self.sets.d.next.running = self.plan.q.val().begun
+            & !self.kept.q.val().done
+            & !self.kept.q.val().failed
+            & !self.kept.q.val().refused;
+        if (self.plan.q.val().is_read == self.flag.val()) {
+            self.readable.next = self.plan.q.val().readable & self.in_sync_now.val();
+            self.sets.d.next.running = self.zero8.val();
+        }
+        self.sets.d.next.present = self.plan.q.val().present;
+        self.sets.d.next.readable = self.readable.val();
+        self.sets.d.next.durably_out = self.view.q.val().durably_out;
+        self.sets.d.next.done = self.kept.q.val().done;
+        self.sets.d.next.failed = self.kept.q.val().failed;
+        self.sets.d.next.refused = self.kept.q.val().refused;
+        self.sets.d.next.minimum = self.plan.q.val().minimum;
+        self.sets.d.next.is_read = self.plan.q.val().is_read;
+        self.verdicts.sets.next = self.sets.q.val();
+        self.verdicts.masks.next = self.plan.q.val().masks.into();
+        self.left.next = self.acting.q.val().left;
+        self.lowest_left.next = self.zero3.val();
+        for i in 0..8 {
+            if self.left.val().get_bit(7 - i) {
+                self.lowest_left.next = (7 - i).to_bits();
+            }
+        }
+
+        // What goes out.
+        self.change.valid.next = (self.state.q.val() == State::View) | (self.state.q.val() == State::Change);
+        self.change.data.next.disk = self.plan.q.val().disk;
+        self.change.data.next.out = self.zero8.val();
+        self.change.data.next.deactivate = self.clear.val();
+        if (self.state.q.val() == State::Change) {
+            self.change.data.next.out = self.out.q.val();
+            self.change.data.next.deactivate = self.deactivate.q.val().into();
+        }
+        self.again.valid.next = (self.state.q.val() == State::Another);
+        self.again.data.next.slot = self.slot.q.val();
+        self.again.data.next.component = self.component.q.val();
+        self.again.data.next.plan = self.plan.q.val().plan;
+        self.again.data.next.fresh = self.commanding.q.val().into();
+        self.hands_next.next = self.kept.q.val().hands + self.one8.val();
+        self.generation.next = bit_cast::<32, 8>(self.kept.q.val().hands)
+            | (bit_cast::<32, 24>(self.plan.q.val().sequence) << 8);
+        self.item.valid.next = (self.state.q.val() == State::Post);
+        self.item.data.next.slot = self.slot.q.val();
+        self.item.data.next.generation = self.generation.val();
+        self.item.data.next.reasons = self.acting.q.val().reasons;
+        self.item.data.next.disk = self.plan.q.val().disk;
+        self.item.data.next.plan = self.plan.q.val().plan;
+        self.item.data.next.epoch = self.plan.q.val().epoch;
+        self.item.data.next.begun = self.plan.q.val().begun
+            | self.kept.q.val().done
+            | self.kept.q.val().failed
+            | self.kept.q.val().refused;
+        self.item.data.next.done = self.kept.q.val().done;
+        self.item.data.next.failed = self.kept.q.val().failed;
+        self.item.data.next.refused = self.kept.q.val().refused;
+        self.item.data.next.readable = self.plan.q.val().readable;
+        self.item.data.next.present = self.plan.q.val().present;
+        self.item.data.next.out = self.acting.q.val().out;
+        self.item.data.next.owned = self.kept.q.val().owned;
+        self.item.data.next.held = self.kept.q.val().held;
+        self.item.data.next.deactivated = self.kept.q.val().deactivated;
+        self.item.data.next.completes = (!self.answers.q.val()).into();
+        self.item.data.next.status = self.end_status.q.val();
+        self.item.data.next.reserved = self.no_component.val();
+
+        self.done.valid.next = self.own_valid.q.val() | self.posted.valid.val() | self.single.valid.val();
+        self.done.data.next = self.single.data.val();
+        if self.posted.valid.val() {
+            self.done.data.next = self.posted.data.val();
+        }
+        if self.own_valid.q.val() {
+            self.done.data.next = self.own_done.q.val();
+        }
+        self.posted.ready.next = self.done.ready.val() & !self.own_valid.q.val();
+        self.single.ready.next = self.done.ready.val() & !self.own_valid.q.val() & !self.posted.valid.val();
+        self.unlock.valid.next = self.unlock_valid.q.val();
+        self.unlock.data.next = self.unlock_slot.q.val();
+        if self.done.ready.val() {
+            self.own_valid.d.next = false;
+        }
+        if self.unlock.ready.val() {
+            self.unlock_valid.d.next = false;
+        }
+        self.free.next = !self.own_valid.q.val() & !self.unlock_valid.q.val();
+        self.answered.next = self.answered_register.q.val();
+        self.answer.next = self.answer_register.q.val();
+        self.answered_register.d.next = false;
+
+        self.request.next = self.order.q.val().command.into();
+        self.excused.next = self.plan.q.val().begun & !self.request.val().restart;
+        self.beyond.next = self.order.q.val().slot & self.beyond_mask.val();
+        self.fits.next = (self.request.val().generation == self.generation.val()) & !self.beyond.val().any();
+        self.finishing.next = false;
+        self.writes.next = false;
+        self.clears.next = false;
+        self.changes.next = (self.acting.q.val().deactivate == self.flag.val())
+            & (self.kept.q.val().deactivated == self.clear.val());
+        match self.state.q.val() {
+            State::Idle => {
+                self.slot.d.next = self.address.val();
+                self.commanding.d.next = self.command_waits.q.val();
+                self.end_status.d.next = self.success.val();
+                self.out.d.next = self.zero8.val();
+                self.answers.d.next = true;
+                self.resting.d.next = self.all_cleared.q.val();
+                if self.resting.q.val() & (self.command_waits.q.val() | self.part.valid.val()) {
+                    self.command_waits.d.next = self.command_valid.val();
+                    self.state.d.next = State::Read;
+                    self.resting.d.next = false;
+                }
+            }
+            State::Read => {
+                self.state.d.next = State::Update;
+            }
+            State::Update => {
+                self.kept.d.next = self.read_progress.val();
+                self.state.d.next = State::Command;
+                if !self.commanding.q.val() {
+                    self.kept.d.next.done = self.read_progress.val().done | self.part_class.succeeded.val();
+                    self.kept.d.next.failed = self.read_progress.val().failed | self.part_class.failed.val();
+                    self.kept.d.next.refused =
+                        self.read_progress.val().refused | self.part_class.refused.val();
+                    self.state.d.next = State::Decide;
+                }
+                self.clean.d.next = !self.read_progress.val().failed.any()
+                    & !self.read_progress.val().refused.any()
+                    & self.part_class.is_success.val();
+                self.running.d.next =
+                    self.left_running.val().any() & (self.read_begun.val().is_read == self.clear.val());
+            }
+            State::Decide => {
+                self.state.d.next = State::View;
+                if self.clean.q.val() & self.running.q.val() {
+                    self.writes.next = true;
+                    self.state.d.next = State::Idle;
+                    self.resting.d.next = true;
+                } else if self.clean.q.val() & (self.plan.q.val().simple == self.flag.val()) {
+                    self.finishing.next = true;
+                    self.state.d.next = State::Decide;
+                }
+            }
+            State::View => {
+                if self.change.ready.val() {
+                    self.state.d.next = State::Viewed;
+                }
+            }
+            State::Viewed => {
+                self.view.d.next = self.changed.val();
+                if self.changed_valid.val() {
+                    self.state.d.next = State::Sets;
+                }
+            }
+            State::Sets => {
+                self.state.d.next = State::Find;
+            }
+            State::Find => {
+                self.state.d.next = State::Verdict;
+            }
+            State::Verdict => {
+                // The verdict's second register is loaded in this cycle's end.
+                self.state.d.next = State::Act;
+            }
+            State::Act => {
+                self.acting.d.next = self.verdicts.verdict.val();
+                self.running.d.next = self.sets.q.val().running.any();
+                self.state.d.next = State::Plan;
+            }
+            State::Plan => {
+                self.deactivate.d.next = self.changes.val();
+                self.component.d.next = self.lowest_left.val();
+                if !self.running.q.val() {
+                    self.out.d.next = self.acting.q.val().out;
+                }
+                self.state.d.next = State::StatusRead;
+                if self.changes.val() | (!self.running.q.val() & self.acting.q.val().out.any()) {
+                    self.state.d.next = State::Change;
+                }
+            }
+            State::Change => {
+                if self.deactivate.q.val() {
+                    self.kept.d.next.deactivated = self.flag.val();
+                }
+                if self.change.ready.val() {
+                    self.state.d.next = State::StatusWait;
+                }
+            }
+            State::StatusWait => {
+                if self.changed_valid.val() {
+                    self.state.d.next = State::StatusRead;
+                }
+            }
+            State::StatusRead => {
+                // The memory was asked when the verdict stood in `acting`.
+                self.state.d.next = State::StatusThere;
+            }
+            State::StatusThere => {
+                if (self.acting.q.val().success == self.clear.val()) {
+                    self.end_status.d.next = self.statuses.read_data.val();
+                    if (self.acting.q.val().nobody == self.flag.val()) {
+                        self.end_status.d.next = self.internal_error.val();
+                    }
+                }
+                self.state.d.next = State::Finish;
+                if self.running.q.val() {
+                    self.state.d.next = State::Keep;
+                } else if (self.acting.q.val().exception == self.flag.val()) {
+                    self.kept.d.next.owned = self.flag.val();
+                    self.kept.d.next.hands = self.hands_next.val();
+                    self.state.d.next = State::Post;
+                } else if (self.acting.q.val().another == self.flag.val()) {
+                    self.state.d.next = State::Another;
+                } else if (self.acting.q.val().held == self.flag.val()) {
+                    self.kept.d.next.held = self.flag.val();
+                    self.kept.d.next.hands = self.hands_next.val();
+                    self.state.d.next = State::Post;
+                } else if (self.acting.q.val().reasons != self.no_reasons.val()) {
+                    self.answers.d.next = false;
+                    self.state.d.next = State::Post;
+                }
+            }
+            State::Post => {
+                self.kept.d.next.status = self.end_status.q.val();
+                if self.item.ready.val() {
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::Another => {
+                if self.again.ready.val() {
+                    self.state.d.next = State::Keep;
+                    if self.commanding.q.val() {
+                        self.clears.next = true;
+                        self.writes.next = true;
+                        self.state.d.next = State::Idle;
+                        self.resting.d.next = true;
+                    }
+                }
+            }
+            State::Finish => {
+                self.finishing.next = true;
+            }
+            State::Keep => {
+                self.writes.next = true;
+                self.state.d.next = State::Idle;
+                self.resting.d.next = true;
+            }
+            State::Command => {
+                self.answered_register.d.next = true;
+                self.answer_register.d.next = self.good.val();
+                self.state.d.next = State::Finish;
+                self.end_status.d.next = self.kept.q.val().status;
+                if !self.fits.val() {
+                    self.answer_register.d.next = self.gone.val();
+                    self.state.d.next = State::Refuse;
+                } else if (self.order.q.val().opcode == self.release_opcode.val()) {
+                    if (self.kept.q.val().held == self.clear.val()) {
+                        self.answer_register.d.next = self.not_owned.val();
+                        self.state.d.next = State::Refuse;
+                    }
+                } else if (self.kept.q.val().owned == self.clear.val()) {
+                    self.answer_register.d.next = self.not_owned.val();
+                    self.state.d.next = State::Refuse;
+                } else if (self.order.q.val().opcode == self.complete_opcode.val()) {
+                    self.end_status.d.next = self.request.val().status;
+                } else if (self.order.q.val().opcode == self.resubmit_opcode.val())
+                    & !self.excused.val().any()
+                {
+                    self.state.d.next = State::Another;
+                } else {
+                    self.answer_register.d.next = self.invalid_field.val();
+                    self.state.d.next = State::Refuse;
+                }
+                // Its record was posted: neither is posted again.
+                self.kept.d.next.held = self.clear.val();
+                self.kept.d.next.owned = self.clear.val();
+            }
+            State::Refuse => {
+                self.state.d.next = State::Idle;
+                self.resting.d.next = true;
+            }
+            _ => {}
+        }
+        // The end: for its client, unless the record tells it, or for the control path.
+        if self.finishing.val() & self.free.val() {
+            self.writes.next = true;
+            self.state.d.next = State::Idle;
+            self.resting.d.next = true;
+            self.unlock_slot.d.next = self.slot.q.val();
+            self.unlock_valid.d.next =
+                (self.plan.q.val().locked == self.flag.val()) & !self.commanding.q.val();
+            if (self.kept.q.val().held == self.clear.val()) & (self.kept.q.val().owned == self.clear.val()) {
+                self.clears.next = true;
+                self.own_valid.d.next = self.answers.q.val();
+            }
+        }
+        self.own_done.d.next = self.own_done.q.val();
+        if !self.own_valid.q.val() {
+            self.own_done.d.next.slot = self.slot.q.val();
+            self.own_done.d.next.status = self.end_status.q.val();
+        }
+
+        self.progress.write.next = self.writes.val();
+        self.progress.write_address.next = bit_cast::<16, 12>(self.slot.q.val());
+        self.progress.write_data.next = self.kept.q.val();
+        if self.clears.val() {
+            self.progress.write_data.next = self.no_progress.val();
+        }
+        if !self.all_cleared.q.val() {
+            self.progress.write.next = true;
+            self.progress.write_address.next = bit_cast::<16, 13>(self.cleared.q.val());
+            self.progress.write_data.next = self.no_progress.val();
+            self.cleared.d.next = self.cleared.q.val() + self.one13.val();
+            self.all_cleared.d.next = (self.cleared.q.val() == self.slots.val());
+        }
+        self.initialised.next = self.all_cleared.q.val();
+        self.idle.next = self.resting.q.val()
+            & !self.part.valid.val()
+            & !self.command_valid.val()
+            & !self.command_waits.q.val()
+            & !self.own_valid.q.val()
+            & !self.unlock_valid.q.val()
+            & !self.answered_register.q.val();
+
+        if self.reset.val() {
+            self.state.d.next = State::Idle;
+            self.resting.d.next = false;
+            self.command_waits.d.next = false;
+            self.own_valid.d.next = false;
+            self.unlock_valid.d.next = false;
+            self.answered_register.d.next = false;
+            self.loading.d.next = false;
+            self.cleared.d.next = self.zero13.val();
+            self.all_cleared.d.next = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
