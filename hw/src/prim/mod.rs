@@ -1,5 +1,6 @@
 //! Building blocks: streams, memories, FIFOs.
 
+pub mod choice;
 pub mod fifo;
 pub mod merge;
 pub mod output_buffer;

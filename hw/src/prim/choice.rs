@@ -1,0 +1,87 @@
+//! Two streams in one, without a register: what is taken from `out` is taken from one of the two in the same
+//! cycle. The first goes before the second; an item that is offered stays until it is taken.
+//!
+//! Latency 0, throughput one item a cycle, the order of each kept. Reset forgets which one is offered.
+
+use rust_hdl::prelude::*;
+
+use super::stream::{StreamIn, StreamOut};
+
+/// See the module's header.
+#[derive(Clone, Debug, Default, LogicBlock)]
+pub struct Choice<T: Synth> {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, bool>,
+    pub first: StreamIn<T>,
+    pub second: StreamIn<T>,
+    pub out: StreamOut<T>,
+    /// The second is offered and was not taken yet.
+    second_waits: DFF<bool>,
+    gives_second: Signal<Local, bool>,
+}
+
+impl<T: Synth> Logic for Choice<T> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, second_waits);
+        self.gives_second.next =
+            self.second_waits.q.val() | (self.second.valid.val() & !self.first.valid.val());
+        self.out.valid.next = self.first.valid.val() | self.second.valid.val();
+        self.out.data.next = self.first.data.val();
+        if self.gives_second.val() {
+            self.out.data.next = self.second.data.val();
+        }
+        self.first.ready.next = self.out.ready.val() & !self.gives_second.val();
+        self.second.ready.next = self.out.ready.val() & self.gives_second.val();
+        self.second_waits.d.next = self.gives_second.val() & !self.out.ready.val();
+        if self.reset.val() {
+            self.second_waits.d.next = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use rand::RngExt;
+
+    #[test]
+    fn offers_one_of_both_until_it_is_taken() {
+        let mut bench = Bench::new("choice", Choice::<Bits<20>>::default());
+        let mut random = seeded();
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let mut next = [0u128, 1 << 19];
+        let mut offered = [false; 2];
+        let (mut held, mut taken) = (None, [0; 2]);
+        for _ in 0..10_000 {
+            for (i, port) in ["first", "second"].into_iter().enumerate() {
+                offered[i] |= random.random_bool(0.4);
+                bench.set(&format!("{port}$valid"), offered[i].into());
+                bench.set(&format!("{port}$data"), next[i]);
+            }
+            let ready = random.random_bool(0.5);
+            bench.set("out$ready", ready.into());
+            bench.eval();
+            assert_eq!(bench.get("out$valid") == 1, offered[0] || offered[1]);
+            let data = bench.get("out$data");
+            if offered[0] || offered[1] {
+                assert!(held.is_none_or(|held| held == data), "the offer changed");
+                let which = usize::from(data >> 19 == 1);
+                assert!(offered[which] && data == next[which]);
+                assert!(which == 0 || !offered[0] || held.is_some(), "the first goes first");
+                held = (!ready).then_some(data);
+                assert_eq!(bench.get(["first$ready", "second$ready"][which]) == 1, ready);
+                assert_eq!(bench.get(["second$ready", "first$ready"][which]), 0);
+                if ready {
+                    (offered[which], taken[which]) = (false, taken[which] + 1);
+                    next[which] += 1;
+                }
+            }
+            bench.cycle();
+        }
+        assert!(taken.iter().all(|&taken| taken > 1_000), "{taken:?}");
+    }
+}
