@@ -16,6 +16,10 @@ pub mod header_queue;
 pub mod list_reader;
 pub mod list_slot;
 pub mod locator;
+pub mod lock_claim;
+pub mod lock_parking;
+pub mod lock_place;
+pub mod lock_release;
 pub mod lookup_table;
 #[cfg(test)]
 mod map_model;
@@ -24,6 +28,7 @@ pub mod mapper;
 pub mod part_issuer;
 pub mod piece_pages;
 pub mod prp_builder;
+pub mod range_lock;
 pub mod run_check;
 pub mod splitter;
 pub mod transfer_check;
