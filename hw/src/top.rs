@@ -8,7 +8,10 @@ use rust_hdl::prelude::*;
 use crate::control::executor::ControlExecutor;
 use crate::control::idle_gather::IdleGather;
 use crate::exec::collector::Collector;
+use crate::exec::command_store::CommandStore;
+use crate::exec::plan_judge::PlanJudge;
 use crate::exec::plan_slots::PlanSlots;
+use crate::exec::record_writer::RecordWriter;
 use crate::host::bar0::Bar0;
 use crate::host::completion_writer::CompletionWriter;
 use crate::host::entry_assembler::EntryAssembler;
@@ -25,6 +28,8 @@ use crate::nvme::fragment_ids::FragmentIds;
 use crate::nvme::path_doorbells::PathDoorbells;
 use crate::nvme::path_returns::PathReturns;
 use crate::nvme::submission::Submission;
+use crate::prim::choice::Choice;
+use crate::prim::merge::Merge;
 use crate::prim::stream::StreamOut;
 use crate::records::*;
 use crate::sizes::Sizes;
@@ -32,6 +37,7 @@ use crate::virt::admission::Admission;
 use crate::virt::command_judge::AllocationLookup;
 use crate::virt::fragment_builder::FragmentBuilder;
 use crate::virt::mapper::Mapper;
+use crate::virt::range_lock::RangeLock;
 
 /// The core. `W` is the data width in bits, `B` in bytes.
 #[derive(Clone, Debug, LogicBlock)]
@@ -132,9 +138,20 @@ pub struct Top<const W: usize, const B: usize> {
     path_returns: PathReturns,
     plan_slots: PlanSlots,
     collector: Collector,
+    range_lock: RangeLock,
+    command_store: CommandStore,
+    /// Plans that go on with a further copy, and writes whose blocks may be free by now.
+    again: Merge<Again>,
+    /// Plans that ended, and those that need no lock any more.
+    unlock: Merge<Bits<12>>,
+    plan_judge: PlanJudge,
+    record_writer: RecordWriter,
+    wide_write: Choice<WideWrite>,
+    control_raise: Merge<Bits<8>>,
     completion_writer: CompletionWriter,
     read_master: ReadMaster<W, B>,
     write_master: WriteMaster<W, B>,
+    first_epoch: Constant<Bits<32>>,
 }
 
 impl<const W: usize, const B: usize> Top<W, B> {
@@ -234,9 +251,18 @@ impl<const W: usize, const B: usize> Top<W, B> {
             path_returns: PathReturns::new(sizes),
             plan_slots: PlanSlots::new(sizes),
             collector: Collector::new(sizes),
+            range_lock: RangeLock::new(sizes),
+            command_store: CommandStore::new(sizes),
+            again: Default::default(),
+            unlock: Default::default(),
+            plan_judge: PlanJudge::new(sizes),
+            record_writer: RecordWriter::new(sizes),
+            wide_write: Default::default(),
+            control_raise: Default::default(),
             completion_writer: CompletionWriter::new(sizes),
             read_master: Default::default(),
             write_master: Default::default(),
+            first_epoch: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -264,6 +290,14 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_returns.clock.next = self.clock.val();
         self.plan_slots.clock.next = self.clock.val();
         self.collector.clock.next = self.clock.val();
+        self.range_lock.clock.next = self.clock.val();
+        self.command_store.clock.next = self.clock.val();
+        self.again.clock.next = self.clock.val();
+        self.unlock.clock.next = self.clock.val();
+        self.plan_judge.clock.next = self.clock.val();
+        self.record_writer.clock.next = self.clock.val();
+        self.wide_write.clock.next = self.clock.val();
+        self.control_raise.clock.next = self.clock.val();
         self.completion_writer.clock.next = self.clock.val();
         self.read_master.clock.next = self.clock.val();
         self.write_master.clock.next = self.clock.val();
@@ -286,6 +320,14 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_returns.reset.next = self.reset_sequence.core_reset.val();
         self.plan_slots.reset.next = self.reset_sequence.core_reset.val();
         self.collector.reset.next = self.reset_sequence.core_reset.val();
+        self.range_lock.reset.next = self.reset_sequence.core_reset.val();
+        self.command_store.reset.next = self.reset_sequence.core_reset.val();
+        self.again.reset.next = self.reset_sequence.core_reset.val();
+        self.unlock.reset.next = self.reset_sequence.core_reset.val();
+        self.plan_judge.reset.next = self.reset_sequence.core_reset.val();
+        self.record_writer.reset.next = self.reset_sequence.core_reset.val();
+        self.wide_write.reset.next = self.reset_sequence.core_reset.val();
+        self.control_raise.reset.next = self.reset_sequence.core_reset.val();
         self.completion_writer.reset.next = self.reset_sequence.core_reset.val();
         self.read_master.reset.next = self.reset_sequence.core_reset.val();
         self.write_master.reset.next = self.reset_sequence.core_reset.val();
@@ -383,26 +425,33 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         // What software reads leaves out the access that reads it.
         self.idle_gather.clock.next = self.clock.val();
         self.idle_gather.reset.next = self.reset.val();
-        self.idle_gather.parts.next = bit_cast::<20, 1>(self.reset_sequence.idle.val().into())
-            | (bit_cast::<20, 1>(self.msix.idle.val().into()) << 1)
-            | (bit_cast::<20, 1>(self.executor.idle.val().into()) << 2)
-            | (bit_cast::<20, 1>(self.queue_pairs.idle.val().into()) << 3)
-            | (bit_cast::<20, 1>(self.assembler.idle.val().into()) << 4)
-            | (bit_cast::<20, 1>(self.range_fetch.idle.val().into()) << 5)
-            | (bit_cast::<20, 1>(self.admission.idle.val().into()) << 6)
-            | (bit_cast::<20, 1>(self.mapper.idle.val().into()) << 7)
-            | (bit_cast::<20, 1>(self.fragment_builder.idle.val().into()) << 8)
-            | (bit_cast::<20, 1>(self.submission.idle.val().into()) << 9)
-            | (bit_cast::<20, 1>(self.fragment_ids.idle.val().into()) << 10)
-            | (bit_cast::<20, 1>(self.path_doorbells.idle.val().into()) << 11)
-            | (bit_cast::<20, 1>(self.window.idle.val().into()) << 12)
-            | (bit_cast::<20, 1>(self.filter.idle.val().into()) << 13)
-            | (bit_cast::<20, 1>(self.path_returns.idle.val().into()) << 14)
-            | (bit_cast::<20, 1>(self.plan_slots.idle.val().into()) << 15)
-            | (bit_cast::<20, 1>(self.collector.idle.val().into()) << 16)
-            | (bit_cast::<20, 1>(self.completion_writer.idle.val().into()) << 17)
-            | (bit_cast::<20, 1>(self.read_master.idle.val().into()) << 18)
-            | (bit_cast::<20, 1>(self.write_master.idle.val().into()) << 19);
+        self.idle_gather.parts.next = bit_cast::<27, 1>(self.reset_sequence.idle.val().into())
+            | (bit_cast::<27, 1>(self.msix.idle.val().into()) << 1)
+            | (bit_cast::<27, 1>(self.executor.idle.val().into()) << 2)
+            | (bit_cast::<27, 1>(self.queue_pairs.idle.val().into()) << 3)
+            | (bit_cast::<27, 1>(self.assembler.idle.val().into()) << 4)
+            | (bit_cast::<27, 1>(self.range_fetch.idle.val().into()) << 5)
+            | (bit_cast::<27, 1>(self.admission.idle.val().into()) << 6)
+            | (bit_cast::<27, 1>(self.mapper.idle.val().into()) << 7)
+            | (bit_cast::<27, 1>(self.fragment_builder.idle.val().into()) << 8)
+            | (bit_cast::<27, 1>(self.submission.idle.val().into()) << 9)
+            | (bit_cast::<27, 1>(self.fragment_ids.idle.val().into()) << 10)
+            | (bit_cast::<27, 1>(self.path_doorbells.idle.val().into()) << 11)
+            | (bit_cast::<27, 1>(self.window.idle.val().into()) << 12)
+            | (bit_cast::<27, 1>(self.filter.idle.val().into()) << 13)
+            | (bit_cast::<27, 1>(self.path_returns.idle.val().into()) << 14)
+            | (bit_cast::<27, 1>(self.plan_slots.idle.val().into()) << 15)
+            | (bit_cast::<27, 1>(self.collector.idle.val().into()) << 16)
+            | (bit_cast::<27, 1>(self.completion_writer.idle.val().into()) << 17)
+            | (bit_cast::<27, 1>(self.read_master.idle.val().into()) << 18)
+            | (bit_cast::<27, 1>(self.write_master.idle.val().into()) << 19)
+            | (bit_cast::<27, 1>(self.range_lock.idle.val().into()) << 20)
+            | (bit_cast::<27, 1>(self.command_store.idle.val().into()) << 21)
+            | (bit_cast::<27, 1>(self.again.idle.val().into()) << 22)
+            | (bit_cast::<27, 1>(self.plan_judge.idle.val().into()) << 23)
+            | (bit_cast::<27, 1>(self.record_writer.idle.val().into()) << 24)
+            | (bit_cast::<27, 1>(self.control_raise.idle.val().into()) << 25)
+            | (bit_cast::<27, 1>(self.unlock.idle.val().into()) << 26);
         self.idle_gather.access_idle.next = self.bar0.idle.val() & self.registers.idle.val();
 
         // Reset.
@@ -413,6 +462,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.reset_sequence.write_quiet.next = self.write_master.quiet.val();
         self.reset_sequence.initialised.next = self.plan_slots.initialised.val()
             & self.collector.initialised.val()
+            & self.range_lock.initialised.val()
+            & self.plan_judge.initialised.val()
             & self.fragment_ids.initialised.val()
             & self.filter.initialised.val();
         self.read_master.stop.next = self.reset_sequence.stop.val();
@@ -436,7 +487,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.msix.coalesce_count.next = self.registers.coalesce_count.val();
         self.msix.coalesce_ticks.next = self.registers.coalesce_ticks.val();
         StreamOut::<Bits<8>>::join(&mut self.completion_writer.raise, &mut self.msix.raise_client);
-        StreamOut::<Bits<8>>::join(&mut self.executor.raise, &mut self.msix.raise_control);
+        StreamOut::<Bits<8>>::join(&mut self.executor.raise, &mut self.control_raise.first);
+        StreamOut::<Bits<8>>::join(&mut self.record_writer.raise, &mut self.control_raise.second);
+        StreamOut::<Bits<8>>::join(&mut self.control_raise.out, &mut self.msix.raise_control);
         StreamOut::<SmallWrite>::join(&mut self.msix.write, &mut self.write_master.interrupt);
         self.irq.next = self.msix.irq.val();
 
@@ -481,7 +534,10 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.executor.control_vector.next = self.registers.control_vector.val();
         self.executor.control_interrupt.next = self.registers.control_interrupt.val();
         StreamOut::<Bits<512>>::join(&mut self.assembler.control, &mut self.executor.command);
-        StreamOut::<WideWrite>::join(&mut self.executor.write, &mut self.write_master.control);
+        // Who raises a vector waits until the write before it was taken: no register in between.
+        StreamOut::<WideWrite>::join(&mut self.executor.write, &mut self.wide_write.first);
+        StreamOut::<WideWrite>::join(&mut self.record_writer.write, &mut self.wide_write.second);
+        StreamOut::<WideWrite>::join(&mut self.wide_write.out, &mut self.write_master.control);
 
         // Fetch.
         StreamOut::<ReadRequest>::join(&mut self.queue_pairs.request, &mut self.read_master.fetch);
@@ -550,9 +606,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.fragment_ids.release_valid.next = self.path_returns.release_valid.val();
         self.fragment_ids.release_id.next = self.path_returns.release_id.val();
         StreamOut::<PlanClosed>::join(&mut self.fragment_builder.closed, &mut self.collector.closed);
-        // Every plan is a single one yet.
-        self.collector.part.ready.next = true;
-        StreamOut::<PlanDone>::join(&mut self.collector.done, &mut self.completion_writer.done);
+        StreamOut::<PlanDone>::join(&mut self.collector.done, &mut self.plan_judge.single);
+        StreamOut::<PlanDone>::join(&mut self.plan_judge.done, &mut self.completion_writer.done);
         self.plan_slots.query.next = self.completion_writer.query.val();
         self.completion_writer.query_owner.next = self.plan_slots.query_owner.val();
         self.plan_slots.release_valid.next = self.completion_writer.release_valid.val();
@@ -562,6 +617,47 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.queue_pairs.client_completed.next = self.completion_writer.client_completed.val();
         self.queue_pairs.client_completed_queue.next = self.completion_writer.client_completed_queue.val();
         StreamOut::<SmallWrite>::join(&mut self.completion_writer.write, &mut self.write_master.completion);
+
+        // Plans of several components.
+        self.command_store.write_valid.next = self.admission.owner_valid.val();
+        self.command_store.write_slot.next = self.admission.owner_slot.val();
+        self.command_store.write_command.next = self.admission.owned_command.val();
+        StreamOut::<Again>::join(&mut self.plan_judge.again, &mut self.again.first);
+        StreamOut::<Again>::join(&mut self.range_lock.again, &mut self.again.second);
+        StreamOut::<Again>::join(&mut self.again.out, &mut self.command_store.again);
+        StreamOut::<AgainCommand>::join(&mut self.command_store.out, &mut self.admission.again);
+        StreamOut::<LockRequest>::join(&mut self.admission.lock, &mut self.range_lock.ask);
+        self.admission.lock_answer.next = self.range_lock.answer_valid.val();
+        self.admission.lock_granted.next = self.range_lock.granted.val();
+        StreamOut::<Bits<12>>::join(&mut self.plan_judge.unlock, &mut self.unlock.first);
+        StreamOut::<Bits<12>>::join(&mut self.admission.unlock, &mut self.unlock.second);
+        StreamOut::<Bits<12>>::join(&mut self.unlock.out, &mut self.range_lock.release);
+        self.admission.epoch.next = self.first_epoch.val();
+        self.plan_judge.begun_valid.next = self.admission.begun_valid.val();
+        self.plan_judge.begun_slot.next = self.admission.begun_slot.val();
+        self.plan_judge.begun.next = self.admission.begun.val();
+        StreamOut::<PartDone>::join(&mut self.collector.part, &mut self.plan_judge.part);
+        self.record_writer.outcome_valid.next =
+            self.collector.part.valid.val() & self.plan_judge.part.ready.val();
+        self.record_writer.outcome.next = self.collector.part.data.val();
+        StreamOut::<StateChange>::join(&mut self.plan_judge.change, &mut self.admission.change);
+        self.plan_judge.changed_valid.next = self.admission.changed_valid.val();
+        self.plan_judge.changed.next = self.admission.changed.val();
+        StreamOut::<RecordItem>::join(&mut self.plan_judge.item, &mut self.record_writer.item);
+        StreamOut::<PlanDone>::join(&mut self.record_writer.done, &mut self.plan_judge.posted);
+        StreamOut::<Bits<12>>::join(&mut self.record_writer.fetch, &mut self.command_store.fetch);
+        self.record_writer.fetched_valid.next = self.command_store.fetched_valid.val();
+        self.record_writer.fetched.next = self.command_store.fetched.val();
+        self.record_writer.base.next = self.registers.exception_base.val();
+        self.record_writer.entries_z.next = self.registers.exception_entries_z.val();
+        self.record_writer.ring_vector.next = self.registers.exception_vector.val();
+        self.record_writer.ring_interrupt.next = self.registers.exception_interrupt.val();
+        self.record_writer.head.next = self.registers.exception_head.val();
+        self.record_writer.enable.next = self.registers.enable.val();
+        self.plan_judge.command_valid.next = self.executor.plan_valid.val();
+        self.plan_judge.command.next = self.executor.plan_order.val();
+        self.executor.plan_answered.next = self.plan_judge.answered.val();
+        self.executor.plan_answer.next = self.plan_judge.answer.val();
 
         // Live state of queues and paths, for credit and for reading back.
         self.path_returns.query_path.next = self.submission.query_path.val();

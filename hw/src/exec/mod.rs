@@ -1,8 +1,11 @@
 //! Blocks of the card: exec.
 
 pub mod collector;
+pub mod command_store;
 pub mod component_states;
 pub mod mask_verdict;
 pub mod part_class;
 pub mod plan_judge;
 pub mod plan_slots;
+pub mod record_pieces;
+pub mod record_writer;

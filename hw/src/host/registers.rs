@@ -12,6 +12,7 @@
 //! and the counters; a read in work is then answered by nobody.
 
 use rust_hdl::prelude::*;
+use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::registers;
 
 use crate::sizes::Sizes;
@@ -70,7 +71,7 @@ fn constants(sizes: &Sizes, data_bytes: u32, build_hash: u64) -> [(u32, u32); CO
         (registers::CAP_FRAGMENT_IDS, 1 << sizes.id_bits),
         // At worst every block of a command lies in a stripe unit of its own.
         (registers::CAP_FRAGMENTS, registers::RANGE_BLOCKS_MAX),
-        (registers::CAP_COMPONENTS, 1),
+        (registers::CAP_COMPONENTS, COMPONENTS_MAX as u32),
         (registers::CAP_DIVERT_RANGES, 0),
         (registers::CAP_VECTORS, 1 << sizes.vector_bits),
         (registers::CAP_TRANSFER_BYTES, registers::TRANSFER_BYTES_MAX),

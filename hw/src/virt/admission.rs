@@ -43,6 +43,7 @@ pub struct Admission {
     pub lock: StreamOut<LockRequest>,
     pub lock_answer: Signal<In, bool>,
     pub lock_granted: Signal<In, bool>,
+    pub unlock: StreamOut<Bits<12>>,
     pub epoch: Signal<In, Bits<32>>,
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
@@ -124,6 +125,7 @@ impl Admission {
             lock: Default::default(),
             lock_answer: Default::default(),
             lock_granted: Default::default(),
+            unlock: Default::default(),
             epoch: Default::default(),
             begun_valid: Default::default(),
             begun_slot: Default::default(),
@@ -212,6 +214,7 @@ impl Logic for Admission {
         StreamOut::<AdmittedPlan>::link(&mut self.plan, &mut self.plans.out);
         StreamOut::<AllocationLookup>::link(&mut self.lookup, &mut self.lookups.out);
         StreamOut::<LockRequest>::link(&mut self.lock, &mut self.expander.lock);
+        StreamOut::<Bits<12>>::link(&mut self.unlock, &mut self.expander.unlock);
         StreamIn::<StateChange>::link(&mut self.change, &mut self.states.change);
         StreamOut::<PendingCommand>::join(&mut self.pending.out, &mut self.expander.pending);
         self.expander.lock_answer.next = self.lock_answer.val();

@@ -3,7 +3,7 @@
 //! `pending` brings commands with their disk's entry. A new one gets the template that the disk names: a read
 //! goes to one component in sync, by the read policy; anything else to all that are written to. A write to
 //! several asks for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the command
-//! is dropped here, and comes again when `RangeLock` says so. What the judge of plans has to know of the plan is
+//! is dropped here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says that. What the judge of plans has to know of the plan is
 //! told once, in `begun`, before the first part. A command that comes again for one component becomes that part
 //! alone. A command that is refused, or has nothing to go to, becomes a single part.
 //!
@@ -49,6 +49,7 @@ pub struct Expander {
     pub lock: StreamOut<LockRequest>,
     pub lock_answer: Signal<In, bool>,
     pub lock_granted: Signal<In, bool>,
+    pub unlock: StreamOut<Bits<12>>,
     pub epoch: Signal<In, Bits<32>>,
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
@@ -70,6 +71,8 @@ pub struct Expander {
     locks: DFF<bool>,
     handle: DFF<Bits<16>>,
     locked: DFF<bool>,
+    /// It comes from where it waited for its lock.
+    parked: DFF<bool>,
     present: DFF<Bits<8>>,
     readable: DFF<Bits<8>>,
     writable: DFF<Bits<8>>,
@@ -90,6 +93,8 @@ pub struct Expander {
     begun_slot_register: DFF<Bits<12>>,
     begun_record: Register<PlanBegun>,
     taking: DFF<bool>,
+    unlock_valid: DFF<bool>,
+    unlock_slot: DFF<Bits<12>>,
 
     item: Signal<Local, PendingCommand>,
     command: Signal<Local, ClientCommand>,
@@ -158,6 +163,7 @@ impl Expander {
             lock: Default::default(),
             lock_answer: Default::default(),
             lock_granted: Default::default(),
+            unlock: Default::default(),
             epoch: Default::default(),
             begun_valid: Default::default(),
             begun_slot: Default::default(),
@@ -177,6 +183,7 @@ impl Expander {
             locks: Default::default(),
             handle: Default::default(),
             locked: Default::default(),
+            parked: Default::default(),
             present: Default::default(),
             readable: Default::default(),
             writable: Default::default(),
@@ -197,6 +204,8 @@ impl Expander {
             begun_slot_register: Default::default(),
             begun_record: Default::default(),
             taking: Default::default(),
+            unlock_valid: Default::default(),
+            unlock_slot: Default::default(),
             item: Default::default(),
             command: Default::default(),
             disk: Default::default(),
@@ -260,7 +269,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, state, is_read, refused, goes_again, locks, present, readable, writable);
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
-        dff_setup!(self, clock, taking, handle, locked);
+        dff_setup!(self, clock, taking, handle, locked, unlock_valid, unlock_slot, parked);
         clock!(self, clock, plans, issuer, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -310,6 +319,9 @@ impl Logic for Expander {
         self.handle.d.next = bit_cast::<16, 32>(self.command.val().namespace_id) - self.one16.val();
         self.is_read.d.next = self.reads.val();
         self.goes_again.d.next = !self.fresh.val();
+        self.parked.d.next = (self.item.val().is_again == self.flag.val())
+            & (self.again.val().fresh == self.flag.val())
+            & (self.again.val().plan == self.no_plan.val());
         self.refused.d.next = (self.command.val().refusal != self.no_status.val())
             | (self.command.val().trivial == self.flag.val())
             | (self.disk.val().status != self.enabled.val())
@@ -433,6 +445,14 @@ impl Logic for Expander {
         self.begun_valid.next = self.begun_register.q.val();
         self.begun_slot.next = self.begun_slot_register.q.val();
         self.begun.next = self.begun_record.q.val();
+        self.unlock.valid.next = self.unlock_valid.q.val();
+        self.unlock.data.next = self.unlock_slot.q.val();
+        if self.unlock.ready.val() {
+            self.unlock_valid.d.next = false;
+        }
+        if !self.unlock_valid.q.val() {
+            self.unlock_slot.d.next = self.item.val().slot;
+        }
         self.taking.d.next = false;
         self.pending.ready.next = self.taking.q.val();
         match self.state.q.val() {
@@ -468,8 +488,10 @@ impl Logic for Expander {
                 self.state.d.next = State::Hand;
             }
             State::Hand => {
-                self.issuer.order.valid.next = true;
-                if self.issuer.order.ready.val() {
+                self.issuer.order.valid.next = !self.unlock_valid.q.val();
+                if self.issuer.order.ready.val() & !self.unlock_valid.q.val() {
+                    self.unlock_valid.d.next =
+                        self.parked.q.val() & (self.refused.q.val() | !self.locked.q.val());
                     self.taking.d.next = true;
                     self.state.d.next = State::Idle;
                     self.begun_register.d.next =
@@ -483,6 +505,7 @@ impl Logic for Expander {
         self.idle.next = (self.state.q.val() == State::Idle)
             & !self.pending.valid.val()
             & !self.begun_register.q.val()
+            & !self.unlock_valid.q.val()
             & self.plans.idle.val()
             & self.issuer.idle.val();
 
@@ -493,6 +516,7 @@ impl Logic for Expander {
             self.template_waits.d.next = false;
             self.begun_register.d.next = false;
             self.taking.d.next = false;
+            self.unlock_valid.d.next = false;
             self.turn.d.next = self.zero3.val();
             self.number.d.next = self.zero24.val();
         }
@@ -607,6 +631,9 @@ mod tests {
             plan: random.random_range(1..PLANS as u64).to_bits(),
             fresh: u64::from(random.random_bool(0.3)).to_bits(),
         };
+        // From where it waited for its lock, or from the control path.
+        let parked = again.fresh.any() && random.random_bool(0.7);
+        let again = Again { plan: if parked { 0u64.to_bits() } else { again.plan }, ..again };
         PendingCommand {
             command: command.into(),
             slot: slot.to_bits(),
@@ -623,6 +650,7 @@ mod tests {
         parts: Vec<ExpandedPart>,
         begun: Option<PlanBegun>,
         lock: bool,
+        unlock: bool,
     }
 
     fn part(
@@ -662,10 +690,11 @@ mod tests {
         }
         let deactivated = states.deactivated.any();
         let enabled = disk.status.to_u64() == 1;
+        let parked = item.is_again.any() && !again.plan.any();
         if command.refusal.any() || command.trivial.any() || !enabled || !disk.plan.any() || deactivated {
             let status = if deactivated { 2u64.to_bits() } else { disk.status };
             let parts = vec![part(item, 0, true, command, DiskEntry { status, ..disk })];
-            return Expected { parts, ..Expected::default() };
+            return Expected { parts, unlock: parked, ..Expected::default() };
         }
         let template = templates[disk.plan.index()];
         let state = |i: usize| (states.states.to_u64() >> (2 * i)) as u8 & 3;
@@ -692,7 +721,7 @@ mod tests {
         if parts == 0 {
             let refusal = u64::from(status::INTERNAL_ERROR).to_bits();
             let parts = vec![part(item, 0, true, ClientCommand { refusal, ..command }, disk)];
-            return Expected { parts, ..Expected::default() };
+            return Expected { parts, unlock: parked, ..Expected::default() };
         }
         let lock = !is_read && writable.count_ones() > 1 && command.blocks.any();
         let missing = present & !writable & !(states.durably_out.to_u64() as u8) != 0;
@@ -715,7 +744,7 @@ mod tests {
         };
         let _ = PlanMasks::default();
         let parts = (0..8).filter(|i| parts >> i & 1 == 1).map(|i| mapped(disk.plan.to_u64(), i)).collect();
-        Expected { parts, begun: Some(begun), lock }
+        Expected { parts, begun: Some(begun), lock, unlock: parked && !lock }
     }
 
     #[test]
@@ -737,6 +766,7 @@ mod tests {
         let (mut lock_due, mut asked) = (None, false);
         let (mut denials, mut seen, mut kinds) = (0, 0, [0; 3]);
         let mut dropped = false;
+        let (mut unlocks, mut unlocked) = (VecDeque::new(), 0);
         for _ in 0..60_000 {
             if pending.is_none() && random.random_bool(0.8) {
                 slot = (slot + 1) % 4096;
@@ -773,6 +803,13 @@ mod tests {
                 asked = true;
                 lock_due = Some(random.random_range(0..12));
             }
+            let unlock_ready = random.random_bool(0.5);
+            bench.set("unlock$ready", unlock_ready.into());
+            bench.eval();
+            if unlock_ready && bench.get("unlock$valid") == 1 {
+                assert_eq!(unlocks.pop_front(), Some(bench.get("unlock$data") as u64));
+                unlocked += 1;
+            }
             if bench.get("begun_valid") == 1 {
                 let record: PlanBegun = bench.get_record::<168, _>("begun");
                 assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
@@ -792,6 +829,7 @@ mod tests {
                 assert_eq!(expected.lock, asked);
                 kinds[usize::from(expected.begun.is_some()) + usize::from(expected.lock)] += 1;
                 if !dropped {
+                    unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
                     parts.extend(expected.parts);
                     begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
                     turn = (turn + 1) % 8;
@@ -801,6 +839,7 @@ mod tests {
                 bench.set("part$ready", 0);
                 bench.set("lock$ready", 0);
                 bench.set("lock_answer", 0);
+                bench.set("unlock$ready", 0);
                 if bench.get("begun_valid") == 1 {
                     let record: PlanBegun = bench.get_record::<168, _>("begun");
                     assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
@@ -808,9 +847,7 @@ mod tests {
                 bench.cycle();
             }
         }
-        assert!(
-            denials > 200 && seen > 3_000 && kinds.iter().all(|&kind| kind > 300),
-            "{denials} {seen} {kinds:?}"
-        );
+        let enough = denials > 200 && seen > 3_000 && unlocked > 50 && kinds.iter().all(|&kind| kind > 300);
+        assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
     }
 }

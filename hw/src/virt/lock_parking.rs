@@ -2,11 +2,11 @@
 //!
 //! `act` ends a judgement of `slot`, which has been there for two cycles: `denied` parks it at the tail.
 //! `wake` says that a lock or the claim was given back: from the next `quiet` cycle, in which no judgement is
-//! under way, each slot that is parked then is tried once, from the head. A try is an item in `again`,
+//! under way but one whose `act` is in that cycle, each slot that is parked then is tried once, from the head. A try is an item in `again`,
 //! and the next follows when that slot is judged or `gone`, one at a time. `starved` is of the slot that
 //! is judged: denied now, it has been denied `DENIALS_MAX` times before.
 //!
-//! Latency: 4 cycles from `wake` to `again`. A slot is parked once at a time, so all find room. Reset empties
+//! Latency: 5 cycles from `wake` to `again`. A slot is parked once at a time, so all find room. Reset empties
 //! it; a slot whose try is neither judged nor gone stops the others' tries.
 
 use rust_hdl::prelude::*;
@@ -52,6 +52,9 @@ pub struct LockParking {
     /// Slots in the queue, and those of them that are to be tried.
     parked: DFF<Bits<13>>,
     to_try: DFF<Bits<13>>,
+    /// Any are, kept beside it.
+    some_to_try: DFF<bool>,
+    quiet_register: DFF<bool>,
     /// Something was given back since the tries under way began.
     woken: DFF<bool>,
     /// The slot that is tried; offered in `again`, and not judged yet.
@@ -98,6 +101,8 @@ impl LockParking {
             pushed: Default::default(),
             parked: Default::default(),
             to_try: Default::default(),
+            some_to_try: Default::default(),
+            quiet_register: Default::default(),
             woken: Default::default(),
             tried: Default::default(),
             offered: Default::default(),
@@ -124,11 +129,26 @@ impl LockParking {
 impl Logic for LockParking {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, push, pushed, parked, to_try, woken, tried, offered, trying, is_tried, often);
+        dff_setup!(
+            self,
+            clock,
+            push,
+            pushed,
+            parked,
+            to_try,
+            some_to_try,
+            quiet_register,
+            woken,
+            tried,
+            offered,
+            trying,
+            is_tried,
+            often
+        );
         self.queue.clock.next = self.clock.val();
         self.queue.reset.next = self.reset.val();
         self.head.next = self.queue.out.data.val();
-        self.may_try.next = !self.trying.q.val() & self.to_try.q.val().any();
+        self.may_try.next = !self.trying.q.val() & self.some_to_try.q.val();
         self.queue.out.ready.next = self.may_try.val();
         self.pop.next = self.may_try.val() & self.queue.out.valid.val();
 
@@ -164,14 +184,18 @@ impl Logic for LockParking {
             self.offered.d.next = true;
             self.trying.d.next = true;
             self.to_try.d.next = self.to_try.q.val() - self.one.val();
+            self.some_to_try.d.next = (self.to_try.q.val() != self.one.val());
         }
         if self.parks.val() & !self.pop.val() {
             self.parked.d.next = self.parked.q.val() + self.one.val();
         } else if self.pop.val() & !self.parks.val() {
             self.parked.d.next = self.parked.q.val() - self.one.val();
         }
-        if self.woken.q.val() & self.quiet.val() & !self.to_try.q.val().any() {
+        // A judgement that ended before it was quiet is counted by now.
+        self.quiet_register.d.next = self.quiet.val();
+        if self.woken.q.val() & self.quiet_register.q.val() & !self.some_to_try.q.val() {
             self.to_try.d.next = self.parked.q.val();
+            self.some_to_try.d.next = self.parked.q.val().any();
             self.woken.d.next = false;
         }
         if self.wake.val() {
@@ -184,12 +208,13 @@ impl Logic for LockParking {
         self.again.data.next.plan = self.no_plan.val();
         self.again.data.next.fresh = self.flag.val();
         self.idle.next =
-            !self.woken.q.val() & !self.to_try.q.val().any() & !self.offered.q.val() & !self.push.q.val();
+            !self.woken.q.val() & !self.some_to_try.q.val() & !self.offered.q.val() & !self.push.q.val();
 
         if self.reset.val() {
             self.push.d.next = false;
             self.parked.d.next = self.zero.val();
-            self.to_try.d.next = self.zero.val();
+            self.some_to_try.d.next = false;
+            self.quiet_register.d.next = false;
             self.woken.d.next = false;
             self.tried.d.next.tries = self.none4.val();
             self.offered.d.next = false;

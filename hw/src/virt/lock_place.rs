@@ -2,12 +2,15 @@
 //!
 //! A page is 4 KiB of a disk, and its bucket `page + hash(disk)` modulo the buckets. `request` stays as it
 //! is from the cycle in which it is first there; 2 cycles later `bucket`, of its first page, and
-//! `pages_less_one` are right, and stay so. Blocks have 512 bytes to 4 KiB. No handshake, no order to keep,
+//! `pages_less_one` are right, `single` if it is one page, and `long` if it has more than 257, and stay so. Blocks have 512 bytes to 4 KiB. No handshake, no order to keep,
 //! no reset, no failure.
 
 use rust_hdl::prelude::*;
 
 use crate::records::LockRequest;
+
+/// Pages of the longest write that locks its pages: 1 MiB, and one for an unaligned start.
+pub const LOCKED_PAGES_MAX: u64 = 257;
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -16,6 +19,8 @@ pub struct LockPlace {
     pub request: Signal<In, LockRequest>,
     pub bucket: Signal<Out, Bits<16>>,
     pub pages_less_one: Signal<Out, Bits<17>>,
+    pub single: Signal<Out, bool>,
+    pub long: Signal<Out, bool>,
 
     page: DFF<Bits<16>>,
     hash: DFF<Bits<16>>,
@@ -25,6 +30,9 @@ pub struct LockPlace {
     /// The last block, counted from the first page's begin.
     last: DFF<Bits<17>>,
     size_register: DFF<Bits<2>>,
+    /// What the last block of the longest range is below, and its bits that are not of the first page.
+    limit: DFF<Bits<17>>,
+    beyond: DFF<Bits<17>>,
     lba: Signal<Local, Bits<48>>,
     shift: Signal<Local, Bits<4>>,
     /// The two lower bits of the shift tell the block sizes apart.
@@ -33,12 +41,21 @@ pub struct LockPlace {
     page_now: Signal<Local, Bits<16>>,
     in_page: Signal<Local, Bits<3>>,
     sum: Signal<Local, Bits<16>>,
+    outside: Signal<Local, Bits<17>>,
     of_512: Constant<Bits<2>>,
     of_1024: Constant<Bits<2>>,
     of_2048: Constant<Bits<2>>,
     mask_1024: Constant<Bits<3>>,
     mask_2048: Constant<Bits<3>>,
     none: Constant<Bits<3>>,
+    limit_512: Constant<Bits<17>>,
+    limit_1024: Constant<Bits<17>>,
+    limit_2048: Constant<Bits<17>>,
+    limit_4096: Constant<Bits<17>>,
+    beyond_512: Constant<Bits<17>>,
+    beyond_1024: Constant<Bits<17>>,
+    beyond_2048: Constant<Bits<17>>,
+    beyond_4096: Constant<Bits<17>>,
     bucket_mask: Constant<Bits<16>>,
     one: Constant<Bits<17>>,
 }
@@ -52,12 +69,16 @@ impl LockPlace {
             request: Default::default(),
             bucket: Default::default(),
             pages_less_one: Default::default(),
+            single: Default::default(),
+            long: Default::default(),
             page: Default::default(),
             hash: Default::default(),
             reach: Default::default(),
             bucket_register: Default::default(),
             last: Default::default(),
             size_register: Default::default(),
+            limit: Default::default(),
+            beyond: Default::default(),
             lba: Default::default(),
             shift: Default::default(),
             size: Default::default(),
@@ -65,12 +86,21 @@ impl LockPlace {
             page_now: Default::default(),
             in_page: Default::default(),
             sum: Default::default(),
+            outside: Default::default(),
             of_512: Constant::new((9u64 & 3).to_bits()),
             of_1024: Constant::new((10u64 & 3).to_bits()),
             of_2048: Constant::new((11u64 & 3).to_bits()),
             mask_1024: Constant::new(3u64.to_bits()),
             mask_2048: Constant::new(1u64.to_bits()),
             none: Constant::new(0u64.to_bits()),
+            limit_512: Constant::new((LOCKED_PAGES_MAX << 3).to_bits()),
+            limit_1024: Constant::new((LOCKED_PAGES_MAX << 2).to_bits()),
+            limit_2048: Constant::new((LOCKED_PAGES_MAX << 1).to_bits()),
+            limit_4096: Constant::new((LOCKED_PAGES_MAX << 0).to_bits()),
+            beyond_512: Constant::new((0x1_FFFFu64 >> 3 << 3).to_bits()),
+            beyond_1024: Constant::new((0x1_FFFFu64 >> 2 << 2).to_bits()),
+            beyond_2048: Constant::new((0x1_FFFFu64 >> 1 << 1).to_bits()),
+            beyond_4096: Constant::new((0x1_FFFFu64 >> 0 << 0).to_bits()),
             bucket_mask: Constant::new(((1u64 << lock_bits) - 1).to_bits()),
             one: Constant::new(1u64.to_bits()),
         }
@@ -80,7 +110,7 @@ impl LockPlace {
 impl Logic for LockPlace {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, page, hash, reach, bucket_register, last, size_register);
+        dff_setup!(self, clock, page, hash, reach, bucket_register, last, size_register, limit, beyond);
         self.lba.next = self.request.val().lba;
         self.shift.next = self.request.val().block_shift;
         self.size.next = self.shift.val().get_bits::<2>(0);
@@ -99,6 +129,18 @@ impl Logic for LockPlace {
             self.in_page.next = self.lba.val().get_bits::<3>(0) & self.mask_2048.val();
         }
         self.size_register.d.next = self.size.val();
+        self.limit.d.next = self.limit_4096.val();
+        self.beyond.d.next = self.beyond_4096.val();
+        if (self.size.val() == self.of_512.val()) {
+            self.limit.d.next = self.limit_512.val();
+            self.beyond.d.next = self.beyond_512.val();
+        } else if (self.size.val() == self.of_1024.val()) {
+            self.limit.d.next = self.limit_1024.val();
+            self.beyond.d.next = self.beyond_1024.val();
+        } else if (self.size.val() == self.of_2048.val()) {
+            self.limit.d.next = self.limit_2048.val();
+            self.beyond.d.next = self.beyond_2048.val();
+        }
         self.page.d.next = self.page_now.val();
         // Far apart for disks with neighbouring numbers, and no adder.
         self.hash.d.next = (self.disk.val() << 6) ^ (self.disk.val() << 10) ^ (self.disk.val() << 13);
@@ -108,6 +150,9 @@ impl Logic for LockPlace {
         self.bucket_register.d.next = self.sum.val() & self.bucket_mask.val();
         self.last.d.next = self.reach.q.val() - self.one.val();
 
+        self.outside.next = self.last.q.val() & self.beyond.q.val();
+        self.single.next = !self.outside.val().any();
+        self.long.next = (self.last.q.val() >= self.limit.q.val());
         self.bucket.next = self.bucket_register.q.val();
         self.pages_less_one.next = self.last.q.val();
         if (self.size_register.q.val() == self.of_512.val()) {
@@ -155,7 +200,9 @@ pub(crate) mod tests {
             for _ in 0..10_000 {
                 let shift = random.random_range(9..=12u64);
                 let lba = random.random_range(0..1u64 << 48) >> random.random_range(0..48);
-                let blocks = [1, 8, 65_536, random.random_range(1..=65_536)][random.random_range(0..4)];
+                let edge = (256 << (12 - shift)) + random.random_range(0..20);
+                let any = random.random_range(1..=65_536);
+                let blocks = [1, random.random_range(1..=8), 65_536, any, edge][random.random_range(0..5)];
                 let disk = random.random_range(0..1u64 << 16) >> random.random_range(0..16);
                 bench.set_wide("request", &request(0xFFF, disk, lba, blocks, shift));
                 bench.cycle();
@@ -163,6 +210,8 @@ pub(crate) mod tests {
                 let (first, last) = pages(lba, blocks, shift);
                 assert_eq!(bench.get("bucket") as u64, bucket(disk, first, lock_bits));
                 assert_eq!(bench.get("pages_less_one") as u64, last - first);
+                assert_eq!(bench.get("single") == 1, last == first);
+                assert_eq!(bench.get("long") == 1, last - first >= 257);
             }
         }
     }

@@ -66,7 +66,7 @@ pub struct LockRelease {
     pub idle: Signal<Out, bool>,
 
     records: BlockRam<HeldRange>,
-    closed: DFF<bool>,
+    ready: DFF<bool>,
     state: DFF<State>,
     slot: DFF<Bits<12>>,
     range: DFF<HeldRange>,
@@ -79,7 +79,7 @@ pub struct LockRelease {
     value: DFF<Bits<13>>,
     ended_register: DFF<bool>,
     note: Signal<Local, HeldRange>,
-    open: Signal<Local, bool>,
+    taking: Signal<Local, bool>,
     clearing: Signal<Local, bool>,
     ending: Signal<Local, bool>,
     last: Signal<Local, bool>,
@@ -116,7 +116,7 @@ impl LockRelease {
             ended_slot: Default::default(),
             idle: Default::default(),
             records: BlockRam::new(sizes.slot_bits),
-            closed: Default::default(),
+            ready: Default::default(),
             state: Default::default(),
             slot: Default::default(),
             range: Default::default(),
@@ -127,7 +127,7 @@ impl LockRelease {
             value: Default::default(),
             ended_register: Default::default(),
             note: Default::default(),
-            open: Default::default(),
+            taking: Default::default(),
             clearing: Default::default(),
             ending: Default::default(),
             last: Default::default(),
@@ -147,7 +147,7 @@ impl Logic for LockRelease {
         dff_setup!(
             self,
             clock,
-            closed,
+            ready,
             state,
             slot,
             range,
@@ -159,9 +159,9 @@ impl Logic for LockRelease {
             ended_register
         );
         self.records.clock.next = self.clock.val();
-        self.closed.d.next = self.initialising.val();
-        self.open.next = (self.state.q.val() == State::Idle) & !self.closed.q.val();
-        self.release.ready.next = self.open.val();
+        self.release.ready.next = self.ready.q.val();
+        self.taking.next = self.ready.q.val() & self.release.valid.val();
+        self.ready.d.next = false;
         // Read in the very cycle in which it is taken.
         self.records.read_address.next = bit_cast::<16, 12>(self.release.data.val());
         self.note.next = self.records.read_data.val();
@@ -175,7 +175,8 @@ impl Logic for LockRelease {
         match self.state.q.val() {
             State::Idle => {
                 self.slot.d.next = self.release.data.val();
-                if self.open.val() & self.release.valid.val() {
+                self.ready.d.next = !self.initialising.val() & !self.taking.val();
+                if self.taking.val() {
                     self.state.d.next = State::Read;
                 }
             }
@@ -200,6 +201,7 @@ impl Logic for LockRelease {
                 self.state.d.next = State::Count;
             }
             State::Count => {
+                self.ready.d.next = self.ending.val();
                 if self.ending.val() {
                     self.state.d.next = State::Idle;
                 }
@@ -220,7 +222,7 @@ impl Logic for LockRelease {
         self.ended_register.d.next = self.ending.val();
         self.ended.next = self.ended_register.q.val();
         self.ended_slot.next = self.slot.q.val();
-        self.idle.next = self.open.val() & !self.ended_register.q.val();
+        self.idle.next = self.ready.q.val() & !self.ended_register.q.val();
 
         // A slot that gives back holds nothing, and may ask anew before all of it is cleared.
         if !self.store.val() & self.forget.q.val() {
@@ -241,7 +243,7 @@ impl Logic for LockRelease {
         if self.reset.val() {
             self.state.d.next = State::Idle;
             self.forget.d.next = false;
-            self.closed.d.next = true;
+            self.ready.d.next = false;
             self.count_register.d.next = false;
             self.ended_register.d.next = false;
         }

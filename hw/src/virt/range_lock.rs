@@ -6,7 +6,7 @@
 //! modulo the buckets, so two pages may share one: a false hit, which only delays. All buckets of a write or
 //! none are taken; a write of more than 257 pages takes its disk alone.
 //!
-//! Latency: the answer comes 7 cycles after an ask of one page is taken, another one later for each
+//! Latency: the answer comes 8 cycles after an ask of one page is taken, another one later for each
 //! further page. Throughput: one ask every 7 cycles, two more for each further page, and beside it one release
 //! every 6 cycles, one more for each further page and each conflict with an ask, which goes first.
 //! The claim (`lock_claim.rs`) keeps what one parked write wants from all others.
@@ -34,9 +34,6 @@ use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{Again, LockRequest};
 use crate::sizes::Sizes;
-
-/// Pages of the longest write that locks its pages: 1 MiB, and one for an unaligned start.
-pub const LOCKED_PAGES_MAX: u64 = 257;
 
 logic_record! {
     /// Locks granted on a disk. As many as were released: nothing is held.
@@ -88,7 +85,10 @@ pub struct RangeLock {
     request: Register<LockRequest>,
     pages_less_one: DFF<Bits<17>>,
     walk_bucket: DFF<Bits<16>>,
-    walk_left: DFF<Bits<17>>,
+    walk_left: DFF<Bits<9>>,
+    none_left: DFF<bool>,
+    single: DFF<bool>,
+    long: DFF<bool>,
     /// The bucket read now, one and two cycles ago, is the write's.
     wanted_1: DFF<bool>,
     wanted_2: DFF<bool>,
@@ -100,6 +100,12 @@ pub struct RangeLock {
     disk_exclusive: DFF<bool>,
     disk_unused: DFF<bool>,
     denied: DFF<bool>,
+    /// Denied, or granted without buckets.
+    no_marks: DFF<bool>,
+    /// A judgement ended a cycle ago.
+    acted: DFF<bool>,
+    ready: DFF<bool>,
+    resting: DFF<bool>,
     answer: DFF<bool>,
     answer_granted: DFF<bool>,
     mark: DFF<bool>,
@@ -108,17 +114,15 @@ pub struct RangeLock {
     cleared: DFF<Bits<17>>,
     all_cleared: DFF<bool>,
     asked: Signal<Local, LockRequest>,
-    open: Signal<Local, bool>,
-    acting: Signal<Local, bool>,
     granting: Signal<Local, bool>,
+    refused: Signal<Local, bool>,
     setting: Signal<Local, bool>,
     bucket_hit: Signal<Local, bool>,
     disk_grants: Signal<Local, DiskGrants>,
-    is_long: Signal<Local, bool>,
-    none_left: Signal<Local, bool>,
+    left_one: Signal<Local, bool>,
+    taking: Signal<Local, bool>,
     walk: Signal<Local, Bits<16>>,
     walk_from: Signal<Local, Bits<16>>,
-    longest: Constant<Bits<17>>,
     steps: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
     one17: Constant<Bits<17>>,
@@ -158,6 +162,9 @@ impl RangeLock {
             pages_less_one: Default::default(),
             walk_bucket: Default::default(),
             walk_left: Default::default(),
+            none_left: Default::default(),
+            single: Default::default(),
+            long: Default::default(),
             wanted_1: Default::default(),
             wanted_2: Default::default(),
             hit: Default::default(),
@@ -166,6 +173,10 @@ impl RangeLock {
             disk_exclusive: Default::default(),
             disk_unused: Default::default(),
             denied: Default::default(),
+            no_marks: Default::default(),
+            acted: Default::default(),
+            ready: Default::default(),
+            resting: Default::default(),
             answer: Default::default(),
             answer_granted: Default::default(),
             mark: Default::default(),
@@ -174,17 +185,15 @@ impl RangeLock {
             cleared: Default::default(),
             all_cleared: Default::default(),
             asked: Default::default(),
-            open: Default::default(),
-            acting: Default::default(),
             granting: Default::default(),
+            refused: Default::default(),
             setting: Default::default(),
             bucket_hit: Default::default(),
             disk_grants: Default::default(),
-            is_long: Default::default(),
-            none_left: Default::default(),
+            left_one: Default::default(),
+            taking: Default::default(),
             walk: Default::default(),
             walk_from: Default::default(),
-            longest: Constant::new((LOCKED_PAGES_MAX - 1).to_bits()),
             steps: Constant::new((1u64 << sizes.lock_bits.max(sizes.slot_bits).max(sizes.vd_bits)).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
             one17: Constant::new(1u64.to_bits()),
@@ -210,6 +219,9 @@ impl Logic for RangeLock {
             pages_less_one,
             walk_bucket,
             walk_left,
+            none_left,
+            single,
+            long,
             wanted_1,
             wanted_2,
             hit,
@@ -218,6 +230,10 @@ impl Logic for RangeLock {
             disk_exclusive,
             disk_unused,
             denied,
+            no_marks,
+            acted,
+            ready,
+            resting,
             answer,
             answer_granted,
             mark,
@@ -238,33 +254,40 @@ impl Logic for RangeLock {
         self.claim.clock.next = self.clock.val();
         self.claim.reset.next = self.reset.val();
 
-        self.open.next = (self.state.q.val() == State::Idle) & self.all_cleared.q.val();
-        self.ask.ready.next = self.open.val();
-        self.request.load.next = self.open.val() & self.ask.valid.val();
+        self.ask.ready.next = self.ready.q.val();
+        self.taking.next = self.ready.q.val() & self.ask.valid.val();
+        self.ready.d.next = false;
+        self.request.load.next = self.taking.val();
         self.request.d.next = self.ask.data.val();
         self.asked.next = self.request.q.val();
         self.place.request.next = self.asked.val();
-        self.acting.next = (self.state.q.val() == State::Act);
-        self.granting.next = self.acting.val() & !self.denied.q.val();
-        self.setting.next =
-            (self.granting.val() & !self.exclusive.q.val()) | (self.state.q.val() == State::Set);
+        self.granting.next = self.acted.q.val() & !self.denied.q.val();
+        self.setting.next = ((self.state.q.val() == State::Act) & !self.no_marks.q.val())
+            | (self.state.q.val() == State::Set);
         self.bucket_hit.next =
             self.hit.q.val() | (self.wanted_2.q.val() & (self.busy.read_data.val() == self.flag.val()));
         self.disk_grants.next = self.grants.read_data.val();
-        self.is_long.next = (self.walk_left.q.val() > self.longest.val());
-        self.none_left.next = (self.walk_left.q.val() == self.zero17.val());
+        self.left_one.next = (self.walk_left.q.val() == self.one9.val());
 
+        self.refused.next = self.bucket_hit.val()
+            | (self.disk_exclusive.q.val() & !self.disk_unused.q.val())
+            | self.claim.range_conflict.val();
+        if self.exclusive.q.val() {
+            self.refused.next = !self.disk_unused.q.val() | self.claim.disk_conflict.val();
+        }
         self.walk_from.next = self.walk_bucket.q.val();
         self.wanted_1.d.next = false;
         self.wanted_2.d.next = self.wanted_1.q.val();
         self.hit.d.next = self.bucket_hit.val();
-        self.answer.d.next = false;
+        self.acted.d.next = (self.state.q.val() == State::Act);
+        self.answer.d.next = self.acted.q.val();
         self.answer_granted.d.next = !self.denied.q.val();
         match self.state.q.val() {
             State::Idle => {
                 self.hit.d.next = false;
                 self.exclusive.d.next = false;
-                if self.open.val() & self.ask.valid.val() {
+                self.ready.d.next = self.all_cleared.q.val() & !self.taking.val();
+                if self.taking.val() {
                     self.state.d.next = State::Place;
                 }
             }
@@ -277,7 +300,10 @@ impl Logic for RangeLock {
             State::Span => {
                 self.walk_from.next = self.place.bucket.val();
                 self.walk_bucket.d.next = self.place.bucket.val() + self.one16.val();
-                self.walk_left.d.next = self.place.pages_less_one.val();
+                self.walk_left.d.next = bit_cast::<9, 17>(self.place.pages_less_one.val());
+                self.none_left.d.next = self.place.single.val();
+                self.single.d.next = self.place.single.val();
+                self.long.d.next = self.place.long.val();
                 self.pages_less_one.d.next = self.place.pages_less_one.val();
                 self.wanted_1.d.next = true;
                 self.disk_exclusive.d.next = (self.disk_grants.val().exclusive == self.flag.val());
@@ -287,37 +313,38 @@ impl Logic for RangeLock {
             }
             State::Walk => {
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
-                self.walk_left.d.next = self.walk_left.q.val() - self.one17.val();
-                self.wanted_1.d.next = !self.none_left.val();
-                self.exclusive.d.next = self.is_long.val();
-                if self.is_long.val() | self.none_left.val() | self.hit.q.val() {
+                self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
+                self.none_left.d.next = self.left_one.val();
+                self.wanted_1.d.next = !self.none_left.q.val();
+                self.exclusive.d.next = self.long.q.val();
+                if self.long.q.val() | self.none_left.q.val() | self.hit.q.val() {
                     self.state.d.next = State::Verdict;
                 }
             }
             State::Verdict => {
                 self.walk_bucket.d.next = self.place.bucket.val();
-                self.walk_left.d.next = self.pages_less_one.q.val();
-                self.denied.d.next = self.bucket_hit.val()
-                    | (self.disk_exclusive.q.val() & !self.disk_unused.q.val())
-                    | self.claim.range_conflict.val();
-                if self.exclusive.q.val() {
-                    self.denied.d.next = !self.disk_unused.q.val() | self.claim.disk_conflict.val();
-                }
+                self.walk_left.d.next = bit_cast::<9, 17>(self.pages_less_one.q.val());
+                self.none_left.d.next = self.single.q.val();
+                self.denied.d.next = self.refused.val();
+                self.no_marks.d.next = self.exclusive.q.val() | self.refused.val();
                 self.state.d.next = State::Act;
             }
             State::Act => {
-                self.answer.d.next = true;
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
-                self.walk_left.d.next = self.walk_left.q.val() - self.one17.val();
+                self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
+                self.none_left.d.next = self.left_one.val();
                 self.state.d.next = State::Set;
-                if self.denied.q.val() | self.exclusive.q.val() | self.none_left.val() {
+                if self.no_marks.q.val() | self.none_left.q.val() {
+                    self.ready.d.next = true;
                     self.state.d.next = State::Idle;
                 }
             }
             State::Set => {
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
-                self.walk_left.d.next = self.walk_left.q.val() - self.one17.val();
-                if self.none_left.val() {
+                self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
+                self.none_left.d.next = self.left_one.val();
+                if self.none_left.q.val() {
+                    self.ready.d.next = true;
                     self.state.d.next = State::Idle;
                 }
             }
@@ -388,14 +415,14 @@ impl Logic for RangeLock {
         self.claim.bucket.next = self.place.bucket.val();
         self.claim.pages_less_one.next = self.pages_less_one.q.val();
         self.claim.exclusive.next = self.exclusive.q.val();
-        self.claim.act.next = self.acting.val();
+        self.claim.act.next = self.acted.q.val();
         self.claim.denied.next = self.denied.q.val();
         self.claim.starved.next = self.parking.starved.val();
         self.claim.gone.next = self.releasing.ended.val();
         self.claim.gone_slot.next = self.releasing.ended_slot.val();
 
         self.parking.slot.next = self.asked.val().slot;
-        self.parking.act.next = self.acting.val();
+        self.parking.act.next = self.acted.q.val();
         self.parking.denied.next = self.denied.q.val();
         self.parking.quiet.next = (self.state.q.val() == State::Idle);
         self.parking.wake.next = self.releasing.ended.val() | self.claim.ended.val();
@@ -404,17 +431,24 @@ impl Logic for RangeLock {
         StreamOut::<Again>::link(&mut self.again, &mut self.parking.again);
 
         self.initialised.next = self.all_cleared.q.val();
-        self.idle.next = self.open.val()
-            & !self.ask.valid.val()
-            & !self.release.valid.val()
+        self.resting.d.next = self.ready.q.val()
+            & !self.acted.q.val()
             & !self.answer.q.val()
             & self.releasing.idle.val()
             & self.parking.idle.val()
             & !self.claim.ended.val();
+        self.idle.next = self.resting.q.val()
+            & self.ready.q.val()
+            & self.releasing.idle.val()
+            & !self.ask.valid.val()
+            & !self.release.valid.val();
 
         if self.reset.val() {
             self.state.d.next = State::Idle;
+            self.ready.d.next = false;
+            self.acted.d.next = false;
             self.answer.d.next = false;
+            self.resting.d.next = false;
             self.mark.d.next = false;
             self.cleared.d.next = self.zero17.val();
             self.all_cleared.d.next = false;
