@@ -1,10 +1,10 @@
 //! The commands of all plans, by slot: for what goes through admission again, and for records.
 //!
 //! A command is written when it is admitted. `again` asks for one that is to go through admission once more, in
-//! order; `fetch` for one that a record tells of, answered by a pulse `fetched_valid`. `again` goes first, but not
-//! twice while `fetch` waits.
+//! order; `fetch` for one that a record tells of, answered by a pulse `fetched_valid`. Each has every other cycle
+//! in which nothing is in work.
 //!
-//! Latency: 3 cycles to `out`, 2 to `fetched_valid`. Throughput: one in 4 cycles. Reset drops what is in work.
+//! Latency: 3 cycles to `out`, 2 to `fetched_valid`, after at most one for the turn. Throughput: one in 5 cycles. Reset drops what is in work.
 
 use rust_hdl::prelude::*;
 
@@ -34,7 +34,7 @@ pub struct CommandStore {
     first: DFF<bool>,
     second: DFF<bool>,
     for_fetch: DFF<bool>,
-    fetch_next: DFF<bool>,
+    fetch_turn: DFF<bool>,
     asked: DFF<Bits<32>>,
     offered: Register<AgainCommand>,
     offered_valid: DFF<bool>,
@@ -65,7 +65,7 @@ impl CommandStore {
             first: Default::default(),
             second: Default::default(),
             for_fetch: Default::default(),
-            fetch_next: Default::default(),
+            fetch_turn: Default::default(),
             asked: Default::default(),
             offered: Default::default(),
             offered_valid: Default::default(),
@@ -81,7 +81,7 @@ impl CommandStore {
 impl Logic for CommandStore {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, first, second, for_fetch, fetch_next, asked, offered_valid);
+        dff_setup!(self, clock, first, second, for_fetch, fetch_turn, asked, offered_valid);
         clock!(self, clock, commands, offered);
         self.commands.write.next = self.write_valid.val();
         self.commands.write_address.next = bit_cast::<16, 12>(self.write_slot.val());
@@ -89,14 +89,16 @@ impl Logic for CommandStore {
 
         // One at a time.
         self.free.next = !self.first.q.val() & !self.second.q.val() & !self.offered_valid.q.val();
-        self.takes_fetch.next =
-            self.free.val() & self.fetch.valid.val() & (self.fetch_next.q.val() | !self.again.valid.val());
-        self.takes_again.next = self.free.val() & self.again.valid.val() & !self.takes_fetch.val();
-        self.fetch.ready.next = self.takes_fetch.val();
-        self.again.ready.next = self.takes_again.val();
+        self.fetch.ready.next = self.free.val() & self.fetch_turn.q.val();
+        self.again.ready.next = self.free.val() & !self.fetch_turn.q.val();
+        self.takes_fetch.next = self.free.val() & self.fetch_turn.q.val() & self.fetch.valid.val();
+        self.takes_again.next = self.free.val() & !self.fetch_turn.q.val() & self.again.valid.val();
+        if self.free.val() {
+            self.fetch_turn.d.next = !self.fetch_turn.q.val();
+        }
         self.asking.next = self.again.data.val();
         self.slot.next = self.asking.val().slot;
-        if self.takes_fetch.val() {
+        if self.fetch_turn.q.val() {
             self.slot.next = self.fetch.data.val();
         }
         self.commands.read_address.next = bit_cast::<16, 12>(self.slot.val());
@@ -104,11 +106,6 @@ impl Logic for CommandStore {
         if self.free.val() {
             self.for_fetch.d.next = self.takes_fetch.val();
             self.asked.d.next = self.again.data.val().into();
-        }
-        if self.takes_fetch.val() {
-            self.fetch_next.d.next = false;
-        } else if self.takes_again.val() {
-            self.fetch_next.d.next = true;
         }
         self.second.d.next = self.first.q.val();
         self.fetched_valid.next = self.second.q.val() & self.for_fetch.q.val();
@@ -129,7 +126,7 @@ impl Logic for CommandStore {
         if self.reset.val() {
             self.first.d.next = false;
             self.second.d.next = false;
-            self.fetch_next.d.next = false;
+            self.fetch_turn.d.next = false;
             self.offered_valid.d.next = false;
         }
     }

@@ -3,7 +3,7 @@
 //! A write under judgement gives `slot`, `disk`, `bucket` and `pages_less_one`; three cycles after the first three and
 //! one after the last, `disk_conflict` and `range_conflict` are right: it is not the claimant, and would be in the
 //! way if it locked its disk, or its pages. `act`, later, says
-//! how it ended: `denied`, and `starved` if it may claim. The claim is free again when the claimant is
+//! how it ended: `denied`, and `starved`, a cycle before, if it may claim. The claim is free again when the claimant is
 //! granted its lock, when its slot is `gone`, and when it is denied with 2 x 2^`slot_bits` releases behind
 //! it since the claim: what blocks it is stuck, and others starve too. `ended` says so: those who were denied
 //! on its account are to be tried.
@@ -17,13 +17,13 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What is claimed.
-    ClaimedRange: 62 {
+    ClaimedRange: 54 {
         /// Slot.
         slot = 12,
         /// First bucket.
         bucket = 16,
-        /// Pages, less one.
-        pages_less_one = 17,
+        /// Pages, less one, unless it is exclusive.
+        pages_less_one = 9,
         /// Disk.
         disk = 16,
         /// 1: the disk alone.
@@ -39,7 +39,7 @@ pub struct LockClaim {
     pub slot: Signal<In, Bits<12>>,
     pub disk: Signal<In, Bits<16>>,
     pub bucket: Signal<In, Bits<16>>,
-    pub pages_less_one: Signal<In, Bits<17>>,
+    pub pages_less_one: Signal<In, Bits<9>>,
     pub exclusive: Signal<In, bool>,
     pub disk_conflict: Signal<Out, bool>,
     pub range_conflict: Signal<Out, bool>,
@@ -56,6 +56,11 @@ pub struct LockClaim {
     age: DFF<Bits<16>>,
     aged: DFF<bool>,
     ended_register: DFF<bool>,
+    /// The claimant is gone.
+    gone_register: DFF<bool>,
+    /// There is no claim, and who is judged may have it.
+    may_claim: DFF<bool>,
+    began: DFF<bool>,
     /// From the claim's first bucket to the other's, and back.
     ahead: DFF<Bits<16>>,
     behind: DFF<Bits<16>>,
@@ -69,6 +74,10 @@ pub struct LockClaim {
     ending: Signal<Local, bool>,
     ahead_now: Signal<Local, Bits<16>>,
     behind_now: Signal<Local, Bits<16>>,
+    behind_high: Signal<Local, Bits<7>>,
+    behind_low: Signal<Local, Bits<9>>,
+    ahead_high: Signal<Local, Bits<7>>,
+    ahead_low: Signal<Local, Bits<9>>,
     bucket_mask: Constant<Bits<16>>,
     age_limit: Constant<Bits<16>>,
     one: Constant<Bits<16>>,
@@ -100,6 +109,9 @@ impl LockClaim {
             age: Default::default(),
             aged: Default::default(),
             ended_register: Default::default(),
+            gone_register: Default::default(),
+            may_claim: Default::default(),
+            began: Default::default(),
             ahead: Default::default(),
             behind: Default::default(),
             overlaps_ahead: Default::default(),
@@ -112,6 +124,10 @@ impl LockClaim {
             ending: Default::default(),
             ahead_now: Default::default(),
             behind_now: Default::default(),
+            behind_high: Default::default(),
+            behind_low: Default::default(),
+            ahead_high: Default::default(),
+            ahead_low: Default::default(),
             bucket_mask: Constant::new(((1u64 << sizes.lock_bits) - 1).to_bits()),
             age_limit: Constant::new((2u64 << sizes.slot_bits).to_bits()),
             one: Constant::new(1u64.to_bits()),
@@ -132,6 +148,9 @@ impl Logic for LockClaim {
             age,
             aged,
             ended_register,
+            gone_register,
+            may_claim,
+            began,
             ahead,
             behind,
             overlaps_ahead,
@@ -145,9 +164,14 @@ impl Logic for LockClaim {
         self.behind_now.next = self.claim.q.val().bucket - self.bucket.val();
         self.ahead.d.next = self.ahead_now.val() & self.bucket_mask.val();
         self.behind.d.next = self.behind_now.val() & self.bucket_mask.val();
+        self.ahead_low.next = self.ahead.q.val().get_bits::<9>(0);
+        self.ahead_high.next = self.ahead.q.val().get_bits::<7>(9);
+        self.behind_low.next = self.behind.q.val().get_bits::<9>(0);
+        self.behind_high.next = self.behind.q.val().get_bits::<7>(9);
         self.overlaps_ahead.d.next =
-            (bit_cast::<17, 16>(self.ahead.q.val()) <= self.claim.q.val().pages_less_one);
-        self.overlaps_behind.d.next = (bit_cast::<17, 16>(self.behind.q.val()) <= self.pages_less_one.val());
+            !self.ahead_high.val().any() & (self.ahead_low.val() <= self.claim.q.val().pages_less_one);
+        self.overlaps_behind.d.next =
+            !self.behind_high.val().any() & (self.behind_low.val() <= self.pages_less_one.val());
         self.same_disk.d.next = (self.claim.q.val().disk == self.disk.val());
         self.claimant.d.next = self.valid.q.val() & (self.claim.q.val().slot == self.slot.val());
         self.another.d.next = self.valid.q.val() & (self.claim.q.val().slot != self.slot.val());
@@ -158,17 +182,24 @@ impl Logic for LockClaim {
             & ((self.claims_disk.val() & self.same_disk.q.val())
                 | (!self.claims_disk.val() & self.overlap.val()));
 
+        self.gone_register.d.next =
+            self.gone.val() & self.valid.q.val() & (self.claim.q.val().slot == self.gone_slot.val());
+        self.may_claim.d.next = self.starved.val() & !self.valid.q.val();
         self.ending.next =
             (self.act.val() & self.claimant.q.val() & (!self.denied.val() | self.aged.q.val()))
-                | (self.gone.val() & self.valid.q.val() & (self.claim.q.val().slot == self.gone_slot.val()));
+                | self.gone_register.q.val();
         self.aged.d.next = (self.age.q.val() == self.age_limit.val());
         if self.gone.val() & !self.aged.q.val() & (self.age.q.val() != self.age_limit.val()) {
             self.age.d.next = self.age.q.val() + self.one.val();
         }
-        if self.ending.val() {
+        if self.ended_register.q.val() {
             self.valid.d.next = false;
-        } else if self.act.val() & self.denied.val() & self.starved.val() & !self.valid.q.val() {
+        }
+        self.began.d.next = self.act.val() & self.denied.val() & self.may_claim.q.val();
+        if self.began.q.val() {
             self.valid.d.next = true;
+        }
+        if self.act.val() & self.denied.val() & self.may_claim.q.val() {
             self.claim.d.next.slot = self.slot.val();
             self.claim.d.next.bucket = self.bucket.val();
             self.claim.d.next.pages_less_one = self.pages_less_one.val();
@@ -183,6 +214,9 @@ impl Logic for LockClaim {
         if self.reset.val() {
             self.valid.d.next = false;
             self.ended_register.d.next = false;
+            self.gone_register.d.next = false;
+            self.may_claim.d.next = false;
+            self.began.d.next = false;
         }
     }
 }

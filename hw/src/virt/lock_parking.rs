@@ -65,6 +65,8 @@ pub struct LockParking {
     is_tried: DFF<bool>,
     /// The slot tried has been denied often enough.
     often: DFF<bool>,
+    /// The slot tried is gone.
+    gone_register: DFF<bool>,
     head: Signal<Local, Parked>,
     pop: Signal<Local, bool>,
     may_try: Signal<Local, bool>,
@@ -109,6 +111,7 @@ impl LockParking {
             trying: Default::default(),
             is_tried: Default::default(),
             often: Default::default(),
+            gone_register: Default::default(),
             head: Default::default(),
             pop: Default::default(),
             may_try: Default::default(),
@@ -143,7 +146,8 @@ impl Logic for LockParking {
             offered,
             trying,
             is_tried,
-            often
+            often,
+            gone_register
         );
         self.queue.clock.next = self.clock.val();
         self.queue.reset.next = self.reset.val();
@@ -174,9 +178,9 @@ impl Logic for LockParking {
         if self.offered.q.val() & self.again.ready.val() {
             self.offered.d.next = false;
         }
-        if (self.act.val() & self.is_tried.q.val())
-            | (self.gone.val() & (self.gone_slot.val() == self.tried.q.val().slot))
-        {
+        self.gone_register.d.next =
+            self.gone.val() & self.trying.q.val() & (self.gone_slot.val() == self.tried.q.val().slot);
+        if (self.act.val() & self.is_tried.q.val()) | self.gone_register.q.val() {
             self.trying.d.next = false;
         }
         if self.pop.val() {
@@ -219,6 +223,7 @@ impl Logic for LockParking {
             self.tried.d.next.tries = self.none4.val();
             self.offered.d.next = false;
             self.trying.d.next = false;
+            self.gone_register.d.next = false;
         }
     }
 }

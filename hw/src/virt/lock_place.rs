@@ -2,7 +2,7 @@
 //!
 //! A page is 4 KiB of a disk, and its bucket `page + hash(disk)` modulo the buckets. `request` stays as it
 //! is from the cycle in which it is first there; 2 cycles later `bucket`, of its first page, and
-//! `pages_less_one` are right, `single` if it is one page, and `long` if it has more than 257, and stay so. Blocks have 512 bytes to 4 KiB. No handshake, no order to keep,
+//! `pages_less_one` are right, `single` if it is one page, and `too_long` if it has more than 257, and stay so. Blocks have 512 bytes to 4 KiB. No handshake, no order to keep,
 //! no reset, no failure.
 
 use rust_hdl::prelude::*;
@@ -20,12 +20,13 @@ pub struct LockPlace {
     pub bucket: Signal<Out, Bits<16>>,
     pub pages_less_one: Signal<Out, Bits<17>>,
     pub single: Signal<Out, bool>,
-    pub long: Signal<Out, bool>,
+    pub too_long: Signal<Out, bool>,
 
     page: DFF<Bits<16>>,
     hash: DFF<Bits<16>>,
-    /// Blocks from the first page's begin to the range's end.
-    reach: DFF<Bits<17>>,
+    /// Blocks of the first page before the range.
+    skipped: DFF<Bits<3>>,
+    blocks_less_one: DFF<Bits<17>>,
     bucket_register: DFF<Bits<16>>,
     /// The last block, counted from the first page's begin.
     last: DFF<Bits<17>>,
@@ -70,10 +71,11 @@ impl LockPlace {
             bucket: Default::default(),
             pages_less_one: Default::default(),
             single: Default::default(),
-            long: Default::default(),
+            too_long: Default::default(),
             page: Default::default(),
             hash: Default::default(),
-            reach: Default::default(),
+            skipped: Default::default(),
+            blocks_less_one: Default::default(),
             bucket_register: Default::default(),
             last: Default::default(),
             size_register: Default::default(),
@@ -96,11 +98,11 @@ impl LockPlace {
             limit_512: Constant::new((LOCKED_PAGES_MAX << 3).to_bits()),
             limit_1024: Constant::new((LOCKED_PAGES_MAX << 2).to_bits()),
             limit_2048: Constant::new((LOCKED_PAGES_MAX << 1).to_bits()),
-            limit_4096: Constant::new((LOCKED_PAGES_MAX << 0).to_bits()),
+            limit_4096: Constant::new(LOCKED_PAGES_MAX.to_bits()),
             beyond_512: Constant::new((0x1_FFFFu64 >> 3 << 3).to_bits()),
             beyond_1024: Constant::new((0x1_FFFFu64 >> 2 << 2).to_bits()),
             beyond_2048: Constant::new((0x1_FFFFu64 >> 1 << 1).to_bits()),
-            beyond_4096: Constant::new((0x1_FFFFu64 >> 0 << 0).to_bits()),
+            beyond_4096: Constant::new(0x1_FFFFu64.to_bits()),
             bucket_mask: Constant::new(((1u64 << lock_bits) - 1).to_bits()),
             one: Constant::new(1u64.to_bits()),
         }
@@ -110,7 +112,19 @@ impl LockPlace {
 impl Logic for LockPlace {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, page, hash, reach, bucket_register, last, size_register, limit, beyond);
+        dff_setup!(
+            self,
+            clock,
+            page,
+            hash,
+            skipped,
+            blocks_less_one,
+            bucket_register,
+            last,
+            size_register,
+            limit,
+            beyond
+        );
         self.lba.next = self.request.val().lba;
         self.shift.next = self.request.val().block_shift;
         self.size.next = self.shift.val().get_bits::<2>(0);
@@ -144,15 +158,16 @@ impl Logic for LockPlace {
         self.page.d.next = self.page_now.val();
         // Far apart for disks with neighbouring numbers, and no adder.
         self.hash.d.next = (self.disk.val() << 6) ^ (self.disk.val() << 10) ^ (self.disk.val() << 13);
-        self.reach.d.next = bit_cast::<17, 3>(self.in_page.val()) + self.request.val().blocks;
+        self.skipped.d.next = self.in_page.val();
+        self.blocks_less_one.d.next = self.request.val().blocks - self.one.val();
 
         self.sum.next = self.page.q.val() + self.hash.q.val();
         self.bucket_register.d.next = self.sum.val() & self.bucket_mask.val();
-        self.last.d.next = self.reach.q.val() - self.one.val();
+        self.last.d.next = bit_cast::<17, 3>(self.skipped.q.val()) + self.blocks_less_one.q.val();
 
         self.outside.next = self.last.q.val() & self.beyond.q.val();
         self.single.next = !self.outside.val().any();
-        self.long.next = (self.last.q.val() >= self.limit.q.val());
+        self.too_long.next = (self.last.q.val() >= self.limit.q.val());
         self.bucket.next = self.bucket_register.q.val();
         self.pages_less_one.next = self.last.q.val();
         if (self.size_register.q.val() == self.of_512.val()) {
@@ -211,7 +226,7 @@ pub(crate) mod tests {
                 assert_eq!(bench.get("bucket") as u64, bucket(disk, first, lock_bits));
                 assert_eq!(bench.get("pages_less_one") as u64, last - first);
                 assert_eq!(bench.get("single") == 1, last == first);
-                assert_eq!(bench.get("long") == 1, last - first >= 257);
+                assert_eq!(bench.get("too_long") == 1, last - first >= 257);
             }
         }
     }

@@ -19,11 +19,15 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What a slot holds.
-    HeldRange: 42 {
+    HeldRange: 44 {
         /// First bucket.
         bucket = 16,
-        /// Buckets; 0: the disk is held alone.
-        buckets = 9,
+        /// Buckets, less one.
+        buckets_less_one = 9,
+        /// 1: one bucket, or none.
+        single = 1,
+        /// 1: the disk is held, no bucket.
+        exclusive = 1,
         /// Disk.
         disk = 16,
         /// 1: anything at all.
@@ -62,7 +66,7 @@ pub struct LockRelease {
     pub count_value: Signal<Out, Bits<13>>,
     pub ended: Signal<Out, bool>,
     pub ended_slot: Signal<Out, Bits<12>>,
-    /// But for what `release` offers.
+    /// But for what `release` offers, and for `ended`.
     pub idle: Signal<Out, bool>,
 
     records: BlockRam<HeldRange>,
@@ -72,6 +76,12 @@ pub struct LockRelease {
     range: DFF<HeldRange>,
     /// The slot's note is to be cleared.
     forget: DFF<bool>,
+    /// The bucket is the last one; there is one.
+    last: DFF<bool>,
+    marked: DFF<bool>,
+    /// The RAM's write port, but for `store`.
+    initialised: DFF<bool>,
+    address: DFF<Bits<16>>,
     /// The port was another's one and two cycles ago.
     stolen_1: DFF<bool>,
     stolen_2: DFF<bool>,
@@ -82,9 +92,7 @@ pub struct LockRelease {
     taking: Signal<Local, bool>,
     clearing: Signal<Local, bool>,
     ending: Signal<Local, bool>,
-    last: Signal<Local, bool>,
-    nothing: Constant<Bits<42>>,
-    no_buckets: Constant<Bits<9>>,
+    nothing: Constant<Bits<44>>,
     one_bucket: Constant<Bits<9>>,
     one13: Constant<Bits<13>>,
     one16: Constant<Bits<16>>,
@@ -121,6 +129,10 @@ impl LockRelease {
             slot: Default::default(),
             range: Default::default(),
             forget: Default::default(),
+            last: Default::default(),
+            marked: Default::default(),
+            initialised: Default::default(),
+            address: Default::default(),
             stolen_1: Default::default(),
             stolen_2: Default::default(),
             count_register: Default::default(),
@@ -130,9 +142,7 @@ impl LockRelease {
             taking: Default::default(),
             clearing: Default::default(),
             ending: Default::default(),
-            last: Default::default(),
             nothing: Constant::new(0u64.to_bits()),
-            no_buckets: Constant::new(0u64.to_bits()),
             one_bucket: Constant::new(1u64.to_bits()),
             one13: Constant::new(1u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
@@ -152,6 +162,10 @@ impl Logic for LockRelease {
             slot,
             range,
             forget,
+            last,
+            marked,
+            initialised,
+            address,
             stolen_1,
             stolen_2,
             count_register,
@@ -165,9 +179,7 @@ impl Logic for LockRelease {
         // Read in the very cycle in which it is taken.
         self.records.read_address.next = bit_cast::<16, 12>(self.release.data.val());
         self.note.next = self.records.read_data.val();
-        self.last.next = (self.range.q.val().buckets == self.one_bucket.val())
-            | (self.range.q.val().buckets == self.no_buckets.val());
-        self.clearing.next = (self.range.q.val().buckets != self.no_buckets.val()) & !self.hold.val();
+        self.clearing.next = self.marked.q.val() & !self.hold.val();
         self.stolen_1.d.next = self.stolen.val();
         self.stolen_2.d.next = self.stolen_1.q.val();
         self.ending.next = (self.state.q.val() == State::Count) & !self.stolen_2.q.val();
@@ -186,14 +198,19 @@ impl Logic for LockRelease {
             State::Take => {
                 self.range.d.next = self.note.val();
                 self.forget.d.next = true;
+                self.last.d.next = (self.note.val().single == self.flag.val());
+                self.marked.d.next = (self.note.val().exclusive != self.flag.val())
+                    & (self.note.val().holds == self.flag.val());
                 self.state.d.next = State::Clear;
             }
             State::Clear => {
                 if self.clearing.val() {
                     self.range.d.next.bucket = self.range.q.val().bucket + self.one16.val();
-                    self.range.d.next.buckets = self.range.q.val().buckets - self.one_bucket.val();
+                    self.range.d.next.buckets_less_one =
+                        self.range.q.val().buckets_less_one - self.one_bucket.val();
+                    self.last.d.next = (self.range.q.val().buckets_less_one == self.one_bucket.val());
                 }
-                if self.last.val() & !self.hold.val() {
+                if (self.last.q.val() | !self.marked.q.val()) & !self.hold.val() {
                     self.state.d.next = State::Settle;
                 }
             }
@@ -211,8 +228,7 @@ impl Logic for LockRelease {
             }
         }
         // Not by way of what `hold` is asked for too: it hangs on the same logic outside.
-        self.clear.next =
-            (self.state.q.val() == State::Clear) & (self.range.q.val().buckets != self.no_buckets.val());
+        self.clear.next = (self.state.q.val() == State::Clear) & self.marked.q.val();
         self.clear_bucket.next = self.range.q.val().bucket;
         self.disk.next = self.range.q.val().disk;
         self.count_register.d.next = self.ending.val() & (self.range.q.val().holds == self.flag.val());
@@ -222,22 +238,23 @@ impl Logic for LockRelease {
         self.ended_register.d.next = self.ending.val();
         self.ended.next = self.ended_register.q.val();
         self.ended_slot.next = self.slot.q.val();
-        self.idle.next = self.ready.q.val() & !self.ended_register.q.val();
+        self.idle.next = self.ready.q.val();
 
         // A slot that gives back holds nothing, and may ask anew before all of it is cleared.
         if !self.store.val() & self.forget.q.val() {
             self.forget.d.next = false;
         }
-        self.records.write.next = self.store.val() | self.forget.q.val() | self.initialising.val();
-        self.records.write_address.next = bit_cast::<16, 12>(self.slot.q.val());
+        self.initialised.d.next = !self.initialising.val();
+        self.address.d.next = bit_cast::<16, 12>(self.slot.q.val());
+        if self.initialising.val() {
+            self.address.d.next = self.walk.val();
+        }
+        self.records.write.next = self.store.val() | self.forget.q.val() | !self.initialised.q.val();
+        self.records.write_address.next = self.address.q.val();
         self.records.write_data.next = self.nothing.val().into();
         if self.store.val() {
             self.records.write_address.next = bit_cast::<16, 12>(self.store_slot.val());
             self.records.write_data.next = self.store_range.val();
-        }
-        if self.initialising.val() {
-            self.records.write_address.next = self.walk.val();
-            self.records.write_data.next = self.nothing.val().into();
         }
 
         if self.reset.val() {

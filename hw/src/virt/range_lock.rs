@@ -83,10 +83,12 @@ pub struct RangeLock {
     claim: LockClaim,
     state: DFF<State>,
     request: Register<LockRequest>,
-    pages_less_one: DFF<Bits<17>>,
+    /// Right for what is not too long.
+    pages_less_one: DFF<Bits<9>>,
     walk_bucket: DFF<Bits<16>>,
     walk_left: DFF<Bits<9>>,
-    none_left: DFF<bool>,
+    /// None is left; or no more need be asked for.
+    stop: DFF<bool>,
     single: DFF<bool>,
     long: DFF<bool>,
     /// The bucket read now, one and two cycles ago, is the write's.
@@ -104,6 +106,7 @@ pub struct RangeLock {
     no_marks: DFF<bool>,
     /// A judgement ended a cycle ago.
     acted: DFF<bool>,
+    granting: DFF<bool>,
     ready: DFF<bool>,
     resting: DFF<bool>,
     answer: DFF<bool>,
@@ -114,12 +117,13 @@ pub struct RangeLock {
     cleared: DFF<Bits<17>>,
     all_cleared: DFF<bool>,
     asked: Signal<Local, LockRequest>,
-    granting: Signal<Local, bool>,
     refused: Signal<Local, bool>,
     setting: Signal<Local, bool>,
     bucket_hit: Signal<Local, bool>,
     disk_grants: Signal<Local, DiskGrants>,
     left_one: Signal<Local, bool>,
+    pages_17: Signal<Local, Bits<17>>,
+    pages_now: Signal<Local, Bits<9>>,
     taking: Signal<Local, bool>,
     walk: Signal<Local, Bits<16>>,
     walk_from: Signal<Local, Bits<16>>,
@@ -129,7 +133,6 @@ pub struct RangeLock {
     one16: Constant<Bits<16>>,
     one9: Constant<Bits<9>>,
     one13: Constant<Bits<13>>,
-    no_buckets: Constant<Bits<9>>,
     no_grants: Constant<Bits<14>>,
     no_releases: Constant<Bits<13>>,
     flag: Constant<Bits<1>>,
@@ -162,7 +165,7 @@ impl RangeLock {
             pages_less_one: Default::default(),
             walk_bucket: Default::default(),
             walk_left: Default::default(),
-            none_left: Default::default(),
+            stop: Default::default(),
             single: Default::default(),
             long: Default::default(),
             wanted_1: Default::default(),
@@ -175,6 +178,7 @@ impl RangeLock {
             denied: Default::default(),
             no_marks: Default::default(),
             acted: Default::default(),
+            granting: Default::default(),
             ready: Default::default(),
             resting: Default::default(),
             answer: Default::default(),
@@ -185,12 +189,13 @@ impl RangeLock {
             cleared: Default::default(),
             all_cleared: Default::default(),
             asked: Default::default(),
-            granting: Default::default(),
             refused: Default::default(),
             setting: Default::default(),
             bucket_hit: Default::default(),
             disk_grants: Default::default(),
             left_one: Default::default(),
+            pages_17: Default::default(),
+            pages_now: Default::default(),
             taking: Default::default(),
             walk: Default::default(),
             walk_from: Default::default(),
@@ -200,7 +205,6 @@ impl RangeLock {
             one16: Constant::new(1u64.to_bits()),
             one9: Constant::new(1u64.to_bits()),
             one13: Constant::new(1u64.to_bits()),
-            no_buckets: Constant::new(0u64.to_bits()),
             no_grants: Constant::new(0u64.to_bits()),
             no_releases: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
@@ -219,7 +223,7 @@ impl Logic for RangeLock {
             pages_less_one,
             walk_bucket,
             walk_left,
-            none_left,
+            stop,
             single,
             long,
             wanted_1,
@@ -232,6 +236,7 @@ impl Logic for RangeLock {
             denied,
             no_marks,
             acted,
+            granting,
             ready,
             resting,
             answer,
@@ -261,17 +266,18 @@ impl Logic for RangeLock {
         self.request.d.next = self.ask.data.val();
         self.asked.next = self.request.q.val();
         self.place.request.next = self.asked.val();
-        self.granting.next = self.acted.q.val() & !self.denied.q.val();
         self.setting.next = ((self.state.q.val() == State::Act) & !self.no_marks.q.val())
             | (self.state.q.val() == State::Set);
         self.bucket_hit.next =
             self.hit.q.val() | (self.wanted_2.q.val() & (self.busy.read_data.val() == self.flag.val()));
         self.disk_grants.next = self.grants.read_data.val();
+        self.pages_17.next = self.place.pages_less_one.val();
+        self.pages_now.next = self.pages_17.val().get_bits::<9>(0);
         self.left_one.next = (self.walk_left.q.val() == self.one9.val());
 
         self.refused.next = self.bucket_hit.val()
             | (self.disk_exclusive.q.val() & !self.disk_unused.q.val())
-            | self.claim.range_conflict.val();
+            ;
         if self.exclusive.q.val() {
             self.refused.next = !self.disk_unused.q.val() | self.claim.disk_conflict.val();
         }
@@ -280,6 +286,7 @@ impl Logic for RangeLock {
         self.wanted_2.d.next = self.wanted_1.q.val();
         self.hit.d.next = self.bucket_hit.val();
         self.acted.d.next = (self.state.q.val() == State::Act);
+        self.granting.d.next = (self.state.q.val() == State::Act) & !self.denied.q.val();
         self.answer.d.next = self.acted.q.val();
         self.answer_granted.d.next = !self.denied.q.val();
         match self.state.q.val() {
@@ -300,11 +307,11 @@ impl Logic for RangeLock {
             State::Span => {
                 self.walk_from.next = self.place.bucket.val();
                 self.walk_bucket.d.next = self.place.bucket.val() + self.one16.val();
-                self.walk_left.d.next = bit_cast::<9, 17>(self.place.pages_less_one.val());
-                self.none_left.d.next = self.place.single.val();
+                self.walk_left.d.next = self.pages_now.val();
+                self.stop.d.next = self.place.single.val() | self.place.too_long.val();
                 self.single.d.next = self.place.single.val();
-                self.long.d.next = self.place.long.val();
-                self.pages_less_one.d.next = self.place.pages_less_one.val();
+                self.long.d.next = self.place.too_long.val();
+                self.pages_less_one.d.next = self.pages_now.val();
                 self.wanted_1.d.next = true;
                 self.disk_exclusive.d.next = (self.disk_grants.val().exclusive == self.flag.val());
                 self.disk_unused.d.next = (self.disk_grants.val().count == self.releases.read_data.val());
@@ -314,17 +321,17 @@ impl Logic for RangeLock {
             State::Walk => {
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
                 self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
-                self.none_left.d.next = self.left_one.val();
-                self.wanted_1.d.next = !self.none_left.q.val();
+                self.stop.d.next = self.left_one.val() | self.bucket_hit.val();
+                self.wanted_1.d.next = !self.stop.q.val();
                 self.exclusive.d.next = self.long.q.val();
-                if self.long.q.val() | self.none_left.q.val() | self.hit.q.val() {
+                if self.stop.q.val() {
                     self.state.d.next = State::Verdict;
                 }
             }
             State::Verdict => {
                 self.walk_bucket.d.next = self.place.bucket.val();
-                self.walk_left.d.next = bit_cast::<9, 17>(self.pages_less_one.q.val());
-                self.none_left.d.next = self.single.q.val();
+                self.walk_left.d.next = self.pages_less_one.q.val();
+                self.stop.d.next = self.single.q.val();
                 self.denied.d.next = self.refused.val();
                 self.no_marks.d.next = self.exclusive.q.val() | self.refused.val();
                 self.state.d.next = State::Act;
@@ -332,9 +339,9 @@ impl Logic for RangeLock {
             State::Act => {
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
                 self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
-                self.none_left.d.next = self.left_one.val();
+                self.stop.d.next = self.left_one.val();
                 self.state.d.next = State::Set;
-                if self.no_marks.q.val() | self.none_left.q.val() {
+                if self.no_marks.q.val() | self.stop.q.val() {
                     self.ready.d.next = true;
                     self.state.d.next = State::Idle;
                 }
@@ -342,8 +349,8 @@ impl Logic for RangeLock {
             State::Set => {
                 self.walk_bucket.d.next = self.walk_bucket.q.val() + self.one16.val();
                 self.walk_left.d.next = self.walk_left.q.val() - self.one9.val();
-                self.none_left.d.next = self.left_one.val();
-                if self.none_left.q.val() {
+                self.stop.d.next = self.left_one.val();
+                if self.stop.q.val() {
                     self.ready.d.next = true;
                     self.state.d.next = State::Idle;
                 }
@@ -373,7 +380,7 @@ impl Logic for RangeLock {
 
         // Disks.
         self.grants.read_address.next = self.asked.val().disk;
-        self.grants.write.next = self.granting.val() | !self.all_cleared.q.val();
+        self.grants.write.next = self.granting.q.val() | !self.all_cleared.q.val();
         self.grants.write_address.next = self.asked.val().disk;
         self.grants.write_data.next.count = self.granted_next.q.val();
         self.grants.write_data.next.exclusive = self.exclusive.q.val().into();
@@ -396,14 +403,12 @@ impl Logic for RangeLock {
         self.releasing.initialising.next = !self.all_cleared.q.val();
         self.releasing.walk.next = self.walk.val();
         StreamIn::<Bits<12>>::link(&mut self.release, &mut self.releasing.release);
-        self.releasing.store.next = self.granting.val();
+        self.releasing.store.next = self.granting.q.val();
         self.releasing.store_slot.next = self.asked.val().slot;
         self.releasing.store_range.next.bucket = self.place.bucket.val();
-        self.releasing.store_range.next.buckets =
-            bit_cast::<9, 17>(self.pages_less_one.q.val()) + self.one9.val();
-        if self.exclusive.q.val() {
-            self.releasing.store_range.next.buckets = self.no_buckets.val();
-        }
+        self.releasing.store_range.next.buckets_less_one = self.pages_less_one.q.val();
+        self.releasing.store_range.next.single = (self.single.q.val() | self.exclusive.q.val()).into();
+        self.releasing.store_range.next.exclusive = self.exclusive.q.val().into();
         self.releasing.store_range.next.disk = self.asked.val().disk;
         self.releasing.store_range.next.holds = self.flag.val();
         self.releasing.hold.next = self.setting.val();
@@ -435,6 +440,7 @@ impl Logic for RangeLock {
             & !self.acted.q.val()
             & !self.answer.q.val()
             & self.releasing.idle.val()
+            & !self.releasing.ended.val()
             & self.parking.idle.val()
             & !self.claim.ended.val();
         self.idle.next = self.resting.q.val()
@@ -447,6 +453,7 @@ impl Logic for RangeLock {
             self.state.d.next = State::Idle;
             self.ready.d.next = false;
             self.acted.d.next = false;
+            self.granting.d.next = false;
             self.answer.d.next = false;
             self.resting.d.next = false;
             self.mark.d.next = false;
