@@ -1,7 +1,7 @@
 //! What the end of a part means to its plan: `volplane_abi::plan::status_class`, after all retries.
 //!
-//! A status that the card gave itself is the client's own doing, but for Internal Error, which tells of the
-//! component's map. Registered: latency 1 cycle, one a cycle. No reset.
+//! A status that the card gave itself is the client's own doing, but for Internal Error and Host Pathing
+//! Error, which tell of the component's map and of its devices. Registered: latency 1 cycle, one a cycle. No reset.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
@@ -36,6 +36,7 @@ pub struct PartClass {
     out_of_range: Constant<Bits<11>>,
     compare_failure: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
+    path_error: Constant<Bits<11>>,
     one: Constant<Bits<8>>,
     zero: Constant<Bits<8>>,
     flag: Constant<Bits<1>>,
@@ -67,6 +68,7 @@ impl Default for PartClass {
             out_of_range: code(status::LBA_OUT_OF_RANGE),
             compare_failure: code(plan_status::COMPARE_FAILURE),
             internal_error: code(status::INTERNAL_ERROR),
+            path_error: code(plan_status::HOST_PATH_ERROR),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
@@ -87,7 +89,9 @@ impl Logic for PartClass {
         self.of_client.next = (self.code.val() == self.invalid_field.val())
             | (self.code.val() == self.out_of_range.val())
             | (self.code.val() == self.compare_failure.val())
-            | ((self.done.val().closed == self.flag.val()) & (self.code.val() != self.internal_error.val()));
+            | ((self.done.val().closed == self.flag.val())
+                & (self.code.val() != self.internal_error.val())
+                & (self.code.val() != self.path_error.val()));
         self.succeeded_register.d.next = self.zero.val();
         self.failed_register.d.next = self.zero.val();
         self.refused_register.d.next = self.zero.val();
@@ -126,7 +130,8 @@ mod tests {
                 };
                 bench.set_record::<57>("done", done);
                 bench.cycle();
-                let own = closed == 1 && status as u16 & 0x7FF != status::INTERNAL_ERROR;
+                let of_map = [status::INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
+                let own = closed == 1 && !of_map.contains(&(status as u16 & 0x7FF));
                 let expected = match status_class(status as u16) {
                     StatusClass::Success => [1, 0, 0],
                     StatusClass::Client => [0, 0, 1],

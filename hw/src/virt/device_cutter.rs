@@ -2,19 +2,23 @@
 //!
 //! A header and its runs come in, pieces go out, in order. A Read or Write is cut at the device's
 //! transfer limit (MDTS), a Write Zeroes at its own (WZSL), a Dataset Management range not at all;
-//! a Flush becomes one piece for each device of its set. What cannot be executed (a refused plan, an
-//! extent that is invalid or faults, a device without a limit or a valid path) becomes a closing
-//! piece, and what is left of its plan's runs is dropped.
+//! a Flush becomes one piece for each device of its set. Each piece takes one of the device's usable paths,
+//! by the device's policy: `PathChoices` has worked out which come into question when its piece comes, and
+//! `PathTurns` keeps a turn for each device. What cannot be executed (a refused plan, an extent that is
+//! invalid or faults, a device that is invalid, without a limit or a usable path) becomes a closing piece,
+//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped.
 //!
 //! Handshake: streams. Latency: 2 cycles from run to piece. Throughput: a plan of one piece every 2
 //! cycles, further pieces and further runs one every 2. `idle` rises a cycle late. Owner of the device
 //! table. Reset drops the plan in work; the table stays.
 
 use rust_hdl::prelude::*;
+use volplane_abi::plan::plan_status;
 use volplane_abi::{opcode, status};
 
 use super::device_table::DeviceTable;
 use super::flush_scan::FlushScan;
+use super::path_turns::PathTurns;
 use super::run_check::RunCheck;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{DeviceEntry, ExtentEntry, Piece, PlanHeader, Run, TableRequest};
@@ -37,6 +41,7 @@ pub struct DeviceCutter {
     pub idle: Signal<Out, bool>,
 
     devices: DeviceTable,
+    turns: PathTurns,
     scan: FlushScan,
     check: RunCheck,
     // First stage: the plan, what its header says, and the run.
@@ -78,6 +83,8 @@ pub struct DeviceCutter {
     extent: Signal<Local, ExtentEntry>,
     next_extent: Signal<Local, ExtentEntry>,
     device: Signal<Local, DeviceEntry>,
+    address: Signal<Local, Bits<16>>,
+    path: Signal<Local, Bits<8>>,
 
     flush_opcode: Constant<Bits<8>>,
     read_opcode: Constant<Bits<8>>,
@@ -85,6 +92,8 @@ pub struct DeviceCutter {
     zeroes_opcode: Constant<Bits<8>>,
     deallocate_opcode: Constant<Bits<8>>,
     internal_error: Constant<Bits<11>>,
+    path_error: Constant<Bits<11>>,
+    places: [Constant<Bits<2>>; 4],
     no_status: Constant<Bits<11>>,
     zero17: Constant<Bits<17>>,
     no_prp: Constant<Bits<64>>,
@@ -109,6 +118,7 @@ impl DeviceCutter {
             table_data: Default::default(),
             idle: Default::default(),
             devices: DeviceTable::new(sizes),
+            turns: PathTurns::new(sizes.device_bits),
             scan: Default::default(),
             check: Default::default(),
             plan: Default::default(),
@@ -142,12 +152,16 @@ impl DeviceCutter {
             extent: Default::default(),
             next_extent: Default::default(),
             device: Default::default(),
+            address: Default::default(),
+            path: Default::default(),
             flush_opcode: Constant::new((opcode::FLUSH as u64).to_bits()),
             read_opcode: Constant::new((opcode::READ as u64).to_bits()),
             compare_opcode: Constant::new((opcode::COMPARE as u64).to_bits()),
             zeroes_opcode: Constant::new((opcode::WRITE_ZEROES as u64).to_bits()),
             deallocate_opcode: Constant::new((opcode::DATASET_MANAGEMENT as u64).to_bits()),
             internal_error: Constant::new((status::INTERNAL_ERROR as u64).to_bits()),
+            path_error: Constant::new((plan_status::HOST_PATH_ERROR as u64).to_bits()),
+            places: std::array::from_fn(|place| Constant::new((place as u64).to_bits())),
             no_status: Constant::new((status::SUCCESS as u64).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
             no_prp: Constant::new(0u64.to_bits()),
@@ -201,7 +215,7 @@ impl Logic for DeviceCutter {
             self.plan.d.next = self.header.data.val();
             self.plan_have.d.next = self.header.valid.val();
             self.refused_plan.d.next = self.refuses.val();
-            self.is_flush.d.next = self.flushes.val();
+            self.is_flush.d.next = !self.refuses.val() & self.flushes.val();
             self.mapped.d.next = !self.refuses.val() & !self.flushes.val();
             self.is_zeroes.d.next = (self.header.data.val().opcode == self.zeroes_opcode.val());
             self.is_range.d.next = (self.header.data.val().opcode == self.deallocate_opcode.val());
@@ -221,13 +235,28 @@ impl Logic for DeviceCutter {
         self.flushing.next = self.plan_have.q.val() & self.is_flush.q.val();
         self.arriving.next = self.run.data.val().extent.into();
         self.extent.next = self.current.q.val().extent.into();
-        self.devices.address.next = self.extent.val().device;
+        self.address.next = self.extent.val().device;
         if self.flushing.val() {
-            self.devices.address.next = self.scan.device.val();
+            self.address.next = self.scan.device.val();
         } else if self.run_room.val() {
-            self.devices.address.next = self.arriving.val().device;
+            self.address.next = self.arriving.val().device;
         }
+        self.devices.address.next = self.address.val();
         self.device.next = self.devices.entry.val();
+        self.devices.path_valid.next = self.path_valid.val();
+        self.turns.clock.next = self.clock.val();
+        self.turns.address.next = self.address.val();
+        self.turns.choices.next = self.devices.choices.val();
+        self.path.next = self.device.val().path;
+        if (self.turns.place.val() == self.places[1].val()) {
+            self.path.next = self.device.val().path1;
+        }
+        if (self.turns.place.val() == self.places[2].val()) {
+            self.path.next = self.device.val().path2;
+        }
+        if (self.turns.place.val() == self.places[3].val()) {
+            self.path.next = self.device.val().path3;
+        }
         self.check.extent.next = self.extent.val();
         self.check.device.next = self.device.val();
         self.check.blocks.next = self.current.q.val().blocks;
@@ -235,7 +264,7 @@ impl Logic for DeviceCutter {
         self.check.is_zeroes.next = self.is_zeroes.q.val();
         self.check.is_range.next = self.is_range.q.val();
         self.check.is_flush.next = self.is_flush.q.val();
-        self.check.path_valid.next = self.path_valid.val();
+        self.check.choices.next = self.devices.choices.val();
         self.check.is_run.next =
             self.plan_have.q.val() & self.run_have.q.val() & self.mapped.q.val() & !self.dropping.q.val();
         self.check.is_closed.next = self.closed_plan.val();
@@ -254,6 +283,10 @@ impl Logic for DeviceCutter {
             & (self.closed_plan.val()
                 | self.scan.ready.val()
                 | (self.run_have.q.val() & self.mapped.q.val()));
+        self.turns.here.next = self.plan_have.q.val()
+            & !self.dropping.q.val()
+            & (self.scan.ready.val() | (self.run_have.q.val() & self.mapped.q.val()));
+        self.turns.leaves.next = self.free.val();
         self.fresh.d.next = self.load.val();
         if self.free.val() {
             self.out_valid.d.next = self.load.val();
@@ -270,7 +303,7 @@ impl Logic for DeviceCutter {
             self.out.d.next.cdw13 = self.plan.q.val().cdw13;
             self.out.d.next.plan_offset = self.current.q.val().plan_offset;
             self.out.d.next.blocks = self.current.q.val().blocks;
-            self.out.d.next.path = self.device.val().path;
+            self.out.d.next.path = self.path.val();
             self.out.d.next.namespace_id = self.device.val().namespace_id;
             self.out.d.next.lba =
                 self.extent.val().start + bit_cast::<48, 33>(self.current.q.val().extent_offset);
@@ -351,6 +384,9 @@ impl Logic for DeviceCutter {
             self.piece.data.next.closing = self.flag.val();
             self.piece.data.next.last = self.flag.val();
             self.piece.data.next.status = self.internal_error.val();
+            if self.check.no_path.val() {
+                self.piece.data.next.status = self.path_error.val();
+            }
         }
         self.next_extent.next = self.extent.val();
         self.next_extent.next.start = self.out.q.val().lba;
@@ -368,7 +404,8 @@ impl Logic for DeviceCutter {
             & !self.run.valid.val()
             & !self.plan_have.q.val()
             & !self.run_have.q.val()
-            & !self.out_valid.q.val();
+            & !self.out_valid.q.val()
+            & self.devices.settled.val();
         self.idle.next = self.idle_register.q.val();
 
         if self.reset.val() {
@@ -386,7 +423,11 @@ impl Logic for DeviceCutter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::Bench;
+    use crate::bench::{seeded, Bench};
+    use rand::seq::SliceRandom;
+    use rand::RngExt;
+    use rand_chacha::ChaCha8Rng;
+    use volplane_abi::plan::path_policy;
     use volplane_abi::table;
 
     const LIMIT: u64 = 8;
@@ -403,22 +444,7 @@ mod tests {
             valid: 1u64.to_bits(),
             ..Default::default()
         };
-        let bits: Bits<128> = entry.into();
-        let request = TableRequest {
-            write: 1u64.to_bits(),
-            table: u64::from(table::DEVICE).to_bits(),
-            index: 3u64.to_bits(),
-            data: bit_cast::<256, 128>(bits),
-        };
-        bench.set_record("table_request", request);
-        bench.set("table_valid", 1);
-        bench.cycle();
-        bench.set("table_valid", 0);
-        let acknowledged = (0..8).any(|_| {
-            bench.cycle();
-            bench.get("table_ack") == 1
-        });
-        assert!(acknowledged);
+        write_device(&mut bench, 3, entry);
         bench
     }
 
@@ -491,5 +517,254 @@ mod tests {
         assert_eq!(cycles(&mut bench, &[run(0, 5, false), run(5, 8, true)], 500), (2, 2 * 499));
         let (latency, rest) = cycles(&mut bench, &[run(0, 20, false), run(20, 1, true)], 400);
         assert_eq!((latency, rest), (2, 2 * 399));
+    }
+
+    /// What is in the table, and the turns as far as they are known.
+    struct Devices {
+        entries: Vec<DeviceEntry>,
+        turns: Vec<Option<usize>>,
+        valid: u32,
+    }
+
+    impl Devices {
+        fn paths(&self, device: usize) -> [u64; 4] {
+            let entry = &self.entries[device];
+            [entry.path, entry.path1, entry.path2, entry.path3].map(|path| path.to_u64())
+        }
+
+        /// The places of a device's usable paths.
+        fn usable(&self, device: usize) -> Vec<usize> {
+            let (entry, paths) = (&self.entries[device], self.paths(device));
+            (0..=entry.more_paths.to_u64() as usize)
+                .filter(|&place| entry.valid.any() && self.valid >> paths[place] & 1 == 1)
+                .collect()
+        }
+
+        /// Whether `path` is the one that the next piece takes; takes its turn.
+        fn take(&mut self, device: usize, path: u64) -> bool {
+            let (usable, paths) = (self.usable(device), self.paths(device));
+            let in_turns = self.entries[device].path_policy.to_u64() == u64::from(path_policy::ROUND_ROBIN);
+            let place = match self.turns[device] {
+                _ if !in_turns => usable[0],
+                Some(turn) => usable.iter().copied().find(|&place| place >= turn).unwrap_or(usable[0]),
+                // Turns begin anywhere: this one tells where.
+                None => match usable.iter().find(|&&place| paths[place] == path) {
+                    Some(&place) => place,
+                    None => return false,
+                },
+            };
+            // A device that prefers takes its turns, too: nobody sees them.
+            self.turns[device] = Some(place + 1); // After it, that is.
+            paths[place] == path
+        }
+
+        /// A piece that is refused takes a turn, too.
+        fn lose(&mut self, device: usize) {
+            let (usable, paths) = (self.usable(device), self.paths(device));
+            let in_turns = self.entries[device].path_policy.to_u64() == u64::from(path_policy::ROUND_ROBIN);
+            match self.turns[device] {
+                _ if usable.is_empty() => self.turns[device] = Some(0),
+                None if in_turns => {}
+                turn => {
+                    let next = usable.iter().copied().find(|&place| place >= turn.unwrap_or(0));
+                    let path = paths[next.filter(|_| in_turns).unwrap_or(usable[0])];
+                    assert!(self.take(device, path));
+                }
+            }
+        }
+    }
+
+    fn write_device(bench: &mut Bench, index: usize, entry: DeviceEntry) {
+        let bits: Bits<128> = entry.into();
+        let request = TableRequest {
+            write: 1u64.to_bits(),
+            table: u64::from(table::DEVICE).to_bits(),
+            index: (index as u64).to_bits(),
+            data: bit_cast::<256, 128>(bits),
+        };
+        bench.set_record("table_request", request);
+        bench.set("table_valid", 1);
+        bench.cycle();
+        bench.set("table_valid", 0);
+        let acknowledged = (0..8).any(|_| {
+            bench.cycle();
+            bench.get("table_ack") == 1
+        });
+        assert!(acknowledged);
+    }
+
+    fn random_device(random: &mut ChaCha8Rng) -> DeviceEntry {
+        // Paths of a device differ.
+        let mut paths: Vec<u64> = (0..32).collect();
+        paths.shuffle(random);
+        let limit = if random.random_bool(0.1) { 0 } else { random.random_range(1..40u64) };
+        DeviceEntry {
+            namespace_id: u64::from(random.random::<u32>()).to_bits(),
+            transfer_limit: limit.to_bits(),
+            valid: u64::from(random.random_bool(0.9)).to_bits(),
+            more_paths: random.random_range(0..4u64).to_bits(),
+            path_policy: random.random_range(0..2u64).to_bits(),
+            path: paths[0].to_bits(),
+            path1: paths[1].to_bits(),
+            path2: paths[2].to_bits(),
+            path3: paths[3].to_bits(),
+            ..Default::default()
+        }
+    }
+
+    /// A random Read or Flush: its header, and its runs with their devices.
+    fn random_plan(random: &mut ChaCha8Rng) -> (PlanHeader, Vec<(usize, Run)>) {
+        let header = |code: u8| PlanHeader { opcode: u64::from(code).to_bits(), ..Default::default() };
+        match random.random_range(0..10u32) {
+            0 => {
+                let devices = random.random::<u32>() & random.random::<u32>() & 0xFFFF;
+                (PlanHeader { flush_devices: u64::from(devices).to_bits(), ..header(opcode::FLUSH) }, vec![])
+            }
+            1 => {
+                let code = [opcode::FLUSH, opcode::READ][random.random_range(0..2usize)];
+                let devices = u64::from(random.random::<u32>()).to_bits();
+                let refusal = u64::from(status::INVALID_FIELD).to_bits();
+                (PlanHeader { refusal, flush_devices: devices, ..header(code) }, vec![])
+            }
+            _ => {
+                let count = random.random_range(1..=3);
+                let mut at = 0;
+                let runs = (0..count).map(|number| {
+                    let (device, blocks) = (random.random_range(0..16), random.random_range(1..100u64));
+                    let valid = u64::from(random.random_bool(0.98)).to_bits();
+                    let extent =
+                        ExtentEntry { device: (device as u64).to_bits(), valid, ..Default::default() };
+                    let run = Run { extent: extent.into(), ..run(at, blocks, number + 1 == count) };
+                    at += blocks;
+                    (device, run)
+                });
+                let runs = runs.collect();
+                (PlanHeader { blocks: at.to_bits(), ..header(opcode::READ) }, runs)
+            }
+        }
+    }
+
+    /// The pieces of a plan, with stalls on every port.
+    fn pieces_of(bench: &mut Bench, random: &mut ChaCha8Rng, header: PlanHeader, runs: &[Run]) -> Vec<Piece> {
+        let (mut header, mut at, mut pieces) = (Some(header), 0, vec![]);
+        let stall = [0.0, 0.3, 0.8][random.random_range(0..3usize)];
+        for _ in 0..20_000 {
+            let offers = [header.is_some(), at < runs.len()].map(|some| some && !random.random_bool(stall));
+            bench.set("header$valid", offers[0].into());
+            bench.set_record::<263>("header$data", header.unwrap_or_default());
+            bench.set("run$valid", offers[1].into());
+            bench.set_record::<140>("run$data", runs.get(at).copied().unwrap_or_default());
+            bench.set("piece$ready", (!random.random_bool(stall)).into());
+            bench.eval();
+            if offers[0] && bench.get("header$ready") == 1 {
+                header = None;
+            }
+            at += usize::from(offers[1] && bench.get("run$ready") == 1);
+            if bench.get("piece$valid") == 1 && bench.get("piece$ready") == 1 {
+                pieces.push(bench.get_record::<348, Piece>("piece$data"));
+            }
+            bench.cycle();
+            let last = pieces.last().is_some_and(|piece| piece.last.any());
+            if last && header.is_none() && at == runs.len() && bench.get("idle") == 1 {
+                return pieces;
+            }
+        }
+        panic!("the plan did not end");
+    }
+
+    /// Compares the pieces of a plan; how many took turns on several paths, and the closing status.
+    fn check(
+        devices: &mut Devices,
+        header: &PlanHeader,
+        runs: &[(usize, Run)],
+        pieces: &[Piece],
+    ) -> (u64, u64) {
+        let flushes = header.opcode.to_u64() == u64::from(opcode::FLUSH);
+        let set = header.flush_devices.to_u64();
+        // Device, first block, blocks, block of the plan, and whether the extent is valid.
+        let work: Vec<(usize, u64, u64, bool)> = if flushes {
+            (0..16).filter(|device| set >> device & 1 == 1).map(|device| (device, 0, 0, true)).collect()
+        } else {
+            let of = |run: &Run| -> ExtentEntry { run.extent.into() };
+            let one = |(device, run): &(usize, Run)| {
+                (*device, run.plan_offset.to_u64(), run.blocks.to_u64(), of(run).valid.any())
+            };
+            runs.iter().map(one).collect()
+        };
+        let mut left = pieces.iter();
+        let mut several = 0;
+        let refusal = header.refusal.to_u64();
+        let mut closing = (refusal != 0 || work.is_empty()).then_some(refusal);
+        for (device, offset, blocks, sound) in work.into_iter().take_while(|_| refusal == 0) {
+            let entry = devices.entries[device];
+            let limit = entry.transfer_limit.to_u64();
+            if !entry.valid.any() || (!flushes && (!sound || limit == 0)) {
+                closing = Some(u64::from(status::INTERNAL_ERROR));
+            } else if devices.usable(device).is_empty() {
+                closing = Some(u64::from(plan_status::HOST_PATH_ERROR));
+            }
+            if closing.is_some() {
+                devices.lose(device);
+                break;
+            }
+            let mut done = 0;
+            while done < blocks || (flushes && done == 0) {
+                let piece = left.next().expect("a piece");
+                let of_run = if flushes { 0 } else { limit.min(blocks - done) };
+                let found = (piece.blocks.to_u64(), piece.plan_offset.to_u64(), piece.closing.to_u64());
+                let at = if flushes { found.1 } else { offset + done };
+                assert_eq!(found, (of_run, at, 0));
+                assert_eq!(piece.namespace_id, entry.namespace_id);
+                let path = piece.path.to_u64();
+                assert!(devices.take(device, path), "device {device}, path {path}: {entry:?}");
+                several += u64::from(devices.usable(device).len() > 1 && entry.path_policy.any());
+                done += of_run.max(1);
+            }
+        }
+        if let Some(status) = closing {
+            let piece = left.next().expect("a closing piece");
+            assert_eq!((piece.closing.to_u64(), piece.status.to_u64()), (1, status));
+        }
+        assert_eq!(left.count(), 0);
+        (several, closing.unwrap_or(0))
+    }
+
+    #[test]
+    fn every_piece_takes_a_path_as_its_device_says() {
+        let mut bench = Bench::new("device_cutter", DeviceCutter::new(&Sizes::DEFAULT));
+        let mut random = seeded();
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let entries: Vec<DeviceEntry> = (0..16).map(|_| random_device(&mut random)).collect();
+        for (index, entry) in entries.iter().enumerate() {
+            write_device(&mut bench, index, *entry);
+        }
+        let mut devices = Devices { entries, turns: vec![None; 16], valid: 0 };
+        let (mut several, mut stranded) = (0, 0);
+        for number in 0..1_500 {
+            if number % 20 == 0 {
+                devices.valid = match random.random_range(0..3) {
+                    0 => random.random::<u32>() & random.random::<u32>(),
+                    1 => random.random(),
+                    _ => random.random::<u32>() | random.random::<u32>(),
+                };
+                bench.set("path_valid", devices.valid.into());
+                // As long as a command takes to come here.
+                (0..24).for_each(|_| bench.cycle());
+            }
+            if random.random_bool(0.1) {
+                let index = random.random_range(0..16usize);
+                devices.entries[index] = random_device(&mut random);
+                write_device(&mut bench, index, devices.entries[index]);
+            }
+            let (header, runs) = random_plan(&mut random);
+            let plain: Vec<Run> = runs.iter().map(|(_, run)| *run).collect();
+            let pieces = pieces_of(&mut bench, &mut random, header, &plain);
+            let (turns, closing) = check(&mut devices, &header, &runs, &pieces);
+            several += turns;
+            stranded += u64::from(closing == u64::from(plan_status::HOST_PATH_ERROR));
+        }
+        assert!(several > 1_000 && stranded > 50, "{several} {stranded}");
     }
 }

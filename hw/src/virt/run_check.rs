@@ -26,28 +26,27 @@ pub struct RunCheck {
     pub is_run: Signal<In, bool>,
     /// Nothing to judge: it is not refused here.
     pub is_closed: Signal<In, bool>,
-    /// Bit i: path i has a valid entry. Seen a cycle late.
-    pub path_valid: Signal<In, Bits<32>>,
+    /// The device's usable paths.
+    pub choices: Signal<In, Bits<4>>,
     /// Blocks that a command may have.
     pub limit: Signal<Out, Bits<17>>,
     /// It is a run, and has more.
     pub over: Signal<Out, bool>,
     /// The opposite, from a register of its own, for the few that have to be fast.
     pub not_over: Signal<Out, bool>,
-    /// No command: the extent is invalid or faults, or the device has no limit or no valid path. Of a
-    /// Flush, only the path counts.
+    /// No command: the extent is invalid or faults, or the device is invalid, has no limit or no usable
+    /// path. Of a Flush, only the device and its paths count.
     pub refused: Signal<Out, bool>,
+    /// It is refused for want of a path alone; says something while `refused`.
+    pub no_path: Signal<Out, bool>,
 
     limit_register: DFF<Bits<17>>,
     over_register: DFF<bool>,
     not_over_register: DFF<bool>,
-    paths: DFF<Bits<32>>,
     path_bad: DFF<bool>,
     run_bad: DFF<bool>,
     closed: DFF<bool>,
     over_now: Signal<Local, bool>,
-    path_bits: Signal<Local, Bits<32>>,
-    path_ok: Signal<Local, bool>,
     action: Signal<Local, Bits<2>>,
     extent_bad: Signal<Local, bool>,
     limit_now: Signal<Local, Bits<17>>,
@@ -55,6 +54,7 @@ pub struct RunCheck {
     go: Constant<Bits<2>>,
     unlimited: Constant<Bits<17>>,
     none: Constant<Bits<17>>,
+    no_choice: Constant<Bits<4>>,
     flag: Constant<Bits<1>>,
 }
 
@@ -72,7 +72,8 @@ impl Default for RunCheck {
             is_range: Default::default(),
             is_flush: Default::default(),
             is_closed: Default::default(),
-            path_valid: Default::default(),
+            choices: Default::default(),
+            no_path: Default::default(),
             limit: Default::default(),
             over: Default::default(),
             not_over: Default::default(),
@@ -82,12 +83,9 @@ impl Default for RunCheck {
             refused: Default::default(),
             limit_register: Default::default(),
             over_register: Default::default(),
-            paths: Default::default(),
             path_bad: Default::default(),
             run_bad: Default::default(),
             closed: Default::default(),
-            path_bits: Default::default(),
-            path_ok: Default::default(),
             action: Default::default(),
             extent_bad: Default::default(),
             limit_now: Default::default(),
@@ -95,6 +93,7 @@ impl Default for RunCheck {
             go: Constant::new((extent_action::GO as u64).to_bits()),
             unlimited: Constant::new((volplane_abi::registers::RANGE_BLOCKS_MAX as u64).to_bits()),
             none: Constant::new(0u64.to_bits()),
+            no_choice: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
         }
     }
@@ -103,20 +102,7 @@ impl Default for RunCheck {
 impl Logic for RunCheck {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(
-            self,
-            clock,
-            limit_register,
-            over_register,
-            not_over_register,
-            paths,
-            path_bad,
-            run_bad,
-            closed
-        );
-        self.paths.d.next = self.path_valid.val();
-        self.path_bits.next = (self.paths.q.val() >> bit_cast::<32, 8>(self.device.val().path));
-        self.path_ok.next = self.path_bits.val().get_bit(0) & (self.device.val().valid == self.flag.val());
+        dff_setup!(self, clock, limit_register, over_register, not_over_register, path_bad, run_bad, closed);
         self.action.next = self.extent.val().write_action;
         if self.is_read.val() {
             self.action.next = self.extent.val().read_action;
@@ -141,8 +127,9 @@ impl Logic for RunCheck {
             self.limit_register.d.next = self.limit_now.val();
             self.over_register.d.next = self.over_now.val() & self.is_run.val();
             self.not_over_register.d.next = !self.over_now.val() | !self.is_run.val();
-            self.path_bad.d.next = !self.path_ok.val();
-            self.run_bad.d.next = !self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val());
+            self.path_bad.d.next = (self.choices.val() == self.no_choice.val());
+            self.run_bad.d.next = (self.device.val().valid != self.flag.val())
+                | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val()));
             self.closed.d.next = self.is_closed.val();
         }
         if self.reset.val() {
@@ -153,5 +140,6 @@ impl Logic for RunCheck {
         self.over.next = self.over_register.q.val();
         self.not_over.next = self.not_over_register.q.val();
         self.refused.next = !self.closed.q.val() & (self.path_bad.q.val() | self.run_bad.q.val());
+        self.no_path.next = !self.run_bad.q.val();
     }
 }
