@@ -1,5 +1,6 @@
 //! What becomes of a command: its admission, and on each map its fragments in order.
 
+use volplane_abi::plan::plan_status;
 use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
 use volplane_abi::status::{self, DNR};
 use volplane_abi::{
@@ -15,7 +16,7 @@ use super::tables::Tables;
 /// One NVMe command to an SSD.
 #[derive(Clone, Debug)]
 pub struct Fragment {
-    /// First path of its device.
+    /// A usable path of its device, the first; the executor chooses by the device's policy.
     pub path: u8,
     /// Device.
     pub device: u16,
@@ -253,12 +254,16 @@ fn transfer(entry: &SubmissionEntry, bytes: u64, memory: &Memory<'_>) -> Result<
 pub(super) fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
     let mut cuts = Cuts::ended(status::SUCCESS);
     for number in (0..32).filter(|number| disk.flush_devices() >> number & 1 == 1) {
-        let Some(device) = tables.usable_device(number) else {
+        let Some(device) = tables.device(number) else {
             cuts.closing = status::INTERNAL_ERROR | DNR;
             break;
         };
+        let Some(&path) = tables.usable_paths(number).first() else {
+            cuts.closing = plan_status::HOST_PATH_ERROR | DNR;
+            break;
+        };
         cuts.fragments.push(Fragment {
-            path: device.path(),
+            path,
             device: number,
             zeros: false,
             opcode: entry.opcode(),
@@ -296,6 +301,8 @@ enum Target<'a> {
     Zeros,
     Fault,
     Nowhere,
+    /// No usable path leads there.
+    Unreachable,
 }
 
 impl Cutter<'_> {
@@ -323,6 +330,10 @@ impl Cutter<'_> {
                     cuts.closing = status::INTERNAL_ERROR | DNR;
                     break;
                 }
+                Target::Unreachable => {
+                    cuts.closing = plan_status::HOST_PATH_ERROR | DNR;
+                    break;
+                }
             }
         }
         // A list that is wrong is found by the card or by the SSD, whoever reads the entry first; the card
@@ -343,9 +354,10 @@ impl Cutter<'_> {
             _ => return Target::Fault,
         }
         let device = extent.device();
-        let usable = self.tables.usable_device(device);
-        let found = usable.and_then(|entry| Some((entry, self.limit(entry).filter(|&limit| limit > 0)?)));
+        let valid = self.tables.device(device);
+        let found = valid.and_then(|entry| Some((entry, self.limit(entry).filter(|&limit| limit > 0)?)));
         match found {
+            Some(_) if self.tables.usable_paths(device).is_empty() => Target::Unreachable,
             Some((entry, limit)) => Target::Device { device, entry, limit, start: extent.start() + offset },
             None => Target::Nowhere,
         }
@@ -405,7 +417,7 @@ impl Cutter<'_> {
         let deallocates = command.opcode() == opcode::DATASET_MANAGEMENT;
         let flag = |value: u8| if deallocates { 0 } else { value };
         Fragment {
-            path: entry.map_or(0, DeviceEntry::path),
+            path: self.tables.usable_paths(device).first().copied().unwrap_or(0),
             device,
             zeros: false,
             opcode: command.opcode(),
@@ -527,6 +539,30 @@ mod tests {
         let flush = cut(&tables, &command(opcode::FLUSH, 99_999, 1), &memory);
         assert_eq!((places(&flush), flush.closing), (vec![(0, 0, 0)], 0));
         tables.paths.clear();
+        assert_eq!(cut(&tables, &command(opcode::FLUSH, 0, 1), &memory).closing, 0x4370);
+        tables.devices.clear();
         assert_eq!(cut(&tables, &command(opcode::FLUSH, 0, 1), &memory).closing, 0x4006);
+    }
+
+    #[test]
+    fn a_device_is_reached_while_one_path_is_valid() {
+        let mut tables = tables();
+        let device = tables.devices[&2].with_more_paths(2).with_path1(7).with_path2(6).with_path3(8);
+        tables.devices.insert(2, device);
+        let valid = PathEntry::default().with_valid(1);
+        tables.paths = [(5, PathEntry::default()), (6, valid), (8, valid)].into();
+        let read = command(opcode::READ, 0, 1);
+        let paths = |tables: &Tables| {
+            let cuts = cut(tables, &read, &memory);
+            (cuts.closing, cuts.fragments.iter().map(|fragment| fragment.path).collect::<Vec<_>>())
+        };
+        assert_eq!(paths(&tables), (0, vec![6]));
+        // Path 8 would be the fourth, and there are three.
+        tables.paths.remove(&6);
+        assert_eq!(paths(&tables), (0x4370, vec![]));
+        tables.devices.insert(2, device.with_transfer_limit(0));
+        assert_eq!(paths(&tables), (0x4006, vec![]), "the map comes before the paths");
+        tables.devices.insert(2, device.with_valid(0));
+        assert_eq!(paths(&tables), (0x4006, vec![]));
     }
 }
