@@ -6,6 +6,7 @@
 
 mod capabilities;
 mod control;
+mod exceptions;
 mod queue;
 mod registers;
 
@@ -17,6 +18,7 @@ use volplane_abi::registers as register;
 
 pub use capabilities::Capabilities;
 pub use control::TableWrite;
+pub use exceptions::{ExceptionRecord, PlanHandle};
 pub use registers::{RegisterValue, Registers, Status};
 
 use crate::memory::{DmaMemory, Iova};
@@ -25,6 +27,7 @@ use crate::platform::{AccessError, Bar, Function, Platform};
 use crate::queue_pair::QueueError;
 use crate::wait::poll_until;
 use control::ControlRing;
+use exceptions::ExceptionRing;
 use queue::OpenQueue;
 
 /// Longest time from reset to ready: the card clears its tables, an entry a cycle.
@@ -90,6 +93,26 @@ pub enum CardError {
         index: u32,
         /// NVMe status.
         status: u16,
+    },
+    /// A plan that cannot be commanded so.
+    #[error("{card}: plan {slot} of generation {generation:#x}: {problem}")]
+    Plan {
+        /// Function.
+        card: String,
+        /// Slot.
+        slot: u16,
+        /// Generation.
+        generation: u32,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A record of a plan that the card cannot have.
+    #[error("{card}: a record of plan slot {slot}, which it does not have")]
+    Record {
+        /// Function.
+        card: String,
+        /// Slot.
+        slot: u16,
     },
     /// A control command was not completed.
     #[error("{card}: no completion of {operation} of {table} {index} within {waited:?}: STATUS {status:#x}")]
@@ -157,6 +180,7 @@ pub struct Card<F: Function> {
     registers: Registers<F>,
     capabilities: Capabilities,
     control: ControlRing<F>,
+    exceptions: ExceptionRing<F>,
     /// Card-owned ranges of Dataset Management.
     _ranges: DmaMemory,
     /// Client queues by number.
@@ -180,10 +204,19 @@ impl<F: Function> Card<F> {
 
         let registers = Registers::new(Arc::new(function));
         let control = ControlRing::start(platform, &registers)?;
+        let exceptions = ExceptionRing::start(platform, &registers)?;
         let ranges = platform.allocate(capabilities.fragment_ids as usize * RANGE_BYTES)?;
         registers.write64(register::RANGE_BASE_LOW, ranges.iova().0)?;
         registers.write(register::CONTROL, register::CONTROL_ENABLE)?;
-        Ok(Self { registers, capabilities, control, _ranges: ranges, queues: BTreeMap::new(), closed: false })
+        Ok(Self {
+            registers,
+            capabilities,
+            control,
+            exceptions,
+            _ranges: ranges,
+            queues: BTreeMap::new(),
+            closed: false,
+        })
     }
 
     /// The function it is reached through.

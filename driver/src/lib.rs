@@ -16,7 +16,9 @@ pub mod queue_pair;
 pub mod ring;
 pub mod wait;
 
-pub use card::{Capabilities, Card, CardError, RegisterValue, Status, TableWrite};
+pub use card::{
+    Capabilities, Card, CardError, ExceptionRecord, PlanHandle, RegisterValue, Status, TableWrite,
+};
 pub use memory::{DmaMemory, Iova, PAGE};
 pub use nvme::{ControllerIdentity, IoDoorbells, NamespaceLimits, NvmeController, NvmeError};
 pub use platform::{AccessError, Bar, Function, Platform};

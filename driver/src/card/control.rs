@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use volplane_abi::tables::table;
 use volplane_abi::{
-    control_opcode, registers as register, status, ControlCommand, ControlCompletion, PathState, QueueState,
+    control_opcode, registers as register, status, ControlCommand, ControlCompletion, PathState, PlanCommand,
+    QueueState,
 };
 use zerocopy::FromBytes;
 
@@ -60,11 +61,17 @@ impl Request {
         match self.opcode {
             control_opcode::TABLE_WRITE => "write",
             control_opcode::TABLE_READ => "read",
+            control_opcode::PLAN_RELEASE => "release",
+            control_opcode::PLAN_COMPLETE => "completion",
+            control_opcode::PLAN_RESUBMIT => "resubmission",
             _ => "no operation",
         }
     }
 
     fn table_name(&self) -> &'static str {
+        if self.opcode >= control_opcode::PLAN_RELEASE {
+            return "plan slot";
+        }
         let named = table::NAMES.iter().find(|(number, _)| *number == self.write.table);
         named.map_or("unknown table", |(_, name)| name)
     }
@@ -245,6 +252,18 @@ impl<F: Function> Card<F> {
     /// `CardError`.
     pub fn nop<P: Platform<Function = F>>(&mut self, platform: &mut P) -> Result<(), CardError> {
         let request = Request { opcode: control_opcode::NOP, write: TableWrite::new(0, 0, &[]) };
+        self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
+    }
+
+    /// A command on the plan in a slot.
+    pub(super) fn plan_command<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        opcode: u8,
+        slot: u16,
+        command: PlanCommand,
+    ) -> Result<(), CardError> {
+        let request = Request { opcode, write: TableWrite::new(0, slot.into(), &command.0) };
         self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
     }
 

@@ -1,0 +1,184 @@
+//! The exception ring: what the card tells the control path of plans, and what the control path answers.
+
+use std::sync::Arc;
+
+use volplane_abi::plan::{plan_status, reason, COMPONENTS_MAX, EXCEPTION_BYTES};
+use volplane_abi::status::CODE_AND_TYPE;
+use volplane_abi::{
+    control_opcode, registers as register, ExceptionComponent, ExceptionTail, PlanCommand, SubmissionEntry,
+};
+
+use super::registers::Registers;
+use super::{Card, CardError};
+use crate::memory::DmaMemory;
+use crate::platform::{AccessError, Bar, Function, Platform};
+
+/// Records of the ring, one of which is always free.
+const ENTRIES: u16 = 256;
+/// Where a record's components begin, and its tail.
+const COMPONENTS: usize = SubmissionEntry::BYTES;
+const TAIL: usize = COMPONENTS + COMPONENTS_MAX * ExceptionComponent::BYTES;
+const _: () = assert!(TAIL + ExceptionTail::BYTES == EXCEPTION_BYTES);
+
+/// A plan's slot and its use: an old handle names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanHandle {
+    /// Slot.
+    pub slot: u16,
+    /// Changes with every use of the slot, and whenever the plan changes hands.
+    pub generation: u32,
+}
+
+/// A record of the exception ring: a plan, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExceptionRecord {
+    /// The client's command.
+    pub command: SubmissionEntry,
+    /// What each component ended with; all zero unless it failed or was refused.
+    pub components: [ExceptionComponent; COMPONENTS_MAX],
+    /// The rest.
+    pub tail: ExceptionTail,
+}
+
+impl ExceptionRecord {
+    /// The plan's name from now on.
+    pub fn handle(&self) -> PlanHandle {
+        PlanHandle { slot: self.tail.slot(), generation: self.tail.generation() }
+    }
+
+    /// The reasons by name.
+    pub fn reason_names(&self) -> Vec<&'static str> {
+        let set = reason::NAMES.iter().filter(|(bit, _)| self.tail.reasons() & bit != 0);
+        set.map(|&(_, name)| name).collect()
+    }
+}
+
+/// The ring, as the driver reads it.
+pub(super) struct ExceptionRing<F> {
+    function: Arc<F>,
+    memory: DmaMemory,
+    head: u16,
+    phase: u8,
+}
+
+impl<F: Function> ExceptionRing<F> {
+    /// Allocates the ring and programs the registers; the card must not be enabled.
+    pub(super) fn start<P: Platform<Function = F>>(
+        platform: &mut P,
+        registers: &Registers<F>,
+    ) -> Result<Self, AccessError> {
+        let memory = platform.allocate(usize::from(ENTRIES) * EXCEPTION_BYTES)?;
+        registers.write64(register::EXCEPTION_BASE_LOW, memory.iova().0)?;
+        registers.write(register::EXCEPTION_HEAD, 0)?;
+        // Polled: no vector.
+        registers.write(register::EXCEPTION_SIZE, u32::from(ENTRIES) - 1)?;
+        Ok(Self { function: registers.function().clone(), memory, head: 0, phase: 1 })
+    }
+
+    /// The next record, if the card has posted one.
+    fn next(&mut self) -> Option<ExceptionRecord> {
+        let at = usize::from(self.head) * EXCEPTION_BYTES;
+        // The phase tag is in the last dword that the card writes.
+        let tail: ExceptionTail = self.memory.read_record(at + TAIL);
+        if tail.phase() != self.phase {
+            return None;
+        }
+        let component =
+            |number: usize| self.memory.read_record(at + COMPONENTS + number * ExceptionComponent::BYTES);
+        let record = ExceptionRecord {
+            command: self.memory.read_record(at),
+            components: std::array::from_fn(component),
+            tail: self.memory.read_record(at + TAIL),
+        };
+        self.head += 1;
+        if self.head == ENTRIES {
+            (self.head, self.phase) = (0, self.phase ^ 1);
+        }
+        Some(record)
+    }
+
+    /// Tells the card how far records were taken.
+    fn give_back(&self) -> Result<(), AccessError> {
+        self.function.write32(Bar::Bar0, register::EXCEPTION_HEAD.into(), self.head.into())
+    }
+}
+
+impl<F: Function> Card<F> {
+    /// Takes the records that the card has posted, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// `CardError::Record` for one that names a plan that the card cannot have, `Access`.
+    pub fn take_exceptions(&mut self, most: usize) -> Result<Vec<ExceptionRecord>, CardError> {
+        let records: Vec<ExceptionRecord> =
+            std::iter::from_fn(|| self.exceptions.next()).take(most).collect();
+        if !records.is_empty() {
+            self.exceptions.give_back()?;
+        }
+        let slots = self.capabilities.slots;
+        match records.iter().find(|record| u32::from(record.tail.slot()) >= slots) {
+            Some(record) => Err(CardError::Record { card: self.name().to_owned(), slot: record.tail.slot() }),
+            None => Ok(records),
+        }
+    }
+
+    /// Releases a held plan: it ends as its record says.
+    ///
+    /// # Errors
+    /// `CardError::Plan`, and what else `CardError` names.
+    pub fn release_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        plan: PlanHandle,
+    ) -> Result<(), CardError> {
+        self.command_plan(platform, control_opcode::PLAN_RELEASE, plan, PlanCommand::default())
+    }
+
+    /// Ends a plan that the control path owns with a status.
+    ///
+    /// # Errors
+    /// `CardError::Plan`, and what else `CardError` names.
+    pub fn complete_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        plan: PlanHandle,
+        status: u16,
+    ) -> Result<(), CardError> {
+        let command = PlanCommand::default().with_status(status);
+        self.command_plan(platform, control_opcode::PLAN_COMPLETE, plan, command)
+    }
+
+    /// Gives a plan that the control path owns back to the card, which begins it again.
+    ///
+    /// # Errors
+    /// `CardError::Plan`, and what else `CardError` names.
+    pub fn resubmit_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        plan: PlanHandle,
+    ) -> Result<(), CardError> {
+        let command = PlanCommand::default().with_restart(u8::MAX);
+        self.command_plan(platform, control_opcode::PLAN_RESUBMIT, plan, command)
+    }
+
+    fn command_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        opcode: u8,
+        plan: PlanHandle,
+        command: PlanCommand,
+    ) -> Result<(), CardError> {
+        let card = self.name().to_owned();
+        let command = command.with_generation(plan.generation);
+        self.plan_command(platform, opcode, plan.slot, command).map_err(|error| {
+            let problem = match &error {
+                CardError::Table { status, .. } => match status & CODE_AND_TYPE {
+                    plan_status::PLAN_GONE => "it is gone",
+                    plan_status::PLAN_NOT_OWNED => "it is not the control path's to decide in this way",
+                    _ => return error,
+                },
+                _ => return error,
+            };
+            CardError::Plan { card, slot: plan.slot, generation: plan.generation, problem }
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! Plans of several components in the card: a mirror over three SSDs.
+
+use volplane_abi::plan::{component_state, plan_status, read_policy, reason};
+use volplane_abi::tables::table;
+use volplane_abi::{
+    opcode, submission_mode, vd_status, AllocationEntry, ComponentEntry, ComponentStates, ExtentEntry,
+    PlanEntry, PlanMasks, VdEntry,
+};
+use volplane_driver::{CardError, ExceptionRecord, Platform, TableWrite, PAGE};
+use volplane_sim::{Commands, Fault, FaultKind};
+use volplane_tests::harness::media::content;
+use volplane_tests::harness::{plain, Machine};
+
+/// The mirrored disk, behind those of the plain machine.
+const DISK: u32 = 5;
+/// Its plan template.
+const PLAN: u32 = 3;
+const COPIES: u32 = 3;
+/// Blocks of the disk, of 512 bytes: as many as an extent of each SSD.
+const BLOCKS: u64 = 1 << 11;
+/// Where its copy begins on each SSD: the second disk of the plain machine is not used.
+const START: u64 = 1 << 11;
+const ALL: u8 = (1 << COPIES) - 1;
+
+struct Mirror {
+    machine: Machine,
+}
+
+impl Mirror {
+    fn start(policy: u8, write: PlanMasks, read: PlanMasks) -> Self {
+        let machine = Machine::start(plain::configuration(1, 128, submission_mode::DIRECT));
+        let mut mirror = Self { machine };
+        let plan = PlanEntry::default()
+            .with_read_masks(u64::from_le_bytes(masks(read)))
+            .with_write_masks(u64::from_le_bytes(masks(write)))
+            .with_read_policy(policy)
+            .with_minimum(1);
+        mirror.write(table::PLAN, PLAN, &plan.0);
+        for copy in 0..COPIES {
+            let (allocation, extent) = (100 + copy, 1000 + copy);
+            let component = ComponentEntry::default()
+                .with_disk(200 + copy as u16)
+                .with_allocation_shift(11)
+                .with_map_root(allocation)
+                .with_flush_devices(1 << copy);
+            mirror.write(table::COMPONENT, PLAN * 8 + copy, &component.0);
+            let entry = ExtentEntry::default().with_start(START).with_device(copy as u16).with_valid(1);
+            mirror.write(table::EXTENT, extent, &entry.0);
+            let entry = AllocationEntry::default()
+                .with_first_extent(extent)
+                .with_columns(1)
+                .with_stripe_shift(11)
+                .with_extent_shift(11)
+                .with_valid(1);
+            mirror.write(table::ALLOCATION, allocation, &entry.0);
+        }
+        mirror.set_states(ALL, component_state::ABSENT, 0);
+        mirror.set_states(ALL, component_state::IN_SYNC, 0);
+        let disk = VdEntry::default()
+            .with_size_blocks(BLOCKS)
+            .with_status(vd_status::ENABLED)
+            .with_block_shift(9)
+            .with_plan(PLAN as u16);
+        mirror.write(table::VD, DISK, &disk.0);
+        mirror
+    }
+
+    fn write(&mut self, number: u16, index: u32, record: &[u8]) {
+        let write = TableWrite::new(number, index, record);
+        self.machine
+            .card
+            .table_write_all(&mut self.machine.platform, [write])
+            .expect("the card takes the entry");
+    }
+
+    /// Sets components to a state; those of `durable` are durably out.
+    fn set_states(&mut self, select: u8, state: u8, durable: u8) {
+        let states = (0..8).fold(0, |bits, i| bits | u16::from(state) << (2 * i));
+        let entry = ComponentStates::default()
+            .with_states(states)
+            .with_select(select)
+            .with_durably_out(durable)
+            .with_reactivate(1);
+        self.write(table::STATES, DISK, &entry.0);
+    }
+
+    fn states(&mut self) -> (Vec<u8>, bool) {
+        let entry: ComponentStates = self
+            .machine
+            .card
+            .table_record(&mut self.machine.platform, table::STATES, DISK)
+            .expect("the card shows the entry");
+        let states = (0..COPIES).map(|i| (entry.states() >> (2 * i) & 3) as u8).collect();
+        (states, entry.deactivated() == 1)
+    }
+
+    /// Lets every command to an SSD of these opcodes end with `status`.
+    fn fail(&mut self, ssd: u32, opcodes: &[u8], status: u16) {
+        let kind = FaultKind::Error { status, after_effect: false };
+        let fault = Fault::new(kind).with_commands(Commands::all().with_opcodes(opcodes));
+        self.machine.handle.start_fault(&format!("nvme{ssd}"), fault);
+    }
+
+    /// All SSDs are well again.
+    fn mend(&mut self) {
+        self.machine.handle.stop_faults();
+    }
+
+    /// Blocks of a copy.
+    fn media(&mut self, copy: u32, lba: u64, blocks: u64) -> Vec<u8> {
+        let mut found = vec![0; blocks as usize * 512];
+        let at = (START + lba) * 512;
+        self.machine.handle.read_media(&format!("nvme{copy}"), at, &mut found).expect("media");
+        found
+    }
+
+    /// Submits a write of 8 blocks of what `token` stands for.
+    fn submit_write(&mut self, id: u16, lba: u64, token: u64) {
+        let buffer = self.machine.platform.allocate(PAGE).expect("memory");
+        buffer.write(0, &content(token, PAGE));
+        let entry = plain::command(opcode::WRITE, DISK, lba, 8, &buffer).with_command_id(id);
+        self.machine.queues[0].submit(entry).expect("room");
+        self.machine.queues[0].ring().expect("a doorbell");
+        // The SSD may still read it when the client is told of an exception.
+        std::mem::forget(buffer);
+    }
+
+    /// Writes 8 blocks and waits for the status.
+    fn put(&mut self, lba: u64, token: u64) -> u16 {
+        self.submit_write(7, lba, token);
+        self.machine.completion(0).status()
+    }
+
+    /// Reads 8 blocks.
+    fn get(&mut self, lba: u64) -> (u16, Vec<u8>) {
+        let buffer = self.machine.platform.allocate(PAGE).expect("memory");
+        let entry = plain::command(opcode::READ, DISK, lba, 8, &buffer).with_command_id(9);
+        let status = self.machine.execute(0, entry);
+        let mut found = vec![0; PAGE];
+        buffer.read(0, &mut found);
+        (status, found)
+    }
+
+    /// Lets the card work, and takes the records that there are.
+    fn records(&mut self) -> Vec<ExceptionRecord> {
+        self.machine.handle.run_for_ns(50_000).expect("the card works");
+        self.machine.card.take_exceptions(100).expect("sound records")
+    }
+
+    fn one_record(&mut self) -> ExceptionRecord {
+        let mut records = self.records();
+        assert_eq!(records.len(), 1, "{records:?}");
+        records.remove(0)
+    }
+
+    fn none_completed(&mut self) {
+        assert_eq!(self.machine.queues[0].poll().expect("a sound queue"), None);
+    }
+}
+
+fn masks(masks: PlanMasks) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..5].copy_from_slice(&masks.0);
+    bytes
+}
+
+/// Failures are forgiven and logged.
+fn forgiving() -> PlanMasks {
+    PlanMasks::default().with_continuation(ALL).with_log(ALL)
+}
+
+#[test]
+fn a_write_goes_to_all_copies_and_a_read_to_one() {
+    let mut mirror = Mirror::start(read_policy::ROUND_ROBIN, forgiving(), forgiving());
+    for round in 0..40u64 {
+        assert_eq!(mirror.put(round * 8, round + 1), 0);
+    }
+    for round in 0..40u64 {
+        assert_eq!(mirror.get(round * 8), (0, content(round + 1, PAGE)));
+        for copy in 0..COPIES {
+            assert_eq!(mirror.media(copy, round * 8, 8), content(round + 1, PAGE), "copy {copy}");
+        }
+    }
+    let reads: Vec<usize> = (0..COPIES)
+        .map(|copy| {
+            let (commands, _) = mirror.machine.handle.take_commands(&format!("nvme{copy}"));
+            commands.iter().filter(|record| record.entry.opcode() == opcode::READ).count()
+        })
+        .collect();
+    assert!(reads.iter().all(|&reads| reads >= 8) && reads.iter().sum::<usize>() == 40, "{reads:?}");
+    let entry =
+        plain::command(opcode::FLUSH, DISK, 0, 1, &mirror.machine.platform.allocate(PAGE).expect("memory"))
+            .with_starting_lba(0)
+            .with_prp1(0);
+    assert_eq!(mirror.machine.execute(0, entry), 0);
+    for copy in 0..COPIES {
+        let (commands, _) = mirror.machine.handle.take_commands(&format!("nvme{copy}"));
+        assert_eq!(commands.iter().filter(|record| record.entry.opcode() == opcode::FLUSH).count(), 1);
+    }
+    assert_eq!(mirror.records(), Vec::new());
+    mirror.machine.assert_clean(|_| false);
+}
+
+#[test]
+fn overlapping_writes_leave_all_copies_equal() {
+    let mut mirror = Mirror::start(read_policy::PREFERRED, forgiving(), forgiving());
+    let mut done = 0;
+    for round in 0..600u64 {
+        // A few pages, half of them over a border.
+        let lba = (round * 7) % 5 * 4;
+        while mirror.machine.queues[0].free() == 0 {
+            mirror.machine.handle.run_for_ns(2_000).expect("the card works");
+            while let Some(completion) = mirror.machine.queues[0].poll().expect("a sound queue") {
+                assert_eq!(completion.status(), 0);
+                done += 1;
+            }
+        }
+        mirror.submit_write(round as u16, lba, round + 1);
+    }
+    while done < 600 {
+        assert_eq!(mirror.machine.completion(0).status(), 0);
+        done += 1;
+    }
+    let first = mirror.media(0, 0, 64);
+    assert!(first.iter().any(|&byte| byte != 0));
+    assert_eq!(mirror.media(1, 0, 64), first);
+    assert_eq!(mirror.media(2, 0, 64), first);
+    mirror.machine.assert_clean(|_| false);
+}
+
+#[test]
+fn a_copy_that_missed_a_write_is_out_and_never_read() {
+    let mut mirror = Mirror::start(read_policy::PREFERRED, forgiving(), forgiving());
+    assert_eq!(mirror.put(0, 1), 0);
+    mirror.fail(0, &[opcode::WRITE], 0x281);
+    mirror.submit_write(3, 0, 2);
+    let record = mirror.one_record();
+    mirror.none_completed();
+    let tail = record.tail;
+    assert_eq!(tail.reasons(), reason::LOG | reason::MISSED_WRITE);
+    assert_eq!((tail.held(), tail.owned(), tail.status()), (1, 0, 0));
+    assert_eq!((tail.done(), tail.failed(), tail.out(), tail.begun()), (0b110, 0b001, 0b001, 0b111));
+    assert_eq!((tail.disk(), tail.plan(), tail.command_id()), (DISK as u16, PLAN as u16, 3));
+    assert_eq!(record.components[0].status(), 0x281);
+    assert_eq!((record.components[0].path(), record.components[0].fragment()), (0, 0));
+    assert_eq!((record.command.opcode(), record.command.starting_lba()), (opcode::WRITE, 0));
+    let out = [component_state::OUT, component_state::IN_SYNC, component_state::IN_SYNC];
+    assert_eq!(mirror.states(), (out.to_vec(), false));
+
+    // A later write does not go to it, and is held as well while that is not durable.
+    mirror.submit_write(4, 8, 3);
+    let later = mirror.one_record();
+    mirror.none_completed();
+    assert_eq!(later.tail.reasons(), reason::MISSED_WRITE);
+    mirror.set_states(0b001, component_state::OUT, 0b001);
+    for record in [&record, &later] {
+        mirror.machine.card.release_plan(&mut mirror.machine.platform, record.handle()).expect("it is held");
+        let completion = mirror.machine.completion(0);
+        assert_eq!((completion.status(), completion.command_id()), (0, record.tail.command_id()));
+    }
+    // Reads prefer component 0, which missed them.
+    assert_eq!(mirror.get(0), (0, content(2, PAGE)));
+    assert_eq!(mirror.get(8), (0, content(3, PAGE)));
+    // Durably out: nothing is held any more, and nobody tells of it.
+    assert_eq!(mirror.put(16, 4), 0);
+    assert_eq!(mirror.records(), Vec::new());
+    assert_eq!(mirror.media(0, 0, 8), content(1, PAGE));
+
+    // It comes back by way of write-only; not at once.
+    mirror.mend();
+    mirror.set_states(0b001, component_state::IN_SYNC, 0);
+    assert_eq!(mirror.states().0[0], component_state::OUT);
+    mirror.set_states(0b001, component_state::WRITE_ONLY, 0);
+    assert_eq!(mirror.put(24, 5), 0);
+    assert_eq!(mirror.media(0, 24, 8), content(5, PAGE));
+    assert_eq!(mirror.get(0), (0, content(2, PAGE)), "a write-only copy is not read");
+    mirror.set_states(0b001, component_state::IN_SYNC, 0);
+    assert_eq!(mirror.get(24), (0, content(5, PAGE)));
+}
+
+#[test]
+fn a_failed_read_tries_the_next_copy() {
+    let mut mirror = Mirror::start(read_policy::PREFERRED, forgiving(), forgiving());
+    assert_eq!(mirror.put(0, 1), 0);
+    mirror.fail(0, &[opcode::READ], 0x281);
+    assert_eq!(mirror.get(0), (0, content(1, PAGE)));
+    let record = mirror.one_record();
+    assert_eq!((record.tail.reasons(), record.tail.failed(), record.tail.done()), (reason::LOG, 1, 2));
+    assert_eq!(mirror.states().0, [component_state::IN_SYNC; 3]);
+    mirror.fail(1, &[opcode::READ], 0x286);
+    mirror.fail(2, &[opcode::READ], 0x2286);
+    assert_eq!(mirror.get(0).0, 0x281, "the status of the lowest-numbered copy");
+    let record = mirror.one_record();
+    assert_eq!((record.tail.failed(), record.tail.done()), (7, 0));
+    assert_eq!(record.components[2].status(), 0x286);
+}
+
+#[test]
+fn what_is_not_forgiven_is_the_control_paths() {
+    let strict = PlanMasks::default().with_continuation(ALL & !0b010).with_deactivate(0b010);
+    let mut mirror = Mirror::start(read_policy::PREFERRED, strict, forgiving());
+    mirror.fail(1, &[opcode::WRITE], 0x280);
+    mirror.submit_write(1, 0, 1);
+    let record = mirror.one_record();
+    mirror.none_completed();
+    assert_eq!(record.tail.reasons(), reason::COMPONENT_FAILURE);
+    assert_eq!((record.tail.owned(), record.tail.held(), record.tail.deactivated()), (1, 0, 1));
+    assert_eq!(mirror.states(), (vec![component_state::IN_SYNC; 3], true));
+    assert_eq!(mirror.put(8, 2), 0x4082, "Namespace Not Ready");
+    let refused = mirror.machine.card.release_plan(&mut mirror.machine.platform, record.handle());
+    assert!(matches!(refused, Err(CardError::Plan { .. })), "{refused:?}");
+    // Again, now that the SSD is well.
+    mirror.mend();
+    mirror.set_states(0, 0, 0);
+    mirror.machine.card.resubmit_plan(&mut mirror.machine.platform, record.handle()).expect("it is owned");
+    assert_eq!(mirror.machine.completion(0).status(), 0);
+    for copy in 0..COPIES {
+        assert_eq!(mirror.media(copy, 0, 8), content(1, PAGE), "copy {copy}");
+    }
+    let gone = mirror.machine.card.complete_plan(&mut mirror.machine.platform, record.handle(), 6);
+    assert!(matches!(gone, Err(CardError::Plan { problem: "it is gone", .. })), "{gone:?}");
+    // And ended with a status.
+    mirror.fail(1, &[opcode::WRITE], 0x280);
+    mirror.submit_write(2, 0, 1);
+    let record = mirror.one_record();
+    let status = plan_status::ABORT_REQUESTED;
+    mirror
+        .machine
+        .card
+        .complete_plan(&mut mirror.machine.platform, record.handle(), status)
+        .expect("it is owned");
+    assert_eq!(mirror.machine.completion(0).status(), status);
+}
