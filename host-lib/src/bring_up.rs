@@ -6,7 +6,7 @@ use crate::configuration::{Configuration, Device, Disk};
 use crate::engine::{EngineOptions, StartError};
 use crate::operations::command::{CommandLimits, DeviceLimits, DiskLimits};
 use crate::service::{VdHandle, VirtualDisk};
-use crate::vaapi::{ControlPath, DeviceInfo, Tables, VaapiError};
+use crate::vaapi::{ControlPath, DeviceInfo, DevicePaths, Tables, VaapiError};
 
 /// I/O queue pair of each SSD that executes the disks.
 pub(crate) const IO_QUEUE: u16 = 1;
@@ -103,7 +103,7 @@ pub(crate) fn device_info(device: &Device, limits: &NamespaceLimits, path: u8) -
         blocks: device.blocks,
         transfer_blocks: limits.transfer_blocks,
         write_zeroes_blocks: limits.write_zeroes_blocks,
-        path,
+        paths: DevicePaths::one(path),
     }
 }
 

@@ -65,6 +65,18 @@ pub enum VaapiError {
         /// Entries.
         wanted: u64,
     },
+    /// A device's path is none of the card's.
+    #[error("{call}: device {device}: path {path} of {paths}")]
+    NoSuchPath {
+        /// Call.
+        call: &'static str,
+        /// Device.
+        device: u16,
+        /// The path.
+        path: u8,
+        /// Paths of the card.
+        paths: u32,
+    },
     /// The card failed or refused.
     #[error("{call}: {source}")]
     Card {
@@ -88,8 +100,39 @@ pub struct DeviceInfo {
     pub transfer_blocks: u32,
     /// Most blocks of a Write Zeroes, 1 to 65,536.
     pub write_zeroes_blocks: u32,
-    /// The path to it.
-    pub path: u8,
+    /// The paths to it.
+    pub paths: DevicePaths,
+}
+
+/// Most paths of a device.
+pub const DEVICE_PATHS_MAX: usize = 4;
+
+/// The paths to a device, in order of preference: one to four, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePaths {
+    numbers: [u8; DEVICE_PATHS_MAX],
+    count: usize,
+    policy: PathPolicy,
+}
+
+/// Which of a device's usable paths a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// The first.
+    Preferred,
+    /// All, in turns.
+    RoundRobin,
+}
+
+/// Paths that no device can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathsError {
+    /// None, or more than four.
+    #[error("{0} paths, where a device has 1 to 4")]
+    Count(usize),
+    /// A path twice.
+    #[error("path {0} twice")]
+    Twice(u8),
 }
 
 /// Values of a disk's status.

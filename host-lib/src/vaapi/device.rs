@@ -1,9 +1,69 @@
 //! Physical devices and the paths to them.
 
+use volplane_abi::plan::path_policy;
 use volplane_abi::tables::table;
 use volplane_abi::{DeviceEntry, PathEntry};
 
-use super::{argument, path_state, write, ControlPath, DeviceInfo, TableEntry, Tables, VaapiError};
+use super::{
+    argument, path_state, write, ControlPath, DeviceInfo, DevicePaths, PathPolicy, PathsError, TableEntry,
+    Tables, VaapiError, DEVICE_PATHS_MAX,
+};
+
+impl DevicePaths {
+    /// One path.
+    pub fn one(path: u8) -> Self {
+        Self { numbers: [path, 0, 0, 0], count: 1, policy: PathPolicy::Preferred }
+    }
+
+    /// Several paths, in order of preference.
+    ///
+    /// # Errors
+    /// Says why no device can have them.
+    pub fn new(paths: &[u8], policy: PathPolicy) -> Result<Self, PathsError> {
+        if !(1..=DEVICE_PATHS_MAX).contains(&paths.len()) {
+            return Err(PathsError::Count(paths.len()));
+        }
+        let twice = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at]));
+        if let Some(at) = twice {
+            return Err(PathsError::Twice(paths[at]));
+        }
+        let mut numbers = [0; DEVICE_PATHS_MAX];
+        numbers[..paths.len()].copy_from_slice(paths);
+        Ok(Self { numbers, count: paths.len(), policy })
+    }
+
+    /// Those of a device's entry, as the card has it.
+    pub fn of_entry(entry: &DeviceEntry) -> Self {
+        let policy = match entry.path_policy() {
+            path_policy::ROUND_ROBIN => PathPolicy::RoundRobin,
+            _ => PathPolicy::Preferred,
+        };
+        let mut numbers = [entry.path(), entry.path1(), entry.path2(), entry.path3()];
+        let count = usize::from(entry.more_paths()) + 1;
+        numbers[count..].fill(0);
+        Self { numbers, count, policy }
+    }
+
+    /// Their numbers.
+    pub fn numbers(&self) -> &[u8] {
+        &self.numbers[..self.count]
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> PathPolicy {
+        self.policy
+    }
+
+    fn put(&self, entry: DeviceEntry) -> DeviceEntry {
+        let policy = match self.policy {
+            PathPolicy::Preferred => path_policy::PREFERRED,
+            PathPolicy::RoundRobin => path_policy::ROUND_ROBIN,
+        };
+        let [path, path1, path2, path3] = self.numbers;
+        let entry = entry.with_path(path).with_path1(path1).with_path2(path2).with_path3(path3);
+        entry.with_more_paths(self.count as u8 - 1).with_path_policy(policy)
+    }
+}
 
 impl ControlPath {
     /// AP_SetDevicePath: a queue pair of an NVMe controller, made before, whose completion queue is
@@ -33,7 +93,7 @@ impl ControlPath {
         write(CALL, tables, &[TableEntry::new(table::PATH, path.into(), &entry.with_valid(1).0)])
     }
 
-    /// AP_SetDeviceInfo: a device behind a path.
+    /// AP_SetDeviceInfo: a device behind its paths.
     pub fn ap_set_device_info(
         &mut self,
         tables: &mut dyn Tables,
@@ -45,8 +105,9 @@ impl ControlPath {
         if u64::from(device) >= self.room.devices.min(32) {
             return Err(argument(CALL, format!("device {device} of {}", self.room.devices.min(32))));
         }
-        if u32::from(info.path) >= self.paths {
-            return Err(argument(CALL, format!("device {device}: path {} of {}", info.path, self.paths)));
+        let paths = self.paths;
+        if let Some(&path) = info.paths.numbers().iter().find(|&&path| u32::from(path) >= paths) {
+            return Err(VaapiError::NoSuchPath { call: CALL, device, path, paths });
         }
         for (name, limit) in [("transfer", info.transfer_blocks), ("Write Zeroes", info.write_zeroes_blocks)]
         {
@@ -59,8 +120,8 @@ impl ControlPath {
             .with_namespace_id(info.namespace)
             .with_transfer_limit(info.transfer_blocks)
             .with_write_zeroes_limit(info.write_zeroes_blocks)
-            .with_path(info.path)
             .with_valid(1);
+        let entry = info.paths.put(entry);
         write(CALL, tables, &[TableEntry::new(table::DEVICE, device.into(), &entry.0)])?;
         self.devices.insert(device, info);
         Ok(())

@@ -3,7 +3,7 @@
 use volplane_abi::tables::table;
 use volplane_abi::{AllocationEntry, DeviceEntry, ExtentEntry, PathState, VdEntry};
 
-use super::{argument, path_state, read, ControlPath, Tables, VaapiError};
+use super::{argument, path_state, read, ControlPath, DevicePaths, Tables, VaapiError};
 use crate::service::VdHandle;
 
 impl ControlPath {
@@ -83,13 +83,23 @@ impl ControlPath {
         read(CALL, tables, table::DEVICE, device.into())
     }
 
-    /// AP_GetDevicePathState: the live state of the path to a device.
+    /// RI_GetDevicePaths: a device's paths and their policy, as the card has them.
+    pub fn ri_get_device_paths(
+        &self,
+        tables: &mut dyn Tables,
+        device: u16,
+    ) -> Result<DevicePaths, VaapiError> {
+        Ok(DevicePaths::of_entry(&self.ri_get_device_info(tables, device)?))
+    }
+
+    /// AP_GetDevicePathState: the live state of each path to a device, in order of preference.
     pub fn ap_get_device_path_state(
         &self,
         tables: &mut dyn Tables,
         device: u16,
-    ) -> Result<PathState, VaapiError> {
+    ) -> Result<Vec<(u8, PathState)>, VaapiError> {
         const CALL: &str = "AP_GetDevicePathState";
-        path_state(CALL, tables, self.device(CALL, device)?.path)
+        let paths = self.device(CALL, device)?.paths;
+        paths.numbers().iter().map(|&path| Ok((path, path_state(CALL, tables, path)?))).collect()
     }
 }

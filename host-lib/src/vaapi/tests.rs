@@ -85,7 +85,7 @@ fn control_path(tables: &mut FakeTables) -> ControlPath {
             blocks: 1024,
             transfer_blocks: 256,
             write_zeroes_blocks: 65536,
-            path: device as u8,
+            paths: DevicePaths::one(device as u8),
         };
         control.ap_set_device_path(tables, device as u8, path()).expect("path");
         control.ap_set_device_info(tables, device, info).expect("device");
@@ -288,5 +288,40 @@ fn arguments_are_checked_before_anything_is_written() {
     tables.entries.insert((table::PATH_STATE, 0), TableEntry::new(0, 0, &busy.0).record);
     let message = control.ap_set_device_path(&mut tables, 0, path()).expect_err("busy").to_string();
     assert_eq!(message, "AP_SetDevicePath: path 0: 4 fragments are on it");
+    assert_eq!(tables.log, []);
+}
+
+#[test]
+fn a_device_has_up_to_four_paths() {
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    let mut info = control.devices[&1];
+    for (paths, policy) in [
+        (vec![3, 1, 0, 2], PathPolicy::RoundRobin),
+        (vec![2, 3], PathPolicy::RoundRobin),
+        (vec![1, 3, 2], PathPolicy::Preferred),
+    ] {
+        info.paths = DevicePaths::new(&paths, policy).expect("paths");
+        control.ap_set_device_info(&mut tables, 1, info).expect("device");
+        let back = control.ri_get_device_paths(&mut tables, 1).expect("read");
+        assert_eq!((back.numbers(), back.policy(), back), (&paths[..], policy, info.paths));
+    }
+    let entry = control.ri_get_device_info(&mut tables, 1).expect("read");
+    assert_eq!((entry.path(), entry.path1(), entry.path2(), entry.path3()), (1, 3, 2, 0));
+    assert_eq!((entry.more_paths(), entry.path_policy()), (2, 0));
+    let issued = PathState::default().with_issued(7);
+    tables.entries.insert((table::PATH_STATE, 3), TableEntry::new(0, 0, &issued.0).record);
+    let states = control.ap_get_device_path_state(&mut tables, 1).expect("states");
+    let states: Vec<_> = states.iter().map(|(path, state)| (*path, state.issued())).collect();
+    assert_eq!(states, [(1, 0), (3, 7), (2, 0)]);
+
+    let wrong = |paths: &[u8]| DevicePaths::new(paths, PathPolicy::Preferred);
+    assert_eq!(wrong(&[]), Err(PathsError::Count(0)));
+    assert_eq!(wrong(&[0, 1, 2, 3, 4]), Err(PathsError::Count(5)));
+    assert_eq!(wrong(&[2, 0, 2]), Err(PathsError::Twice(2)));
+    info.paths = wrong(&[1, 4]).expect("a fifth path, of a card with four");
+    tables.log.clear();
+    let refused = control.ap_set_device_info(&mut tables, 1, info).expect_err("no such path");
+    assert!(matches!(refused, VaapiError::NoSuchPath { device: 1, path: 4, paths: 4, .. }), "{refused}");
     assert_eq!(tables.log, []);
 }
