@@ -4,7 +4,7 @@
 use rust_hdl::prelude::*;
 
 /// See the module's header.
-#[derive(Clone, Debug, LogicBlock)]
+#[derive(Clone, Debug, Default, LogicBlock)]
 pub struct PathUsable {
     pub clock: Signal<In, Clock>,
     /// Numbers beyond the paths are never valid.
@@ -22,25 +22,6 @@ pub struct PathUsable {
     shifted: Signal<Local, Bits<32>>,
     alike_wide: Signal<Local, Bits<5>>,
     found: Signal<Local, Bits<5>>,
-}
-
-impl Default for PathUsable {
-    fn default() -> Self {
-        Self {
-            clock: Default::default(),
-            number: Default::default(),
-            path_valid: Default::default(),
-            usable: Default::default(),
-            paths: Default::default(),
-            alike: Default::default(),
-            rest: Default::default(),
-            usable_register: Default::default(),
-            lowest: Default::default(),
-            shifted: Default::default(),
-            alike_wide: Default::default(),
-            found: Default::default(),
-        }
-    }
 }
 
 impl Logic for PathUsable {
