@@ -1,7 +1,8 @@
 //! The card's core: wires, no logic of its own beyond gathering acknowledgements and idleness.
 //!
 //! Bridges stand beside it, never inside. Interfaces: AXI4-Lite slave `bar0_*`, AXI4 master `m_*`,
-//! AXI4 slave `bar2_*`, `irq`, `tick`, `idle` (see `docs/architecture.md`).
+//! AXI4 slave `bar2_*`, `irq`, `tick`, `idle` (see `docs/architecture.md`). `trace_*` shows tests what becomes
+//! of plans; a board leaves it open, and synthesis drops it.
 
 use rust_hdl::prelude::*;
 
@@ -118,6 +119,38 @@ pub struct Top<const W: usize, const B: usize> {
     pub bar2_rvalid: Signal<Out, bool>,
     pub bar2_rready: Signal<In, bool>,
 
+    // What becomes of plans, for tests: wires that nothing in the core reads.
+    pub trace_admitted: Signal<Out, bool>,
+    pub trace_admitted_slot: Signal<Out, Bits<12>>,
+    pub trace_admitted_queue: Signal<Out, Bits<8>>,
+    pub trace_admitted_id: Signal<Out, Bits<16>>,
+    pub trace_begun: Signal<Out, bool>,
+    pub trace_begun_slot: Signal<Out, Bits<12>>,
+    pub trace_begun_disk: Signal<Out, Bits<16>>,
+    pub trace_begun_plan: Signal<Out, Bits<16>>,
+    pub trace_begun_masks: Signal<Out, Bits<40>>,
+    pub trace_begun_present: Signal<Out, Bits<8>>,
+    pub trace_begun_readable: Signal<Out, Bits<8>>,
+    pub trace_begun_begun: Signal<Out, Bits<8>>,
+    pub trace_begun_minimum: Signal<Out, Bits<4>>,
+    pub trace_begun_is_read: Signal<Out, Bits<1>>,
+    pub trace_again: Signal<Out, bool>,
+    pub trace_again_slot: Signal<Out, Bits<12>>,
+    pub trace_again_component: Signal<Out, Bits<3>>,
+    pub trace_again_fresh: Signal<Out, Bits<1>>,
+    pub trace_change: Signal<Out, bool>,
+    pub trace_change_slot: Signal<Out, Bits<12>>,
+    pub trace_change_disk: Signal<Out, Bits<16>>,
+    pub trace_change_out: Signal<Out, Bits<8>>,
+    pub trace_change_deactivate: Signal<Out, Bits<1>>,
+    pub trace_changed: Signal<Out, bool>,
+    pub trace_changed_states: Signal<Out, Bits<16>>,
+    pub trace_changed_durably_out: Signal<Out, Bits<8>>,
+    pub trace_changed_deactivated: Signal<Out, Bits<1>>,
+    pub trace_done: Signal<Out, bool>,
+    pub trace_done_slot: Signal<Out, Bits<12>>,
+    pub trace_done_status: Signal<Out, Bits<15>>,
+
     idle_gather: IdleGather,
     reset_sequence: ResetSequence,
     bar0: Bar0,
@@ -231,6 +264,36 @@ impl<const W: usize, const B: usize> Top<W, B> {
             bar2_rlast: Default::default(),
             bar2_rvalid: Default::default(),
             bar2_rready: Default::default(),
+            trace_admitted: Default::default(),
+            trace_admitted_slot: Default::default(),
+            trace_admitted_queue: Default::default(),
+            trace_admitted_id: Default::default(),
+            trace_begun: Default::default(),
+            trace_begun_slot: Default::default(),
+            trace_begun_disk: Default::default(),
+            trace_begun_plan: Default::default(),
+            trace_begun_masks: Default::default(),
+            trace_begun_present: Default::default(),
+            trace_begun_readable: Default::default(),
+            trace_begun_begun: Default::default(),
+            trace_begun_minimum: Default::default(),
+            trace_begun_is_read: Default::default(),
+            trace_again: Default::default(),
+            trace_again_slot: Default::default(),
+            trace_again_component: Default::default(),
+            trace_again_fresh: Default::default(),
+            trace_change: Default::default(),
+            trace_change_slot: Default::default(),
+            trace_change_disk: Default::default(),
+            trace_change_out: Default::default(),
+            trace_change_deactivate: Default::default(),
+            trace_changed: Default::default(),
+            trace_changed_states: Default::default(),
+            trace_changed_durably_out: Default::default(),
+            trace_changed_deactivated: Default::default(),
+            trace_done: Default::default(),
+            trace_done_slot: Default::default(),
+            trace_done_status: Default::default(),
             idle_gather: Default::default(),
             reset_sequence: Default::default(),
             bar0: Default::default(),
@@ -674,6 +737,38 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.completion_writer.state_query.next = self.queue_pairs.state_query.val();
         self.queue_pairs.state_tail.next = self.completion_writer.state_tail.val();
         self.queue_pairs.state_phase.next = self.completion_writer.state_phase.val();
+
+        // What becomes of plans, for tests.
+        self.trace_admitted.next = self.admission.owner_valid.val();
+        self.trace_admitted_slot.next = self.admission.owner_slot.val();
+        self.trace_admitted_queue.next = self.admission.owner.val().queue;
+        self.trace_admitted_id.next = self.admission.owner.val().command_id;
+        self.trace_begun.next = self.admission.begun_valid.val();
+        self.trace_begun_slot.next = self.admission.begun_slot.val();
+        self.trace_begun_disk.next = self.admission.begun.val().disk;
+        self.trace_begun_plan.next = self.admission.begun.val().plan;
+        self.trace_begun_masks.next = self.admission.begun.val().masks;
+        self.trace_begun_present.next = self.admission.begun.val().present;
+        self.trace_begun_readable.next = self.admission.begun.val().readable;
+        self.trace_begun_begun.next = self.admission.begun.val().begun;
+        self.trace_begun_minimum.next = self.admission.begun.val().minimum;
+        self.trace_begun_is_read.next = self.admission.begun.val().is_read;
+        self.trace_again.next = self.plan_judge.again.valid.val() & self.again.first.ready.val();
+        self.trace_again_slot.next = self.plan_judge.again.data.val().slot;
+        self.trace_again_component.next = self.plan_judge.again.data.val().component;
+        self.trace_again_fresh.next = self.plan_judge.again.data.val().fresh;
+        self.trace_change.next = self.plan_judge.change.valid.val() & self.admission.change.ready.val();
+        self.trace_change_slot.next = self.plan_judge.judged_slot.val();
+        self.trace_change_disk.next = self.plan_judge.change.data.val().disk;
+        self.trace_change_out.next = self.plan_judge.change.data.val().out;
+        self.trace_change_deactivate.next = self.plan_judge.change.data.val().deactivate;
+        self.trace_changed.next = self.admission.changed_valid.val();
+        self.trace_changed_states.next = self.admission.changed.val().states;
+        self.trace_changed_durably_out.next = self.admission.changed.val().durably_out;
+        self.trace_changed_deactivated.next = self.admission.changed.val().deactivated;
+        self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
+        self.trace_done_slot.next = self.plan_judge.done.data.val().slot;
+        self.trace_done_status.next = self.plan_judge.done.data.val().status;
 
         self.idle.next = self.idle_gather.idle.val();
     }

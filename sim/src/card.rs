@@ -9,6 +9,7 @@ mod checker;
 mod master_tests;
 mod memory_slave;
 mod model;
+mod plan_trace;
 mod port_list;
 mod register_master;
 mod stalls;
@@ -21,6 +22,7 @@ use volplane_driver::Bar;
 
 use crate::bus::Bus;
 use crate::config::{CardConfig, ConfigError, TraceConfig};
+use crate::probe::{PlanRecord, Recorder};
 use crate::simulator::CYCLE_NS;
 
 pub use model::CARD_WIDTHS;
@@ -64,6 +66,7 @@ pub(crate) struct Card {
     quiet: u32,
     on_wires: bool,
     window_wait_max: u32,
+    plans: Recorder<PlanRecord>,
 }
 
 impl Card {
@@ -88,6 +91,7 @@ impl Card {
             quiet: 0,
             on_wires: false,
             window_wait_max: 0,
+            plans: Recorder::new(config.record_plans),
             config: config.clone(),
             seed,
         })
@@ -142,6 +146,9 @@ impl Card {
         self.registers.sample(ports, &mut self.errors);
         self.windows.sample(ports, bus, &mut self.errors);
         let cycle = self.cycle;
+        if self.plans.is_on() {
+            plan_trace::sample(ports, cycle, &mut self.plans);
+        }
         self.rise();
         self.stalls.next();
         let ports = &mut self.model.ports;
@@ -229,6 +236,11 @@ impl Card {
 
     pub(crate) fn window_wait_max(&self) -> u32 {
         self.window_wait_max.max(self.windows.wait_max())
+    }
+
+    /// Events of plans since they were last taken, and how many found no room.
+    pub(crate) fn take_plan_events(&mut self) -> (Vec<PlanRecord>, u64) {
+        self.plans.take()
     }
 
     pub(crate) fn irq(&self) -> u32 {

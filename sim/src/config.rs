@@ -97,6 +97,8 @@ pub struct CardConfig {
     pub window_merge_of_256: u8,
     /// Waveform.
     pub trace: Option<TraceConfig>,
+    /// Events of plans recorded until they are taken; 0 records none.
+    pub record_plans: usize,
 }
 
 impl CardConfig {
@@ -111,6 +113,7 @@ impl CardConfig {
             window_wait_max: 64,
             window_merge_of_256: 0,
             trace: None,
+            record_plans: 0,
         }
     }
 
@@ -125,6 +128,13 @@ impl CardConfig {
     #[must_use]
     pub fn with_stalls(mut self, of_256: u8) -> Self {
         self.stalls_of_256 = of_256;
+        self
+    }
+
+    /// Records up to `capacity` events of plans.
+    #[must_use]
+    pub fn with_plan_record(mut self, capacity: usize) -> Self {
+        self.record_plans = capacity;
         self
     }
 

@@ -30,7 +30,7 @@ pub use config::{
 pub use faults::{Commands, Fault, FaultId, FaultKind, FaultReport, Moment};
 pub use host_memory::{Agent, Direction, HostMemory, Refusal};
 pub use platform::{SimFunction, SimHandle, SimPlatform};
-pub use probe::{BusAction, BusRecord, CommandRecord, Segment};
+pub use probe::{BusAction, BusRecord, CommandRecord, PlanEvent, PlanRecord, Segment};
 pub use simulator::Counters;
 pub use ssd::{CommandFilter, Execution};
 

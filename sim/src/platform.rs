@@ -12,7 +12,7 @@ use crate::card::{self, BAR2_BYTES};
 use crate::config::{ConfigError, SimulatorConfig};
 use crate::faults::{Fault, FaultId, FaultReport};
 use crate::host_memory::{HostMemory, Refusal};
-use crate::probe::{BusRecord, CommandRecord};
+use crate::probe::{BusRecord, CommandRecord, PlanRecord};
 use crate::simulator::{Counters, Simulator};
 use crate::ssd::{self, CommandFilter};
 
@@ -304,6 +304,11 @@ impl SimHandle {
     /// Recorded bus transactions since they were last taken, and how many more found no room.
     pub fn take_bus_record(&self) -> (Vec<BusRecord>, u64) {
         lock(&self.simulator).bus.record.take()
+    }
+
+    /// Recorded events of plans since they were last taken, and how many more found no room.
+    pub fn take_plan_events(&self) -> (Vec<PlanRecord>, u64) {
+        lock(&self.simulator).card.as_mut().map_or_else(Default::default, card::Card::take_plan_events)
     }
 
     /// Writes to the card's BAR2 as a peer does: up to 16 bytes at `offset`, posted.

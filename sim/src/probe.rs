@@ -79,6 +79,86 @@ pub struct BusRecord {
     pub len: usize,
 }
 
+/// Something that happened to a plan inside the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanEvent {
+    /// A command got a slot. Its disk was looked up the cycle before.
+    Admitted {
+        /// Plan slot.
+        slot: u16,
+        /// Client's queue.
+        queue: u16,
+        /// Command identifier.
+        command_id: u16,
+    },
+    /// It became a plan of the disk's template.
+    Begun {
+        /// Plan slot.
+        slot: u16,
+        /// Disk.
+        disk: u16,
+        /// Template.
+        plan: u16,
+        /// The masks that apply (`PlanMasks`).
+        masks: u64,
+        /// Components that are there.
+        present: u8,
+        /// Components in sync.
+        readable: u8,
+        /// Components that are begun.
+        begun: u8,
+        /// Copies that a write needs.
+        minimum: u8,
+        /// Whether it reads.
+        is_read: bool,
+    },
+    /// It goes through admission once more.
+    Again {
+        /// Plan slot.
+        slot: u16,
+        /// The component to begin.
+        component: u8,
+        /// As if it had just come.
+        fresh: bool,
+    },
+    /// It looks at its disk's states, and changes them if one of the two says so.
+    Change {
+        /// Plan slot.
+        slot: u16,
+        /// Disk.
+        disk: u16,
+        /// Components that are moved out.
+        out: u8,
+        /// Whether the disk is deactivated.
+        deactivate: bool,
+    },
+    /// What stood there before the `Change` that came last.
+    Changed {
+        /// Two bits for each component.
+        states: u16,
+        /// Components whose being out is durable.
+        durably_out: u8,
+        /// Whether the disk is deactivated.
+        deactivated: bool,
+    },
+    /// Its client is told.
+    Done {
+        /// Plan slot.
+        slot: u16,
+        /// Status field.
+        status: u16,
+    },
+}
+
+/// An event with its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanRecord {
+    /// Cycle, of those that were evaluated.
+    pub cycle: u64,
+    /// What happened.
+    pub event: PlanEvent,
+}
+
 /// Keeps the first records until they are taken.
 pub(crate) struct Recorder<T> {
     kept: VecDeque<T>,

@@ -110,6 +110,8 @@ pub struct PlanJudge {
     pub change: StreamOut<StateChange>,
     pub changed_valid: Signal<In, bool>,
     pub changed: Signal<In, DiskStates>,
+    /// The plan that `change` is about.
+    pub judged_slot: Signal<Out, Bits<12>>,
     pub again: StreamOut<Again>,
     pub unlock: StreamOut<Bits<12>>,
     pub item: StreamOut<RecordItem>,
@@ -226,6 +228,7 @@ impl PlanJudge {
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
+            judged_slot: Default::default(),
             again: Default::default(),
             unlock: Default::default(),
             item: Default::default(),
@@ -431,6 +434,7 @@ impl Logic for PlanJudge {
 
         // What goes out.
         self.change.valid.next = (self.state.q.val() == State::View) | (self.state.q.val() == State::Change);
+        self.judged_slot.next = self.slot.q.val();
         self.change.data.next.disk = self.plan.q.val().disk;
         self.change.data.next.out = self.zero8.val();
         self.change.data.next.deactivate = self.clear.val();

@@ -72,6 +72,12 @@ impl Ports {
     }
 
     #[inline(always)]
+    pub(crate) fn half(&self, port: Port) -> u16 {
+        // SAFETY: as in `word`.
+        unsafe { self.at(port, 2).cast::<u16>().read_unaligned() }
+    }
+
+    #[inline(always)]
     pub(crate) fn word(&self, port: Port) -> u32 {
         // SAFETY: as in `byte`; Verilator aligns an integer of 32 bits, a plain port is aligned for it
         // or read unaligned.
