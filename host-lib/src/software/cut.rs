@@ -251,7 +251,7 @@ fn transfer(entry: &SubmissionEntry, bytes: u64, memory: &Memory<'_>) -> Result<
 }
 
 /// The fragments of a Flush: one for each device of `disk`.
-pub(super) fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
+pub fn flush(tables: &Tables, disk: &VdEntry, entry: &SubmissionEntry) -> Cuts {
     let mut cuts = Cuts::ended(status::SUCCESS);
     for number in (0..32).filter(|number| disk.flush_devices() >> number & 1 == 1) {
         let Some(device) = tables.device(number) else {

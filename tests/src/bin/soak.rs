@@ -1,12 +1,12 @@
 //! The RTL against the software data path for as long as you like: machine after machine, each with its seed.
 //!
 //! `soak [SEED] [COMMANDS]` runs machines with seeds from SEED on (default 1) until COMMANDS commands
-//! (default one million) were compared. It stops at the first difference, with how to see it again.
+//! (default one million) were compared; odd seeds are machines with mirrored disks. It stops at the first difference, with how to see it again.
 
 use std::time::Instant;
 
 use volplane_sim::CARD_WIDTHS;
-use volplane_tests::harness::{Configuration, Session};
+use volplane_tests::harness::{Configuration, Executor, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 5_000;
@@ -26,7 +26,13 @@ fn main() {
     while compared < wanted {
         let width = CARD_WIDTHS[(seed % CARD_WIDTHS.len() as u64) as usize];
         let commands = COMMANDS.min(wanted - compared);
-        Session::start(Configuration::random(seed, width)).run(commands);
+        let mirrored = seed % 2 == 1;
+        let configuration = if mirrored {
+            Configuration::mirrored(seed, width, Executor::default())
+        } else {
+            Configuration::random(seed, width)
+        };
+        Session::start(configuration).run(commands);
         compared += commands;
         seed += 1;
         let seconds = began.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@ use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig};
 
 use super::disks::{DiskMaker, Shelf, Space};
 use super::fork;
+use super::mirrors::{Executor, Mirror};
 use volplane::software::Tables;
 
 /// Devices of a random machine; number 15 stays free to be the one that is not there.
@@ -66,11 +67,24 @@ pub struct Configuration {
     pub tables: Tables,
     /// Of 4,096 fragments, how many end with an error of their SSD.
     pub errors_of_4096: u64,
+    /// Disks with plan templates.
+    pub mirrors: Vec<Mirror>,
+    /// What the card can do with them.
+    pub executor: Executor,
 }
 
 impl Configuration {
     /// A random machine around a card of `width` bits.
     pub fn random(seed: u64, width: usize) -> Self {
+        Self::build(seed, width, None)
+    }
+
+    /// A random machine with mirrored disks, of which `executor` says what the card can do with them.
+    pub fn mirrored(seed: u64, width: usize, executor: Executor) -> Self {
+        Self::build(seed, width, Some(executor))
+    }
+
+    fn build(seed: u64, width: usize, mirrored: Option<Executor>) -> Self {
         let random = &mut fork(seed, "configuration");
         let ssds = random.random_range(3..=8);
         let shifts: Vec<u8> = match random.random_range(0..4) {
@@ -88,6 +102,13 @@ impl Configuration {
         let bad_of_1000 = [0, 5, 50][random.random_range(0..3)];
         let disks = random.random_range(2..=6);
         let mut maker = DiskMaker::new(random, &shelves, Space { next }, bad_of_1000);
+        let mut mirrors = Vec::new();
+        if let Some(executor) = mirrored {
+            let copies: Vec<usize> = (0..maker.random.random_range(1..=4))
+                .map(|_| [2, 2, 3, 4, maker.random.random_range(2..=8)][maker.random.random_range(0..5)])
+                .collect();
+            mirrors = maker.make_mirrors(&mut tables, executor, &copies, disks);
+        }
         maker.make(&mut tables, disks);
         let space = maker.space;
         for (ssd, &next) in ssds.iter_mut().zip(&space.next) {
@@ -97,7 +118,9 @@ impl Configuration {
         let stalls = [0, 0, 16, 64, 128][random.random_range(0..5)];
         let read = [0, 0, 20, 100][random.random_range(0..4)];
         let write = [0, 0, 10, 60][random.random_range(0..4)];
+        let record_plans = if mirrored.is_some() { RECORDS } else { 0 };
         let card = CardConfig {
+            record_plans,
             window_merge_of_256: [0, 64, 200][random.random_range(0..3)],
             ..CardConfig::new(width).with_stalls(stalls).with_latency_cycles(read, write)
         };
@@ -109,6 +132,8 @@ impl Configuration {
             clients: clients(random),
             tables,
             errors_of_4096: [0, 0, 16, 200][random.random_range(0..4)],
+            mirrors,
+            executor: mirrored.unwrap_or_default(),
         }
     }
 
@@ -122,6 +147,11 @@ impl Configuration {
         self.routes.iter().find(|route| route.path == path)
     }
 
+    /// The mirrored disk of a handle.
+    pub fn mirror(&self, disk: u32) -> Option<&Mirror> {
+        self.mirrors.iter().find(|mirror| mirror.disk == disk)
+    }
+
     /// One line that says what the machine is like.
     pub fn summary(&self) -> String {
         let card = self.simulator.card.as_ref();
@@ -131,7 +161,7 @@ impl Configuration {
             .map(|route| if route.mode == submission_mode::DIRECT { 'd' } else { 'f' })
             .collect();
         format!(
-            "width {}, stalls {}, latency {}/{}, {} SSDs, paths {modes}, {} disks, {} extents, queues {:?}",
+            "width {}, stalls {}, latency {}/{}, {} SSDs, paths {modes}, {} disks, {} extents, copies {:?}, queues {:?}",
             card.map_or(0, |card| card.width),
             card.map_or(0, |card| card.stalls_of_256),
             card.map_or(0, |card| card.read_latency_cycles),
@@ -139,6 +169,7 @@ impl Configuration {
             self.simulator.ssds.len(),
             self.tables.vds.len(),
             self.tables.extents.len(),
+            self.mirrors.iter().map(|mirror| mirror.template.present().count()).collect::<Vec<_>>(),
             self.clients.iter().map(|client| client.entries).collect::<Vec<_>>(),
         )
     }

@@ -26,6 +26,30 @@ impl Coverage {
         self.count("stopped on the way".into(), fragments > 0 && cuts.closing != status::SUCCESS);
     }
 
+    /// Notes something else that was met.
+    pub fn met(&mut self, what: &str) {
+        self.count(what.to_owned(), true);
+    }
+
+    /// Panics unless the traffic of mirrored disks has met everything that it can bring about.
+    pub fn assert_plans_complete(&self) {
+        let needed = [
+            "a write to several copies",
+            "a write that fails",
+            "a write without a copy",
+            "a component moved out",
+            "a read of a further copy",
+            "a read of no copy",
+            "a disk deactivated by a failure",
+            "refused by a deactivated disk",
+            "refused before it was begun",
+            "nobody to go to",
+        ];
+        for what in needed {
+            assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
+        }
+    }
+
     /// Adds what another run has met.
     pub fn merge(&mut self, other: &Coverage) {
         for (what, count) in &other.counts {

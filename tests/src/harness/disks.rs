@@ -10,6 +10,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEntry};
 
+use volplane_abi::plan::COMPONENTS_MAX;
+
+use super::mirrors::{Executor, Mirror, PLANS};
 use volplane::software::Tables;
 
 /// Most allocations and extents of a random map: what the default build has.
@@ -89,10 +92,10 @@ impl<'a> DiskMaker<'a> {
 
     /// Puts `count` disks into `tables`, at random handles, and two that refuse I/O.
     pub fn make(&mut self, tables: &mut Tables, count: usize) {
-        self.extents_next = self.random.random_range(0..1024);
-        self.allocations_next = self.random.random_range(0..512);
-        let mut handles: Vec<u32> = (0..VDS_MAX).collect();
-        handles.shuffle(self.random);
+        if self.extents_next == 0 {
+            self.begin();
+        }
+        let mut handles = self.handles(tables);
         for left in (1..=count).rev() {
             let handle = handles.pop().expect("fewer disks than handles");
             let disk = self.disk(tables, left as u32);
@@ -104,15 +107,104 @@ impl<'a> DiskMaker<'a> {
         }
     }
 
+    fn begin(&mut self) {
+        self.extents_next = self.random.random_range(0..1024);
+        self.allocations_next = self.random.random_range(0..512);
+    }
+
+    /// Handles that no disk has, in random order.
+    fn handles(&mut self, tables: &Tables) -> Vec<u32> {
+        let mut handles: Vec<u32> = (0..VDS_MAX).filter(|handle| !tables.vds.contains_key(handle)).collect();
+        handles.shuffle(self.random);
+        handles
+    }
+
+    /// Puts mirrored disks into `tables`, one for each number of `copies`; `others`: disks that are made later.
+    pub fn make_mirrors(
+        &mut self,
+        tables: &mut Tables,
+        executor: Executor,
+        copies: &[usize],
+        others: usize,
+    ) -> Vec<Mirror> {
+        self.begin();
+        let mut left = (copies.iter().sum::<usize>() + others) as u32;
+        let mut handles = self.handles(tables);
+        let mut plans: Vec<u16> = (1..=PLANS).collect();
+        plans.shuffle(self.random);
+        let mut mirrors = Vec::new();
+        for &count in copies {
+            let names = (handles.pop().expect("256 disks"), plans.pop().expect("255 plans"));
+            let mut places: Vec<usize> = (0..COMPONENTS_MAX).collect();
+            places.shuffle(self.random);
+            let first = self.disk(tables, left);
+            let mut maps = [None; COMPONENTS_MAX];
+            for (number, &place) in places[..count].iter().enumerate() {
+                let map = if number == 0 { first } else { self.copy(tables, &first, left) };
+                left -= 1;
+                // Nobody but the plan uses the component's map.
+                let handle = handles.pop().expect("256 disks");
+                tables.vds.insert(handle, map.with_status(vd_status::DEACTIVATED));
+                maps[place] = Some((handle as u16, map));
+            }
+            // A disk's own map says where its borders are; the card does not look at it.
+            tables.vds.insert(names.0, first.with_plan(names.1));
+            mirrors.push(Mirror::random(self.random, executor, names, maps));
+        }
+        mirrors
+    }
+
     fn disk(&mut self, tables: &mut Tables, disks_left: u32) -> VdEntry {
         let block_shift = self.shelves.choose(self.random).expect("a device").block_shift;
-        let shelves: Vec<Shelf> =
-            self.shelves.iter().filter(|shelf| shelf.block_shift == block_shift).cloned().collect();
         let huge = self.random.random_bool(0.25);
         let smallest = ALLOCATION_BYTES_SHIFT - block_shift;
         let shift =
             if huge { self.random.random_range(24..=32) } else { smallest + self.random.random_range(0..=2) };
         let allocations: u64 = self.random.random_range(1..=if huge { 3 } else { 4 });
+        let (root, devices) = self.map(tables, (block_shift, shift), allocations, disks_left);
+        let whole = 1u64 << shift;
+        let size = (allocations - 1) * whole + self.random.random_range(1..=whole);
+        VdEntry::default()
+            .with_size_blocks(size)
+            .with_status(vd_status::ENABLED)
+            .with_block_shift(block_shift)
+            .with_allocation_shift(shift)
+            .with_map_root(root)
+            .with_flush_devices(self.flush_devices(devices))
+    }
+
+    /// A disk of the same size with another map.
+    fn copy(&mut self, tables: &mut Tables, disk: &VdEntry, disks_left: u32) -> VdEntry {
+        let (size, block_shift) = (disk.size_blocks(), disk.block_shift());
+        let smallest = ALLOCATION_BYTES_SHIFT - block_shift;
+        let allocations = |shift: u8| size.div_ceil(1 << shift);
+        let shifts: Vec<u8> = (smallest..=32)
+            .filter(|&shift| allocations(shift) <= 4 && shift <= disk.allocation_shift() + 2)
+            .collect();
+        let shift = *shifts.choose(self.random).expect("that of the disk at least");
+        let (root, devices) = self.map(tables, (block_shift, shift), allocations(shift), disks_left);
+        disk.with_allocation_shift(shift).with_map_root(root).with_flush_devices(self.flush_devices(devices))
+    }
+
+    /// Now and then nothing to flush, or a device that is not there.
+    fn flush_devices(&mut self, devices: u32) -> u32 {
+        match self.random.random_range(0..20) {
+            0 => 0,
+            1 => devices | 1 << 15,
+            _ => devices,
+        }
+    }
+
+    /// Makes allocations and their extents: the map's root, and a bit for every device that holds one.
+    fn map(
+        &mut self,
+        tables: &mut Tables,
+        (block_shift, shift): (u8, u8),
+        allocations: u64,
+        disks_left: u32,
+    ) -> (u32, u32) {
+        let shelves: Vec<Shelf> =
+            self.shelves.iter().filter(|shelf| shelf.block_shift == block_shift).cloned().collect();
         let root = self.allocations_next;
         self.allocations_next += allocations as u32 + self.random.random_range(0..4);
         let budget = (EXTENTS_MAX - self.extents_next) / disks_left / allocations as u32;
@@ -129,21 +221,7 @@ impl<'a> DiskMaker<'a> {
             tables.allocations.insert(root + number as u32, entry);
             devices |= self.extents(tables, &shape, &shelves);
         }
-        let whole = 1u64 << shift;
-        let size = (allocations - 1) * whole + self.random.random_range(1..=whole);
-        // Now and then nothing to flush, or a device that is not there.
-        let flush = match self.random.random_range(0..20) {
-            0 => 0,
-            1 => devices | 1 << 15,
-            _ => devices,
-        };
-        VdEntry::default()
-            .with_size_blocks(size)
-            .with_status(vd_status::ENABLED)
-            .with_block_shift(block_shift)
-            .with_allocation_shift(shift)
-            .with_map_root(root)
-            .with_flush_devices(flush)
+        (root, devices)
     }
 
     /// A shape whose extents fit the table.

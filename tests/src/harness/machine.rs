@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use volplane_abi::tables::table;
-use volplane_abi::{CompletionEntry, PathEntry, PathState, QueueState, SubmissionEntry};
+use volplane_abi::{CompletionEntry, ComponentStates, PathEntry, PathState, QueueState, SubmissionEntry};
 use volplane_driver::{Card, ClientQueue, DmaMemory, Iova, NvmeController, Platform, TableWrite};
 use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 
 use super::configuration::{Configuration, Route};
 use super::disks::{ALLOCATIONS_MAX, EXTENTS_MAX, VDS_MAX};
+use super::mirrors::States;
 use volplane::software::Tables;
 
 /// Cycles that a completion may wait in front of BAR2.
@@ -67,7 +68,10 @@ impl Machine {
             let entry = self.create_path(&route);
             self.configuration.tables.paths.insert(route.path, entry);
         }
-        let writes = table_writes(&self.configuration.tables);
+        // A disk that names a plan comes after it.
+        let mut writes: Vec<TableWrite> =
+            self.configuration.mirrors.iter().flat_map(super::mirrors::Mirror::writes).collect();
+        writes.extend(table_writes(&self.configuration.tables));
         self.card.table_write_all(&mut self.platform, writes).expect("the tables are written");
         for client in self.configuration.clients.clone() {
             let queue = self.card.create_queue(
@@ -168,6 +172,20 @@ impl Machine {
         let numbers: Vec<u16> = self.configuration.clients.iter().map(|client| client.queue).collect();
         let mut state = |number| self.card.queue_state(&mut self.platform, number).expect("a state");
         numbers.into_iter().map(|number| (number, state(number))).collect()
+    }
+
+    /// What the card says of the components of every mirrored disk, by handle.
+    ///
+    /// # Panics
+    /// When the card does not say.
+    pub fn component_states(&mut self) -> BTreeMap<u32, States> {
+        let disks: Vec<u32> = self.configuration.mirrors.iter().map(|mirror| mirror.disk).collect();
+        let mut read = |disk| {
+            let bytes = self.card.table_read(&mut self.platform, table::STATES, disk).expect("the states");
+            let entry = ComponentStates(bytes[..ComponentStates::BYTES].try_into().expect("8 bytes"));
+            States::unpack(entry.states(), entry.durably_out(), entry.deactivated() == 1)
+        };
+        disks.into_iter().map(|disk| (disk, read(disk))).collect()
     }
 
     /// State of every path, by number.

@@ -9,6 +9,8 @@
 //! * `arena`: pages for buffers and lists, with guards. `prp_faults`: lists that are wrong.
 //! * `traffic`: commands. `faults`: errors that SSDs give. `media`: what SSDs should hold.
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
+//! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans. `plan_judge`: what
+//!   must come of these.
 //! * `session`: the run. `plain`: a machine and a client for directed tests.
 
 pub mod arena;
@@ -18,7 +20,10 @@ pub mod disks;
 pub mod faults;
 pub mod machine;
 pub mod media;
+pub mod mirrors;
 pub mod plain;
+pub mod plan_judge;
+pub mod plan_story;
 pub mod prp_faults;
 pub mod raw_queue;
 pub mod records;
@@ -31,6 +36,7 @@ use rand_chacha::ChaCha8Rng;
 pub use configuration::Configuration;
 pub use coverage::Coverage;
 pub use machine::Machine;
+pub use mirrors::Executor;
 pub use session::Session;
 
 /// The generator of a part of the run called `part`, so that a change in one leaves the others alone.

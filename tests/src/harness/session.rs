@@ -1,5 +1,7 @@
 //! A run: random commands on a machine, compared with the model.
 
+mod mirrored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,10 +15,12 @@ use volplane_sim::{Agent, SimHandle};
 use super::arena::{Arena, Buffer};
 use super::faults::Errors;
 use super::media::{content, Media};
+use super::plan_judge::Asked;
+use super::plan_story::Stories;
 use super::records::{self, Waiting};
 use super::traffic::{Claim, Request, Traffic};
 use super::{fork, Configuration, Coverage, Machine};
-use volplane::software::{self, Cuts, Fragment, Issued};
+use volplane::software::{Cuts, Fragment, Issued};
 
 /// Commands between two checks of everything.
 const BATCH: u64 = 300;
@@ -32,7 +36,10 @@ const SETTLE_NS: u64 = 20_000;
 struct Pending {
     serial: u64,
     entry: SubmissionEntry,
-    cuts: Cuts,
+    /// To a mirrored disk: what is known of it before it is completed.
+    asked: Option<Asked>,
+    /// What its parts become; of a plan known when it is completed.
+    parts: Vec<Cuts>,
     buffer: Buffer,
     claim: Claim,
     /// Number of the first block written.
@@ -50,9 +57,12 @@ pub struct Session {
     /// By queue and command identifier.
     pending: BTreeMap<(usize, u16), Pending>,
     claims: BTreeMap<u64, Claim>,
-    /// Completed since the last check, in the same order as `waiting`.
+    /// Completed since the last check.
     completed: Vec<Pending>,
+    /// Their parts, and whose they are: which of `completed`, which of its parts.
     waiting: Vec<Waiting>,
+    owners: Vec<(usize, usize)>,
+    stories: Stories,
     sent: u64,
     fragments: BTreeMap<u8, u64>,
     vectors: BTreeSet<u16>,
@@ -82,6 +92,7 @@ impl Session {
             machine.handle.set_filter(name, Some(errors.filter(number)));
         }
         let arena = Arena::new(&mut machine.platform);
+        let stories = Stories::new(&machine.configuration.mirrors, machine.configuration.executor.locks);
         let traffic = Traffic::new(fork(seed, "traffic"), &machine.configuration.tables);
         Self {
             machine,
@@ -94,6 +105,8 @@ impl Session {
             claims: BTreeMap::new(),
             completed: Vec::new(),
             waiting: Vec::new(),
+            owners: Vec::new(),
+            stories,
             sent: 0,
             fragments: BTreeMap::new(),
             vectors: BTreeSet::new(),
@@ -112,6 +125,7 @@ impl Session {
             let most = self.random.random_range(1..=256);
             let end = (self.sent + BATCH).min(commands);
             self.batch(end, most);
+            self.resynchronise();
         }
         let coverage = std::mem::take(&mut self.coverage);
         self.finish();
@@ -175,7 +189,7 @@ impl Session {
             }
         };
         let entry = entry.with_command_id(id);
-        let cuts = software::cut(&self.machine.configuration.tables, &entry, &memory(&self.machine.handle));
+        let (asked, parts) = self.look_at(&entry);
         let token = self.media.tokens(claim.blocks);
         if entry.opcode() == opcode::WRITE && claim.blocks > 0 {
             let size = buffer.bytes / claim.blocks as usize;
@@ -183,14 +197,11 @@ impl Session {
             self.arena.write(&buffer, &data);
         }
         if entry.opcode() == opcode::READ && !self.claims.values().any(|other| claim.overlaps(other)) {
-            for fragment in &cuts.fragments {
-                let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
-                self.media.plant(&self.machine.handle, ssd, fragment.lba, fragment.blocks);
-            }
+            self.plant(&entry, asked.as_ref(), &parts);
         }
         self.claims.insert(self.sent, claim);
         self.machine.queues[queue].submit(entry).expect("room was seen");
-        let pending = Pending { serial: self.sent, entry, cuts, buffer, claim, token };
+        let pending = Pending { serial: self.sent, entry, asked, parts, buffer, claim, token };
         self.pending.insert((queue, id), pending);
         self.sent += 1;
     }
@@ -214,8 +225,16 @@ impl Session {
             self.fail(&format!("queue {}: a completion of no command: {completion:?}", client.queue), None);
         };
         self.vectors.extend(client.vector);
-        let expected = pending.cuts.status(|fragment| self.outcome(fragment));
-        self.coverage.note(pending.entry.opcode(), &pending.cuts, expected);
+        let expected = match self.decide(client.queue, &pending) {
+            Ok((parts, status)) => {
+                pending.parts = parts;
+                status
+            }
+            Err(what) => self.fail(&format!("status {:#06x}: {what}", completion.status()), Some(&pending)),
+        };
+        for cuts in &pending.parts {
+            self.coverage.note(pending.entry.opcode(), cuts, expected);
+        }
         if !is_same(completion.status(), expected) {
             let found = completion.status();
             self.fail(&format!("status {found:#06x}, expected {expected:#06x}"), Some(&pending));
@@ -228,12 +247,16 @@ impl Session {
             self.fail(&what, Some(&pending));
         }
         let route = |fragment: &Fragment| self.machine.configuration.route(fragment.path).expect("a path");
-        let fragments =
-            pending.cuts.fragments.iter().map(|part| records::expected(part, route(part))).collect();
-        self.waiting.push(Waiting::new(fragments, pending.cuts.issued));
-        if pending.cuts.issued == Issued::All {
+        for (number, cuts) in pending.parts.iter().enumerate() {
+            let fragments = cuts.fragments.iter().map(|part| records::expected(part, route(part))).collect();
+            self.waiting.push(Waiting::new(fragments, cuts.issued));
+            self.owners.push((self.completed.len(), number));
+        }
+        if pending.parts.iter().all(|cuts| cuts.issued == Issued::All) {
             self.claims.remove(&pending.serial);
-            (0..pending.cuts.fragments.len()).for_each(|ordinal| self.take_effect(&pending, ordinal));
+            for cuts in &pending.parts {
+                cuts.fragments.iter().for_each(|fragment| self.take_effect(&pending, fragment));
+            }
         }
         self.completed.push(pending);
     }
@@ -258,12 +281,15 @@ impl Session {
             Ok(segments) => segments.iter().any(|part| self.arena.is_hole(part.iova)),
             Err(_) => true,
         };
-        if pending.entry.opcode() != opcode::READ || pending.cuts.fragments.iter().any(holed) {
+        if pending.entry.opcode() != opcode::READ
+            || pending.parts.iter().flat_map(|cuts| &cuts.fragments).any(holed)
+        {
             return;
         }
         let mut expected = self.arena.blank(&pending.buffer);
         let size = pending.buffer.bytes / pending.claim.blocks as usize;
-        for fragment in pending.cuts.fragments.iter().filter(|part| self.outcome(part) == 0) {
+        let fragments = pending.parts.iter().flat_map(|cuts| &cuts.fragments);
+        for fragment in fragments.filter(|part| self.outcome(part) == 0) {
             let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
             for block in 0..fragment.blocks {
                 let at = (fragment.first + block) as usize * size;
@@ -277,8 +303,7 @@ impl Session {
         }
     }
 
-    fn take_effect(&mut self, pending: &Pending, ordinal: usize) {
-        let fragment = &pending.cuts.fragments[ordinal];
+    fn take_effect(&mut self, pending: &Pending, fragment: &Fragment) {
         if self.outcome(fragment) != 0 {
             return;
         }
@@ -303,12 +328,14 @@ impl Session {
         if let Err(what) = records::settle(&mut waiting, received) {
             self.fail(&self.name_plan(&what), None);
         }
-        for (pending, plan) in std::mem::take(&mut self.completed).into_iter().zip(&waiting) {
-            self.count(&pending, plan);
+        let completed = std::mem::take(&mut self.completed);
+        for ((command, part), plan) in std::mem::take(&mut self.owners).into_iter().zip(&waiting) {
+            let (pending, fragments) = (&completed[command], &completed[command].parts[part].fragments);
+            self.count(fragments, plan);
             if plan.issued == Issued::Prefix {
                 self.claims.remove(&pending.serial);
                 let issued = plan.seen.iter().take_while(|&&seen| seen).count();
-                (0..issued).for_each(|ordinal| self.take_effect(&pending, ordinal));
+                fragments[..issued].iter().for_each(|fragment| self.take_effect(pending, fragment));
             }
         }
         let handle = self.machine.handle.clone();
@@ -322,8 +349,8 @@ impl Session {
         }
     }
 
-    fn count(&mut self, pending: &Pending, plan: &Waiting) {
-        for (fragment, _) in pending.cuts.fragments.iter().zip(&plan.seen).filter(|(_, &seen)| seen) {
+    fn count(&mut self, fragments: &[Fragment], plan: &Waiting) {
+        for (fragment, _) in fragments.iter().zip(&plan.seen).filter(|(_, &seen)| seen) {
             *self.fragments.entry(fragment.path).or_default() += 1;
         }
     }
@@ -347,7 +374,7 @@ impl Session {
     fn name_plan(&self, what: &str) -> String {
         let number =
             what.strip_prefix("plan ").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
-        match number.and_then(|number| self.completed.get(number)) {
+        match number.and_then(|number| self.completed.get(self.owners.get(number)?.0)) {
             Some(pending) => format!("{what}\n{}", describe(pending)),
             None => what.to_owned(),
         }
@@ -422,8 +449,10 @@ impl Session {
 
     fn fail(&self, what: &str, pending: Option<&Pending>) -> ! {
         let seed = self.machine.configuration.seed;
+        let mirrored = !self.machine.configuration.mirrors.is_empty();
+        let test = if mirrored { "plans_against_model" } else { "rtl_against_model" };
         panic!(
-            "{what}\n{}\nafter {} commands; replay this test with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={}\n{}",
+            "{what}\n{}\nafter {} commands; replay {test} with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={}\n{}",
             pending.map(describe).unwrap_or_default(),
             self.sent,
             self.sent.next_multiple_of(BATCH),
@@ -433,15 +462,16 @@ impl Session {
 }
 
 fn describe(pending: &Pending) -> String {
-    let first: Vec<&Fragment> = pending.cuts.fragments.iter().take(8).collect();
-    format!(
-        "command {}: {:x?}\n{:?} fragments issued of {}, status without errors {:#06x}: {first:#x?}",
-        pending.serial,
-        pending.entry,
-        pending.cuts.issued,
-        pending.cuts.fragments.len(),
-        pending.cuts.closing
-    )
+    let mut text = format!("command {}: {:x?}", pending.serial, pending.entry);
+    for cuts in &pending.parts {
+        let first: Vec<&Fragment> = cuts.fragments.iter().take(8).collect();
+        let count = cuts.fragments.len();
+        let (issued, closing) = (cuts.issued, cuts.closing);
+        text += &format!(
+            "\n{issued:?} fragments issued of {count}, status without errors {closing:#06x}: {first:#x?}"
+        );
+    }
+    text
 }
 
 /// The card and an SSD may each be the one to find that a list cannot be read; only the card adds DNR.

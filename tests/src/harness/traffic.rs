@@ -120,7 +120,8 @@ impl Traffic {
         }
         let mut request = Request { entry, buffer, claim };
         match self.random.random_range(0..100) {
-            0..4 if code == opcode::READ || code == opcode::WRITE => {
+            // Whether the card or an SSD finds a wrong list decides whether a component fails of it.
+            0..4 if disk.plan() == 0 && (code == opcode::READ || code == opcode::WRITE) => {
                 request.entry = spoil(&mut self.random, arena, &mut request.buffer, entry);
             }
             4..10 => self.break_command(tables, arena, &mut request),

@@ -1,0 +1,213 @@
+//! Random mirrored disks: plan templates, their components' maps, and what has become of these.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use volplane::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
+use volplane_abi::plan::{component_state, read_policy, COMPONENTS_MAX};
+use volplane_abi::tables::table;
+use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, PlanMasks, VdEntry};
+use volplane_driver::TableWrite;
+
+/// Plan templates of the default build: 1 to 255.
+pub const PLANS: u16 = 255;
+
+/// What the card cannot do yet, and what templates and commands leave out because of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Executor {
+    /// It posts records, and plans may be held for the control path.
+    pub records: bool,
+    /// It keeps overlapping writes apart, so that nobody else has to.
+    pub locks: bool,
+}
+
+/// A disk with a plan template.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Its handle.
+    pub disk: u32,
+    /// Number of its template.
+    pub plan: u16,
+    /// Components with their states at the start.
+    pub template: PlanTemplate,
+    /// The disk itself, with each component's map.
+    pub maps: [VdEntry; COMPONENTS_MAX],
+}
+
+/// What the card's table says of a disk's components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States {
+    /// State of each component (`abi::plan::component_state`).
+    pub states: [u8; COMPONENTS_MAX],
+    /// Components whose being out is durable.
+    pub durably_out: u8,
+    /// A failure has deactivated the disk.
+    pub deactivated: bool,
+}
+
+impl States {
+    /// As they stand in the table.
+    pub fn unpack(states: u16, durably_out: u8, deactivated: bool) -> Self {
+        let states = std::array::from_fn(|number| (states >> (2 * number) & 3) as u8);
+        Self { states, durably_out, deactivated }
+    }
+
+    /// The components in one of these states.
+    pub fn those(&self, wanted: &[u8]) -> Components {
+        Components::of(|number| wanted.contains(&self.states[number]))
+    }
+
+    /// The entry that writes `select` of them, and `deactivated`.
+    pub fn entry(&self, select: u8) -> ComponentStates {
+        let packed = (0..COMPONENTS_MAX).fold(0, |bits, n| bits | u16::from(self.states[n]) << (2 * n));
+        ComponentStates::default()
+            .with_states(packed)
+            .with_durably_out(self.durably_out)
+            .with_select(select)
+            .with_deactivated(self.deactivated.into())
+            .with_reactivate(1)
+    }
+
+    /// What is left when components are moved out, and the disk is deactivated.
+    pub fn changed(mut self, out: u8, deactivate: bool) -> Self {
+        for number in Components(out).numbers() {
+            if self.states[number] != component_state::ABSENT {
+                self.states[number] = component_state::OUT;
+            }
+        }
+        self.deactivated |= deactivate;
+        self
+    }
+
+    /// What is left when the control path writes `select` of `new`: who is out does not become in sync.
+    pub fn written(mut self, new: &Self, select: u8) -> Self {
+        for number in Components(select).numbers() {
+            let step = (self.states[number], new.states[number]);
+            if step != (component_state::OUT, component_state::IN_SYNC) {
+                self.states[number] = new.states[number];
+            }
+        }
+        self.durably_out = self.durably_out & !select | new.durably_out & select;
+        self.deactivated = new.deactivated;
+        self
+    }
+}
+
+impl Mirror {
+    /// A template for the components in `maps`; `None` is a hole. `disks`: whose maps they are.
+    pub fn random(
+        random: &mut ChaCha8Rng,
+        executor: Executor,
+        (disk, plan): (u32, u16),
+        maps: [Option<(u16, VdEntry)>; COMPONENTS_MAX],
+    ) -> Self {
+        let present = Components::of(|number| maps[number].is_some());
+        let mut components = [Component::default(); COMPONENTS_MAX];
+        // Of ten components, how many are out, and how many are out or write-only.
+        let (out, behind) = [(1, 3), (1, 3), (1, 3), (8, 9)][random.random_range(0..4)];
+        for number in present.numbers() {
+            let state = match random.random_range(0..10) {
+                drawn if drawn < out => ComponentState::Out,
+                drawn if drawn < behind => ComponentState::WriteOnly,
+                _ => ComponentState::InSync,
+            };
+            let disk = maps[number].map_or(0, |map| map.0);
+            components[number] = Component { disk, state, time_out: 0, retries: 0 };
+        }
+        let some = |random: &mut ChaCha8Rng, of_8: u8| {
+            Components::of(|_| random.random_range(0..8) < of_8).and(present)
+        };
+        // Without records nothing may be held: a failure fails the write, or is known to be out durably
+        // before it has happened.
+        let strict = !executor.records && random.random_bool(0.4);
+        let mut masks = || {
+            let log = if executor.records { some(random, 2) } else { Components::NONE };
+            MaskSet {
+                continuation: if executor.records { some(random, 7) } else { present },
+                success: if strict { present } else { some(random, 1) },
+                log,
+                log_with_data: if executor.records { some(random, 2).and(log) } else { log },
+                deactivate: if random.random_bool(0.15) { some(random, 3) } else { Components::NONE },
+            }
+        };
+        let (read, write) = (masks(), masks());
+        let preferred = present.numbers().nth(random.random_range(0..present.count()) as usize);
+        let read_policy = match random.random_range(0..2) {
+            0 => ReadPolicy::Preferred(preferred.expect("a component") as u8),
+            _ => ReadPolicy::RoundRobin,
+        };
+        let copies = present.count() as u8;
+        let minimum = if random.random_bool(0.7) { 1 } else { random.random_range(0..=copies) };
+        let durably_out = if strict || executor.records {
+            Components::of(|number| {
+                matches!(components[number].state, ComponentState::Out | ComponentState::Absent)
+            })
+        } else {
+            Components(0xFF)
+        };
+        let template = PlanTemplate { components, read, write, read_policy, minimum, durably_out };
+        Self { disk, plan, template, maps: maps.map(|map| map.map_or_else(VdEntry::default, |map| map.1)) }
+    }
+
+    /// The states at the start.
+    pub fn states(&self) -> States {
+        let states = self.template.components.map(|component| match component.state {
+            ComponentState::Absent => component_state::ABSENT,
+            ComponentState::InSync => component_state::IN_SYNC,
+            ComponentState::WriteOnly => component_state::WRITE_ONLY,
+            ComponentState::Out => component_state::OUT,
+        });
+        States { states, durably_out: self.template.durably_out.0, deactivated: false }
+    }
+
+    /// The masks of its reads, or of its other commands, as the card has them.
+    pub fn masks(&self, reads: bool) -> PlanMasks {
+        let set = if reads { &self.template.read } else { &self.template.write };
+        PlanMasks::default()
+            .with_continuation(set.continuation.0)
+            .with_success(set.success.0)
+            .with_log(set.log.0)
+            .with_log_with_data(set.log_with_data.0)
+            .with_deactivate(set.deactivate.0)
+    }
+
+    /// The template and the states, as writes.
+    pub fn writes(&self) -> Vec<TableWrite> {
+        let (policy, preferred) = match self.template.read_policy {
+            ReadPolicy::Preferred(number) => (read_policy::PREFERRED, number),
+            ReadPolicy::RoundRobin => (read_policy::ROUND_ROBIN, 0),
+            ReadPolicy::LeastOutstanding => (read_policy::LEAST_OUTSTANDING, 0),
+        };
+        let entry = PlanEntry::default()
+            .with_read_masks(number(&self.masks(true)))
+            .with_write_masks(number(&self.masks(false)))
+            .with_read_policy(policy)
+            .with_preferred(preferred)
+            .with_minimum(self.template.minimum);
+        let mut writes = vec![TableWrite::new(table::PLAN, self.plan.into(), &entry.0)];
+        for part in 0..COMPONENTS_MAX {
+            let (component, map) = (&self.template.components[part], &self.maps[part]);
+            let entry = ComponentEntry::default()
+                .with_disk(component.disk)
+                .with_retries(component.retries)
+                .with_time_out(component.time_out)
+                .with_allocation_shift(map.allocation_shift())
+                .with_map_root(map.map_root())
+                .with_flush_devices(map.flush_devices());
+            let index = u32::from(self.plan) * COMPONENTS_MAX as u32 + part as u32;
+            writes.push(TableWrite::new(table::COMPONENT, index, &entry.0));
+        }
+        // Who is in sync may not have been out before: the memory holds whatever it held.
+        let none = States { states: [0; COMPONENTS_MAX], durably_out: 0, deactivated: false };
+        for states in [none, self.states()] {
+            writes.push(TableWrite::new(table::STATES, self.disk, &states.entry(0xFF).0));
+        }
+        writes
+    }
+}
+
+/// The 40 bits of a mask set.
+pub fn number(masks: &PlanMasks) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..masks.0.len()].copy_from_slice(&masks.0);
+    u64::from_le_bytes(bytes)
+}
