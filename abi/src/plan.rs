@@ -312,14 +312,16 @@ pub enum StatusClass {
     Final,
 }
 
-/// The class of a 15-bit status field. In order: success; the three client results; everything of type
-/// 3h (Path Related Status) and an aborted command; Do Not Retry; the rest.
+/// The class of a 15-bit status field. In order: success; the client's results; everything of type
+/// 3h (Path Related Status) and an aborted command; Do Not Retry; the rest. Data Transfer Error is the client's:
+/// it named memory that is not there, and would else move a copy out that is well.
 pub const fn status_class(status: u16) -> StatusClass {
     match status & CODE_AND_TYPE {
         0 => StatusClass::Success,
-        crate::status::INVALID_FIELD | crate::status::LBA_OUT_OF_RANGE | plan_status::COMPARE_FAILURE => {
-            StatusClass::Client
-        }
+        crate::status::INVALID_FIELD
+        | crate::status::DATA_TRANSFER_ERROR
+        | crate::status::LBA_OUT_OF_RANGE
+        | plan_status::COMPARE_FAILURE => StatusClass::Client,
         0x300..=0x3FF | plan_status::ABORT_REQUESTED | plan_status::ABORTED_SQ_DELETION => StatusClass::Path,
         _ if status & DNR != 0 => StatusClass::Final,
         _ => StatusClass::Retry,
@@ -337,6 +339,7 @@ mod tests {
             (0x2000, StatusClass::Success),
             (0x4285, StatusClass::Client),
             (0x0002, StatusClass::Client),
+            (0x0004, StatusClass::Client),
             (0x4080, StatusClass::Client),
             (0x0301, StatusClass::Path),
             (0x4303, StatusClass::Path),

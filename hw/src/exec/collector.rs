@@ -527,8 +527,11 @@ mod tests {
     /// The part of a plan without a template.
     const SINGLE: u64 = 1 << 15;
 
-    /// What is offered in `done` and in `part`: part and status.
-    fn ends(bench: &mut Bench) -> (Option<(u64, u64)>, Option<(u64, u64)>) {
+    /// A part and its status.
+    type End = (u64, u64);
+
+    /// What is offered in `done` and in `part`.
+    fn ends(bench: &mut Bench) -> (Option<End>, Option<End>) {
         let done = (bench.get("done$valid") == 1).then(|| {
             let done: PlanDone = bench.get_record::<27, _>("done$data");
             (done.slot.to_u64() | SINGLE, done.status.to_u64())

@@ -33,6 +33,7 @@ pub struct PartClass {
     of_client: Signal<Local, bool>,
     success: Constant<Bits<11>>,
     invalid_field: Constant<Bits<11>>,
+    transfer_error: Constant<Bits<11>>,
     out_of_range: Constant<Bits<11>>,
     compare_failure: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
@@ -65,6 +66,7 @@ impl Default for PartClass {
             of_client: Default::default(),
             success: code(status::SUCCESS),
             invalid_field: code(status::INVALID_FIELD),
+            transfer_error: code(status::DATA_TRANSFER_ERROR),
             out_of_range: code(status::LBA_OUT_OF_RANGE),
             compare_failure: code(plan_status::COMPARE_FAILURE),
             internal_error: code(status::INTERNAL_ERROR),
@@ -87,6 +89,7 @@ impl Logic for PartClass {
         self.code.next = self.field.val().get_bits::<11>(0);
         self.good.next = (self.code.val() == self.success.val());
         self.of_client.next = (self.code.val() == self.invalid_field.val())
+            | (self.code.val() == self.transfer_error.val())
             | (self.code.val() == self.out_of_range.val())
             | (self.code.val() == self.compare_failure.val())
             | ((self.done.val().closed == self.flag.val())

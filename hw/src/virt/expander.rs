@@ -87,7 +87,9 @@ pub struct Expander {
     preferred: DFF<Bits<8>>,
     enough: DFF<bool>,
     parts: DFF<Bits<8>>,
+    /// The component whose turn is next, and the one behind the component that was chosen.
     turn: DFF<Bits<3>>,
+    after_lowest: DFF<Bits<3>>,
     number: DFF<Bits<24>>,
     begun_register: DFF<bool>,
     begun_slot_register: DFF<Bits<12>>,
@@ -199,6 +201,7 @@ impl Expander {
             enough: Default::default(),
             parts: Default::default(),
             turn: Default::default(),
+            after_lowest: Default::default(),
             number: Default::default(),
             begun_register: Default::default(),
             begun_slot_register: Default::default(),
@@ -269,7 +272,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, state, is_read, refused, goes_again, locks, present, readable, writable);
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
-        dff_setup!(self, clock, taking, handle, locked, unlock_valid, unlock_slot, parked);
+        dff_setup!(self, clock, taking, handle, locked, after_lowest, unlock_valid, unlock_slot, parked);
         clock!(self, clock, plans, issuer, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -384,9 +387,11 @@ impl Logic for Expander {
             self.candidates.next = self.readable.q.val();
         }
         self.lowest.next = self.zero8.val();
+        self.after_lowest.d.next = self.zero3.val();
         for i in 0..8 {
             if self.candidates.val().get_bit(7 - i) {
                 self.lowest.next = (self.one8.val() << (7 - i).to_bits::<3>());
+                self.after_lowest.d.next = (7 - i).to_bits::<3>() + self.one3.val();
             }
         }
         self.chosen.next = self.writable.q.val();
@@ -497,7 +502,13 @@ impl Logic for Expander {
                     self.begun_register.d.next =
                         !self.goes_again.q.val() & !self.refused.q.val() & self.parts.q.val().any();
                     self.number.d.next = self.number.q.val() + self.one24.val();
-                    self.turn.d.next = self.turn.q.val() + self.one3.val();
+                    if self.is_read.q.val()
+                        & !self.goes_again.q.val()
+                        & !self.refused.q.val()
+                        & self.parts.q.val().any()
+                    {
+                        self.turn.d.next = self.after_lowest.q.val();
+                    }
                 }
             }
             _ => {}
@@ -832,7 +843,9 @@ mod tests {
                     unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
                     parts.extend(expected.parts);
                     begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
-                    turn = (turn + 1) % 8;
+                    if let Some(begun) = expected.begun.filter(|begun| begun.is_read.any()) {
+                        turn = (begun.begun.to_u64().trailing_zeros() as u8 + 1) % 8;
+                    }
                     sequence += 1;
                 }
                 bench.set("pending$valid", 0);
