@@ -25,6 +25,8 @@ failed component whose success bit is set, else of the lowest-numbered failed on
 * *Fails* means: with retries and paths used up. Compare Failure, Invalid Field and LBA Out of Range are the
   client's own doing: they end the command with that status, and no mask is asked.
 * A component that is *out* is not issued to and never counts as failed. One that is *write-only* is no copy.
+  A read tries one only if it was in sync when the read was admitted and still is. A write that goes to no
+  component at all fails with Internal Error and Do Not Retry, whatever the minimum is.
 * **Order of effects:** the disk is deactivated, at the failure itself; F is moved out; one record is posted,
   with all reasons; the client is completed. Nothing of this happens before every fragment of the plan has
   come back or was quiesced, but for the deactivation.
@@ -122,7 +124,7 @@ pub fn page() -> String {
             let masks = masks(choice);
             // The one that failed before was forgiven.
             let forgiven = MaskSet { continuation: masks.continuation.or(Components::one(OTHER)), ..masks };
-            let verdict = of_read(&template(forgiven, 1), &parts(progress));
+            let verdict = of_read(&template(forgiven, 1), &parts(progress), Components(3));
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} | {name} | {} |",

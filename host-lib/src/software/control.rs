@@ -5,13 +5,14 @@
 
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status::DNR;
-use volplane_abi::{vd_status, SubmissionEntry};
+use volplane_abi::{vd_status, ComponentStates, SubmissionEntry};
 
 use super::cut::{admit_to, Abilities, Admission};
 use super::engine::{disk_of, is_read, DataPath, DivertRange};
 use super::pages::Memory;
 use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
+use super::tables::component_index;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
 
 /// Most divert ranges.
@@ -52,8 +53,8 @@ pub enum ControlError {
     /// The template is inconsistent.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A component's map is smaller than the disk, or has other blocks.
-    #[error("component {component}: virtual disk {disk} is smaller than the plan's, or has other blocks")]
+    /// A component's map is not of the disk's size, or has other blocks.
+    #[error("component {component}: virtual disk {disk} has another size than the plan's, or other blocks")]
     Mismatch {
         /// Component.
         component: usize,
@@ -86,7 +87,8 @@ impl DataPath {
         }
     }
 
-    /// SSAP_SetIOPlan, SSAP_ModifyIOPlan and the mask calls: the template of a disk's commands from now on.
+    /// The template of a disk's commands from now on, states included: what VAAPI does by way of the tables,
+    /// in one step and without its checks of what was before.
     ///
     /// # Errors
     /// Names what is inconsistent; the old template stays.
@@ -97,15 +99,32 @@ impl DataPath {
         for component in template.present().numbers() {
             let disk = template.components[component].disk;
             let fits = of(disk).is_some_and(|part| {
-                part.size_blocks() >= whole.size_blocks() && part.block_shift() == whole.block_shift()
+                part.size_blocks() == whole.size_blocks() && part.block_shift() == whole.block_shift()
             });
             if !fits {
                 return Err(ControlError::Mismatch { component, disk });
             }
         }
-        self.templates.insert(disk, template);
+        self.put_template(disk, &template);
         self.run();
         Ok(())
+    }
+
+    fn put_template(&mut self, disk: u16, template: &PlanTemplate) {
+        let tables = &mut self.tables;
+        let Some(vd) = tables.vds.get_mut(&disk.into()) else { return };
+        if vd.plan() == 0 {
+            *vd = vd.with_plan(tables.plans.keys().next_back().map_or(1, |last| last + 1));
+        }
+        let number = vd.plan();
+        tables.plans.insert(number, template.plan_entry());
+        for (place, component) in template.components.iter().enumerate() {
+            let map = tables.vds.get(&component.disk.into()).copied().unwrap_or_default();
+            tables.components.insert(component_index(number, place), component.entry(&map));
+        }
+        let deactivated = tables.states_of(disk).deactivated();
+        let states = template.states_entry(Components::NONE).with_deactivated(deactivated);
+        tables.states.insert(disk, states);
     }
 
     /// AP_SetStatusVD: executed, refused with Namespace Not Ready, or (quiescent) left waiting.
@@ -117,6 +136,9 @@ impl DataPath {
         let value =
             if status == DiskStatus::Deactivated { vd_status::DEACTIVATED } else { vd_status::ENABLED };
         *vd = vd.with_status(value);
+        if status != DiskStatus::Deactivated {
+            self.tables.write_states(disk, &ComponentStates::default().with_reactivate(1));
+        }
         if status == DiskStatus::Quiescent {
             self.quiescent.insert(disk);
         } else {
@@ -374,12 +396,12 @@ impl DataPath {
     /// # Errors
     /// `NoDisk`; `Template` if the component is not out.
     pub fn confirm_out(&mut self, disk: u16, component: usize) -> Result<(), ControlError> {
-        let mut template = self.templates.get(&disk).copied().ok_or(ControlError::NoDisk(disk))?;
-        if template.components[component].state != ComponentState::Out {
+        let states = self.tables.states.get(&disk).copied().ok_or(ControlError::NoDisk(disk))?;
+        if ComponentState::in_entry(&states, component) != ComponentState::Out {
             return Err(TemplateError::OutAndNot { component }.into());
         }
-        template.durably_out = template.durably_out.or(Components::one(component));
-        self.templates.insert(disk, template);
+        let durable = Components(states.durably_out()).or(Components::one(component));
+        self.tables.states.insert(disk, states.with_durably_out(durable.0));
         self.run();
         Ok(())
     }

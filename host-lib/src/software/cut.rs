@@ -133,7 +133,7 @@ pub fn admit(
     memory: &Memory<'_>,
     abilities: Abilities,
 ) -> Admission {
-    admit_to(tables.disk(entry.namespace_id()), entry, memory, abilities)
+    admit_to(tables.disk_now(entry.namespace_id()).as_ref(), entry, memory, abilities)
 }
 
 /// As `admit`, to a disk as it is given.

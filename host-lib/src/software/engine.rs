@@ -125,7 +125,6 @@ pub struct DivertRange {
 /// See the module's header.
 pub struct DataPath {
     pub(super) tables: Tables,
-    pub(super) templates: BTreeMap<u16, PlanTemplate>,
     bounds: Bounds,
     pub(super) plans: BTreeMap<u16, Plan>,
     pub(super) free: BTreeSet<u16>,
@@ -158,7 +157,6 @@ impl DataPath {
     pub fn with_chooser(bounds: Bounds, chooser: Box<dyn Chooser>) -> Self {
         Self {
             tables: Tables::default(),
-            templates: BTreeMap::new(),
             bounds,
             plans: BTreeMap::new(),
             free: (0..bounds.slots).collect(),
@@ -191,9 +189,9 @@ impl DataPath {
         self.run();
     }
 
-    /// The template of a disk: that of `AP_SetMapVD` alone if no plan was set.
+    /// The template of a disk, as the tables have it.
     pub fn template(&self, disk: u16) -> PlanTemplate {
-        self.templates.get(&disk).copied().unwrap_or_else(|| PlanTemplate::single(disk))
+        self.tables.template(disk)
     }
 
     /// Plans in flight, and commands that wait for a slot.
@@ -280,7 +278,8 @@ impl DataPath {
         let complete = |status| Action::Complete { client, status };
         let disk = disk_of(&entry);
         // A disk may have been deactivated while the command waited.
-        let status = self.tables.vds.get(&disk.into()).map_or(vd_status::ABSENT, |vd| vd.status());
+        let now = self.tables.disk_now(entry.namespace_id());
+        let status = now.map_or(vd_status::ABSENT, |vd| vd.status());
         if let Admission::Ends(status) = admission {
             return self.act(complete(status));
         }
@@ -455,6 +454,9 @@ pub(super) fn is_read(entry: &SubmissionEntry) -> bool {
     matches!(entry.opcode(), opcode::READ | opcode::COMPARE)
 }
 
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod copy_tests;
 #[cfg(test)]
 #[path = "engine_tests.rs"]
 mod tests;

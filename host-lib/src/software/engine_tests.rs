@@ -11,12 +11,12 @@ use super::super::{
 };
 use super::*;
 
-const CLIENT: ClientTag = ClientTag { queue: 1, command: 7 };
+pub(super) const CLIENT: ClientTag = ClientTag { queue: 1, command: 7 };
 /// Unrecovered Read Error, not to be retried.
-const MEDIA_ERROR: u16 = 0x4281;
+pub(super) const MEDIA_ERROR: u16 = 0x4281;
 
 /// `count` copies, on disks 0 to `count` − 1, that forgive every failure.
-fn mirror(count: usize) -> PlanTemplate {
+pub(super) fn mirror(count: usize) -> PlanTemplate {
     let all = Components((1 << count) - 1);
     let masks = MaskSet { continuation: all, ..MaskSet::default() };
     let mut template = PlanTemplate {
@@ -32,7 +32,7 @@ fn mirror(count: usize) -> PlanTemplate {
     template
 }
 
-fn world(count: usize, template: PlanTemplate) -> World {
+pub(super) fn world(count: usize, template: PlanTemplate) -> World {
     let mut world = World::new(count as u16, 1, 64, Bounds::default());
     world.engine.set_template(0, template).expect("a sound template");
     world

@@ -1,7 +1,6 @@
 //! What becomes of a plan when something of it has come back: the verdict of the masks, and its effects.
 
 use volplane_abi::plan::reason;
-use volplane_abi::vd_status;
 
 use super::engine::{is_read, Action, DataPath};
 use super::plan::{ClientTag, Owner};
@@ -25,7 +24,7 @@ impl DataPath {
         }
         let parts = plan.progress();
         let verdict = if is_read(&plan.entry) {
-            of_read(&plan.template, &parts)
+            of_read(&plan.template, &parts, self.tables.in_sync(plan.disk))
         } else {
             of_write(&plan.template, &parts, self.template(plan.disk).durably_out)
         };
@@ -49,11 +48,10 @@ impl DataPath {
     }
 
     fn deactivate(&mut self, disk: u16) {
-        if let Some(vd) = self.tables.vds.get_mut(&disk.into()) {
-            if vd.status() != vd_status::DEACTIVATED {
-                *vd = vd.with_status(vd_status::DEACTIVATED);
-                self.act(Action::Deactivated { disk });
-            }
+        let states = self.tables.states_of(disk);
+        if states.deactivated() == 0 {
+            self.tables.states.insert(disk, states.with_deactivated(1));
+            self.act(Action::Deactivated { disk });
         }
     }
 
@@ -124,11 +122,10 @@ impl DataPath {
     }
 
     fn move_out(&mut self, disk: u16, component: usize) {
-        let mut template = self.template(disk);
-        let state = &mut template.components[component].state;
+        let states = self.tables.states_of(disk);
+        let state = ComponentState::in_entry(&states, component);
         if matches!(state, ComponentState::InSync | ComponentState::WriteOnly) {
-            *state = ComponentState::Out;
-            self.templates.insert(disk, template);
+            self.tables.states.insert(disk, ComponentState::Out.put(states, component));
             self.act(Action::MovedOut { disk, component });
         }
     }

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use volplane_abi::plan::path_policy;
-use volplane_abi::{AllocationEntry, DeviceEntry, ExtentEntry, PathEntry, VdEntry};
+use volplane_abi::plan::{path_policy, COMPONENTS_MAX};
+use volplane_abi::{
+    vd_status, AllocationEntry, ComponentEntry, ComponentStates, DeviceEntry, ExtentEntry, PathEntry,
+    PlanEntry, VdEntry,
+};
+
+use super::template::{ComponentState, Components, PlanTemplate};
 
 /// The tables that decide what becomes of a command.
 #[derive(Clone, Debug, Default)]
@@ -18,12 +23,73 @@ pub struct Tables {
     pub devices: BTreeMap<u16, DeviceEntry>,
     /// Paths by number.
     pub paths: BTreeMap<u8, PathEntry>,
+    /// Plan templates by number.
+    pub plans: BTreeMap<u16, PlanEntry>,
+    /// Their components, by plan × 8 + component.
+    pub components: BTreeMap<u32, ComponentEntry>,
+    /// What has become of the components, by disk; `select` and `reactivate` are 0.
+    pub states: BTreeMap<u16, ComponentStates>,
 }
 
 impl Tables {
     /// A virtual disk by the namespace identifier a client uses.
     pub fn disk(&self, namespace_id: u32) -> Option<&VdEntry> {
         self.vds.get(&namespace_id.checked_sub(1)?)
+    }
+
+    /// A virtual disk as admission sees it: one that a failure has deactivated is deactivated.
+    pub fn disk_now(&self, namespace_id: u32) -> Option<VdEntry> {
+        let disk = *self.disk(namespace_id)?;
+        let struck =
+            u16::try_from(namespace_id - 1).is_ok_and(|disk| self.states_of(disk).deactivated() == 1);
+        let struck = struck && disk.status() == vd_status::ENABLED;
+        Some(if struck { disk.with_status(vd_status::DEACTIVATED) } else { disk })
+    }
+
+    /// What the commands of a disk become from now on.
+    pub fn template(&self, disk: u16) -> PlanTemplate {
+        let number = self.vds.get(&disk.into()).map_or(0, VdEntry::plan);
+        if number == 0 {
+            return PlanTemplate::single(disk);
+        }
+        let plan = self.plans.get(&number).copied().unwrap_or_default();
+        let component = |place: usize| self.components.get(&component_index(number, place));
+        let components = std::array::from_fn(|place| component(place).copied().unwrap_or_default());
+        PlanTemplate::from_entries(&plan, &components, &self.states_of(disk))
+    }
+
+    /// What has become of a disk's components.
+    pub fn states_of(&self, disk: u16) -> ComponentStates {
+        self.states.get(&disk).copied().unwrap_or_default()
+    }
+
+    /// The components of a disk that are read from now.
+    pub fn in_sync(&self, disk: u16) -> Components {
+        if self.vds.get(&disk.into()).map_or(0, VdEntry::plan) == 0 {
+            return PlanTemplate::single(disk).readable();
+        }
+        let states = self.states_of(disk);
+        Components::of(|number| ComponentState::in_entry(&states, number) == ComponentState::InSync)
+    }
+
+    /// Writes to the states of a disk, by the rules of `ComponentStates`.
+    pub fn write_states(&mut self, disk: u16, written: &ComponentStates) {
+        let mut entry = self.states_of(disk);
+        for number in Components(written.select()).numbers() {
+            let state = ComponentState::in_entry(written, number);
+            let overwrites = state == ComponentState::InSync
+                && ComponentState::in_entry(&entry, number) == ComponentState::Out;
+            if !overwrites {
+                entry = state.put(entry, number);
+            }
+            let bit = Components::one(number);
+            let durable = Components(entry.durably_out()).without(bit);
+            entry = entry.with_durably_out(durable.or(Components(written.durably_out()).and(bit)).0);
+        }
+        if written.reactivate() == 1 {
+            entry = entry.with_deactivated(written.deactivated());
+        }
+        self.states.insert(disk, entry);
     }
 
     /// A device with a valid entry.
@@ -55,4 +121,9 @@ impl Tables {
         let all = [device.path(), device.path1(), device.path2(), device.path3()];
         all[..=usize::from(device.more_paths())].to_vec()
     }
+}
+
+/// Index in the component table.
+pub fn component_index(plan: u16, component: usize) -> u32 {
+    u32::from(plan) * COMPONENTS_MAX as u32 + component as u32
 }

@@ -1,6 +1,10 @@
 //! Plan templates: what a virtual disk's commands become.
 
-use volplane_abi::plan::COMPONENTS_MAX;
+use volplane_abi::plan::{component_state, read_policy, COMPONENTS_MAX};
+use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, PlanMasks, VdEntry};
+
+/// Most ticks of a time-out (`ComponentEntry::time_out`).
+pub const TIME_OUT_MAX: u32 = (1 << 24) - 1;
 
 /// A bit for each component of a plan.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +98,71 @@ pub enum ComponentState {
     Out,
 }
 
+impl ComponentState {
+    /// As the ABI numbers it.
+    pub fn number(self) -> u8 {
+        match self {
+            ComponentState::Absent => component_state::ABSENT,
+            ComponentState::InSync => component_state::IN_SYNC,
+            ComponentState::WriteOnly => component_state::WRITE_ONLY,
+            ComponentState::Out => component_state::OUT,
+        }
+    }
+
+    /// That of a component in an entry.
+    pub fn in_entry(entry: &ComponentStates, component: usize) -> Self {
+        match (entry.states() >> (2 * component)) as u8 & 3 {
+            component_state::IN_SYNC => ComponentState::InSync,
+            component_state::WRITE_ONLY => ComponentState::WriteOnly,
+            component_state::OUT => ComponentState::Out,
+            _ => ComponentState::Absent,
+        }
+    }
+
+    /// The entry with this state of a component.
+    #[must_use]
+    pub fn put(self, entry: ComponentStates, component: usize) -> ComponentStates {
+        let others = entry.states() & !(3 << (2 * component));
+        entry.with_states(others | u16::from(self.number()) << (2 * component))
+    }
+}
+
+impl std::fmt::Display for ComponentState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ComponentState::Absent => "absent",
+            ComponentState::InSync => "in sync",
+            ComponentState::WriteOnly => "write-only",
+            ComponentState::Out => "out",
+        })
+    }
+}
+
+impl MaskSet {
+    fn from_bits(bits: u64) -> Self {
+        let mut masks = PlanMasks::default();
+        let len = masks.0.len();
+        masks.0.copy_from_slice(&bits.to_le_bytes()[..len]);
+        Self {
+            continuation: Components(masks.continuation()),
+            success: Components(masks.success()),
+            log: Components(masks.log()),
+            log_with_data: Components(masks.log_with_data()),
+            deactivate: Components(masks.deactivate()),
+        }
+    }
+
+    fn bits(&self) -> u64 {
+        let masks = PlanMasks::default()
+            .with_continuation(self.continuation.0)
+            .with_success(self.success.0)
+            .with_log(self.log.0)
+            .with_log_with_data(self.log_with_data.0)
+            .with_deactivate(self.deactivate.0);
+        masks.0.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+    }
+}
+
 /// Which component a read tries first (`abi::plan::read_policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadPolicy {
@@ -116,6 +185,19 @@ pub struct Component {
     pub time_out: u32,
     /// How often a fragment of it is given again before the component has failed.
     pub retries: u8,
+}
+
+impl Component {
+    /// Its entry, with the map of its disk.
+    pub fn entry(&self, map: &VdEntry) -> ComponentEntry {
+        ComponentEntry::default()
+            .with_disk(self.disk)
+            .with_retries(self.retries)
+            .with_time_out(self.time_out)
+            .with_allocation_shift(map.allocation_shift())
+            .with_map_root(map.map_root())
+            .with_flush_devices(map.flush_devices())
+    }
 }
 
 /// What the commands of a virtual disk become.
@@ -150,6 +232,63 @@ impl PlanTemplate {
             minimum: 1,
             durably_out: Components(!1),
         }
+    }
+
+    /// That of entries of the tables.
+    pub fn from_entries(
+        plan: &PlanEntry,
+        components: &[ComponentEntry; COMPONENTS_MAX],
+        states: &ComponentStates,
+    ) -> Self {
+        let component = |number: usize| Component {
+            disk: components[number].disk(),
+            state: ComponentState::in_entry(states, number),
+            time_out: components[number].time_out(),
+            retries: components[number].retries(),
+        };
+        let mut template = Self {
+            components: std::array::from_fn(component),
+            read: MaskSet::from_bits(plan.read_masks()),
+            write: MaskSet::from_bits(plan.write_masks()),
+            read_policy: match plan.read_policy() {
+                read_policy::ROUND_ROBIN => ReadPolicy::RoundRobin,
+                read_policy::LEAST_OUTSTANDING => ReadPolicy::LeastOutstanding,
+                _ => ReadPolicy::Preferred(plan.preferred()),
+            },
+            minimum: plan.minimum(),
+            durably_out: Components(states.durably_out()),
+        };
+        for (number, component) in template.components.iter_mut().enumerate() {
+            if component.state == ComponentState::Absent {
+                *component = Component::default();
+                template.durably_out = template.durably_out.or(Components::one(number));
+            }
+        }
+        template
+    }
+
+    /// The entry of the plan table.
+    pub fn plan_entry(&self) -> PlanEntry {
+        let (policy, preferred) = match self.read_policy {
+            ReadPolicy::Preferred(number) => (read_policy::PREFERRED, number),
+            ReadPolicy::RoundRobin => (read_policy::ROUND_ROBIN, 0),
+            ReadPolicy::LeastOutstanding => (read_policy::LEAST_OUTSTANDING, 0),
+        };
+        PlanEntry::default()
+            .with_read_masks(self.read.bits())
+            .with_write_masks(self.write.bits())
+            .with_read_policy(policy)
+            .with_preferred(preferred)
+            .with_minimum(self.minimum)
+    }
+
+    /// A write of the states of `select`.
+    pub fn states_entry(&self, select: Components) -> ComponentStates {
+        let all = self.components.iter().enumerate();
+        let entry = all.fold(ComponentStates::default(), |entry, (number, component)| {
+            component.state.put(entry, number)
+        });
+        entry.with_durably_out(self.durably_out.0).with_select(select.0)
     }
 
     /// The components in a state.
@@ -197,6 +336,12 @@ impl PlanTemplate {
                 return Err(TemplateError::DataWithoutLog { set: name, component });
             }
         }
+        for component in self.present().numbers() {
+            let ticks = self.components[component].time_out;
+            if ticks > TIME_OUT_MAX {
+                return Err(TemplateError::TimeOut { component, ticks });
+            }
+        }
         if usize::from(self.minimum) > COMPONENTS_MAX {
             return Err(TemplateError::Minimum(self.minimum));
         }
@@ -242,6 +387,14 @@ pub enum TemplateError {
     /// Reads prefer a component that is not there.
     #[error("reads prefer component {0}, which is not there")]
     Preferred(u8),
+    /// More ticks than an entry holds.
+    #[error("component {component}: a time-out of {ticks} ticks, where 2^24 \u{2212} 1 are the most")]
+    TimeOut {
+        /// Component.
+        component: usize,
+        /// Ticks.
+        ticks: u32,
+    },
     /// A component that is written to is said to be durably out.
     #[error("component {component} is written to, and said to be durably out")]
     OutAndNot {
@@ -271,6 +424,9 @@ mod tests {
         assert_eq!(PlanTemplate { minimum: 9, ..good }.check(), Err(TemplateError::Minimum(9)));
         let bad = PlanTemplate { read_policy: ReadPolicy::Preferred(9), ..good };
         assert_eq!(bad.check(), Err(TemplateError::Preferred(9)));
+        let mut bad = good;
+        bad.components[0].time_out = 1 << 24;
+        assert_eq!(bad.check(), Err(TemplateError::TimeOut { component: 0, ticks: 1 << 24 }));
         let bad = PlanTemplate { durably_out: Components(0xFF), ..good };
         assert_eq!(bad.check(), Err(TemplateError::OutAndNot { component: 0 }));
     }

@@ -112,12 +112,16 @@ fn unfinished(parts: &Parts, masks: &MaskSet, failed: Components) -> Option<Step
 }
 
 /// The verdict on a write (or Flush, Write Zeroes, deallocation) all of whose components were begun.
-/// `durably_out` are the components that the control path knows to be out by now.
+/// `durably_out` are the components that the control path knows to be out by now. A write for which no
+/// component is written to fails, whatever the minimum is.
 pub fn of_write(template: &PlanTemplate, parts: &Parts, durably_out: Components) -> Verdict {
     let masks = &template.write;
     let failed = failed(parts);
     let deactivate = failed.and(masks.deactivate).any();
     let verdict = |step| Verdict { deactivate, step };
+    if !template.writable().any() {
+        return verdict(end(status::INTERNAL_ERROR | status::DNR, Components::NONE, 0));
+    }
     if let Some(step) = unfinished(parts, masks, failed) {
         return verdict(step);
     }
@@ -139,8 +143,9 @@ pub fn of_write(template: &PlanTemplate, parts: &Parts, durably_out: Components)
     verdict(end(status::SUCCESS, failed, reasons))
 }
 
-/// The verdict on a read or Compare, of which one component at a time is under way.
-pub fn of_read(template: &PlanTemplate, parts: &Parts) -> Verdict {
+/// The verdict on a read or Compare, of which one component at a time is under way. `in_sync` are the
+/// components that are in sync now: one that has missed a write since admission is not tried.
+pub fn of_read(template: &PlanTemplate, parts: &Parts, in_sync: Components) -> Verdict {
     let masks = &template.read;
     let failed = failed(parts);
     let deactivate = failed.and(masks.deactivate).any();
@@ -156,6 +161,6 @@ pub fn of_read(template: &PlanTemplate, parts: &Parts) -> Verdict {
     if refused.any() {
         return verdict(end(lowest(parts, refused), Components::NONE, logged));
     }
-    let left = template.readable().without(failed);
+    let left = template.readable().and(in_sync).without(failed);
     verdict(if left.any() { Step::Read(left) } else { end(lowest(parts, failed), Components::NONE, logged) })
 }
