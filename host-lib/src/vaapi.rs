@@ -12,6 +12,7 @@
 mod device;
 mod disk;
 mod index_space;
+mod plan;
 mod read_back;
 mod tables;
 
@@ -25,7 +26,9 @@ use zerocopy::FromBytes;
 
 use crate::configuration::TableSizes;
 use crate::service::VdHandle;
+use crate::software::PlanTemplate;
 use index_space::IndexSpace;
+pub use plan::{PlanChange, PlanError, PlanParam, PlanUse};
 pub use tables::{CardTables, TableEntry, Tables, RECORD_BYTES};
 
 /// Why a VAAPI call failed.
@@ -54,6 +57,16 @@ pub enum VaapiError {
         call: &'static str,
         /// What is wrong.
         problem: String,
+    },
+    /// A plan is wrong, or the card has changed it meanwhile.
+    #[error("{call}: plan of {disk}: {source}")]
+    Plan {
+        /// Call.
+        call: &'static str,
+        /// Disk.
+        disk: VdHandle,
+        /// What is wrong.
+        source: PlanError,
     },
     /// A table has no free range of this length; nothing was written.
     #[error("{call}: no {wanted} free entries in a row in the {table} table")]
@@ -187,12 +200,19 @@ pub struct ControlPath {
     extents: IndexSpace,
     retired_allocations: Vec<Range<u32>>,
     retired_extents: Vec<Range<u32>>,
+    plans: IndexSpace,
+    retired_plans: Vec<Range<u32>>,
+    /// The plans that disks have, with the states that their components came with.
+    planned: BTreeMap<VdHandle, PlanTemplate>,
 }
 
 impl ControlPath {
     /// For a card whose tables are clean, with room for `room` and `paths`.
     pub fn new(room: TableSizes, paths: u32) -> Self {
         let entries = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        // Entry 0 is no plan, and a disk names one by 16 bits.
+        let mut plans = IndexSpace::new(entries(room.plans.min(1 << 16)));
+        plans.take_at(0);
         Self {
             room,
             paths,
@@ -202,10 +222,13 @@ impl ControlPath {
             extents: IndexSpace::new(entries(room.extents)),
             retired_allocations: Vec::new(),
             retired_extents: Vec::new(),
+            plans,
+            retired_plans: Vec::new(),
+            planned: BTreeMap::new(),
         }
     }
 
-    /// Frees the entries of replaced maps. Only when every command that was admitted before they
+    /// Frees the entries of replaced maps and plans. Only when every command that was admitted before they
     /// were replaced has completed.
     pub fn release_retired(&mut self) {
         for range in self.retired_allocations.drain(..) {
@@ -213,6 +236,9 @@ impl ControlPath {
         }
         for range in self.retired_extents.drain(..) {
             self.extents.give(range);
+        }
+        for range in self.retired_plans.drain(..) {
+            self.plans.give(range);
         }
     }
 
@@ -247,5 +273,7 @@ fn path_state(call: &'static str, tables: &mut dyn Tables, path: u8) -> Result<P
     read(call, tables, table::PATH_STATE, path.into())
 }
 
+#[cfg(test)]
+mod plan_tests;
 #[cfg(test)]
 mod tests;

@@ -168,6 +168,8 @@ pub struct TableSizes {
     pub extents: u64,
     /// Columns of an allocation.
     pub columns: u64,
+    /// Entries of the plan table, of which the first is no plan.
+    pub plans: u64,
 }
 
 impl Configuration {

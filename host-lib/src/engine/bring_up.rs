@@ -77,6 +77,7 @@ fn room(capabilities: &Capabilities) -> TableSizes {
         allocations: capabilities.allocations.into(),
         extents: capabilities.extents.into(),
         columns: capabilities.columns.into(),
+        plans: capabilities.plans.into(),
     }
 }
 

@@ -41,8 +41,14 @@ use crate::service::{BlockService, Completion, Operation, ServiceError, SubmitEr
 use crate::vaapi::ControlPath;
 
 /// Room in the tables; a device has one path, and a bit in `VdEntry::flush_devices`.
-const ROOM: TableSizes =
-    TableSizes { disks: 1 << 16, devices: 32, allocations: 1 << 24, extents: 1 << 28, columns: 16 };
+const ROOM: TableSizes = TableSizes {
+    disks: 1 << 16,
+    devices: 32,
+    allocations: 1 << 24,
+    extents: 1 << 28,
+    columns: 16,
+    plans: 1 << 16,
+};
 /// Most commands at a time: the data path looks at every plan at each step.
 const COMMANDS_MAX: u16 = 256;
 /// Plan slots for plans of the control path.

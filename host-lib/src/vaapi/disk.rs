@@ -5,6 +5,7 @@ use std::ops::Range;
 use volplane_abi::tables::table;
 use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEntry};
 
+use super::plan::{reactivated, states_cleared};
 use super::{
     argument, write, ControlPath, Mapped, MappedDisk, StorageExtent, TableEntry, Tables, VaapiError, VdStatus,
 };
@@ -19,7 +20,8 @@ struct Taken {
 
 impl ControlPath {
     /// AP_SetMapVD: the full map of a disk. A new disk is enabled. A map that exists is replaced, at
-    /// once for every command admitted after; the disk keeps its status.
+    /// once for every command admitted after; the disk keeps its status and its plan, and its size where
+    /// that has several components.
     pub fn ap_set_map_vd(
         &mut self,
         tables: &mut dyn Tables,
@@ -31,6 +33,12 @@ impl ControlPath {
             return Err(argument(CALL, format!("{disk}: the card has room for {}", self.room.disks)));
         }
         self.check_map(CALL, map)?;
+        if let (Some(known), Some(owner)) = (self.disks.get(&disk), self.shares_size_with(disk)) {
+            let known = (known.entry.size_blocks(), known.entry.block_shift());
+            if known != (map.blocks(), map.block_shift) {
+                return Err(argument(CALL, format!("{disk}: its size is that of the plan of {owner}")));
+            }
+        }
         let taken = self.take(CALL, map)?;
         let root = taken.allocations.start;
         let MapTables { vd, allocations, extents } = map.tables(root, taken.extents.start);
@@ -38,13 +46,18 @@ impl ControlPath {
             self.give_back(taken);
             return Err(error);
         }
-        let old = self.disks.remove(&disk);
+        let old = self.disks.get(&disk).cloned();
         let status = old.as_ref().map_or(vd_status::ENABLED, |old| old.entry.status());
-        let entry = vd.with_status(status);
-        if let Err(error) = write(CALL, tables, &[TableEntry::new(table::VD, disk.0.into(), &entry.0)]) {
-            self.disks.extend(old.map(|old| (disk, old)));
-            return Err(error);
+        let plan = old.as_ref().map_or(0, |old| old.entry.plan());
+        let entry = vd.with_status(status).with_plan(plan);
+        let mut entries = Vec::new();
+        if old.is_none() {
+            // An earlier disk of this number may have left them.
+            entries.push(states_cleared(disk));
         }
+        entries.push(TableEntry::new(table::VD, disk.0.into(), &entry.0));
+        entries.extend(self.repeated(disk, &entry));
+        write(CALL, tables, &entries)?;
         if let Some(old) = old {
             self.retire(&old);
         }
@@ -53,7 +66,7 @@ impl ControlPath {
         Ok(())
     }
 
-    /// AP_SetStatusVD: whether a disk's I/O is executed.
+    /// AP_SetStatusVD: whether a disk's I/O is executed. Enabling it also ends what a failure began.
     pub fn ap_set_status_vd(
         &mut self,
         tables: &mut dyn Tables,
@@ -61,12 +74,16 @@ impl ControlPath {
         status: VdStatus,
     ) -> Result<(), VaapiError> {
         const CALL: &str = "AP_SetStatusVD";
-        let status = match status {
+        let value = match status {
             VdStatus::Enabled => vd_status::ENABLED,
             VdStatus::Deactivated => vd_status::DEACTIVATED,
         };
-        let entry = self.disk(CALL, disk)?.entry.with_status(status);
-        self.set_vd(CALL, tables, disk, entry)
+        let entry = self.disk(CALL, disk)?.entry.with_status(value);
+        self.set_vd(CALL, tables, disk, entry)?;
+        match status {
+            VdStatus::Enabled => write(CALL, tables, &[reactivated(disk)]),
+            VdStatus::Deactivated => Ok(()),
+        }
     }
 
     /// AP_SetVDStorageSegment: the map of one allocation, laid out as the one allocation of
@@ -92,7 +109,12 @@ impl ControlPath {
         let size = 1u64 << map.allocation_shift;
         let wanted = match known.allocations.get(allocation as usize) {
             Some(old) => old.blocks..=old.blocks,
-            None if allocation == count && entry.size_blocks() % size == 0 => 1..=size,
+            None if allocation == count && entry.size_blocks() % size == 0 => {
+                if let Some(owner) = self.shares_size_with(disk) {
+                    return Err(argument(CALL, format!("{disk}: its size is that of the plan of {owner}")));
+                }
+                1..=size
+            }
             None => {
                 let problem =
                     format!("{disk}: allocation {allocation}, where {count} are and none may follow");
@@ -180,15 +202,20 @@ impl ControlPath {
 }
 
 impl ControlPath {
-    /// Writes a disk's entry.
-    fn set_vd(
+    /// Writes a disk's entry, and where plans repeat it.
+    pub(super) fn set_vd(
         &mut self,
         call: &'static str,
         tables: &mut dyn Tables,
         disk: VdHandle,
         entry: VdEntry,
     ) -> Result<(), VaapiError> {
-        write(call, tables, &[TableEntry::new(table::VD, disk.0.into(), &entry.0)])?;
+        let mut entries = vec![TableEntry::new(table::VD, disk.0.into(), &entry.0)];
+        let map = |vd: &VdEntry| (vd.map_root(), vd.allocation_shift(), vd.flush_devices());
+        if self.disks.get(&disk).is_some_and(|known| map(&known.entry) != map(&entry)) {
+            entries.extend(self.repeated(disk, &entry));
+        }
+        write(call, tables, &entries)?;
         if let Some(known) = self.disks.get_mut(&disk) {
             known.entry = entry;
         }

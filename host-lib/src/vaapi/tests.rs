@@ -69,15 +69,20 @@ impl FakeTables {
     }
 }
 
-const ROOM: TableSizes = TableSizes { disks: 4, devices: 8, allocations: 12, extents: 24, columns: 16 };
+pub(super) const ROOM: TableSizes =
+    TableSizes { disks: 4, devices: 8, allocations: 12, extents: 24, columns: 16, plans: 4 };
 
 fn path() -> PathEntry {
     PathEntry::default().with_sq_size_z(63).with_cq_size_z(31).with_limit(31)
 }
 
 /// Two devices of 1,024 blocks of 512 bytes.
-fn control_path(tables: &mut FakeTables) -> ControlPath {
-    let mut control = ControlPath::new(ROOM, 4);
+fn control_path(tables: &mut dyn Tables) -> ControlPath {
+    control_path_of(ROOM, tables)
+}
+
+pub(super) fn control_path_of(room: TableSizes, tables: &mut dyn Tables) -> ControlPath {
+    let mut control = ControlPath::new(room, 4);
     for device in 0..2u16 {
         let info = DeviceInfo {
             namespace: 1,
@@ -93,12 +98,12 @@ fn control_path(tables: &mut FakeTables) -> ControlPath {
     control
 }
 
-fn segment(blocks: u64, columns: &[(u16, u64)]) -> Segment {
+pub(super) fn segment(blocks: u64, columns: &[(u16, u64)]) -> Segment {
     let columns = columns.iter().map(|&(device, start)| Column { device, start }).collect();
     Segment { blocks, columns, stripe_shift: 2, extent_shift: 3 }
 }
 
-fn map(segments: Vec<Segment>) -> DiskMap {
+pub(super) fn map(segments: Vec<Segment>) -> DiskMap {
     DiskMap { block_shift: 9, allocation_shift: 5, segments }
 }
 
