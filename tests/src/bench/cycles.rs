@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use volplane_sim::{Agent, BusAction, BusRecord};
+use volplane_abi::opcode;
+use volplane_sim::{Agent, BusAction, BusRecord, CARD_WIDTHS};
 
 use super::figure::{Direction, Figure};
-use super::machine::{Addresses, Machine};
+use super::machine::{Addresses, Load, Machine};
 
 /// Widths of the data path with the goal and the bus-beat limit of a read of one fragment: 512 / W
 /// beats in and out, one completion, and two doorbells of which each serves eight commands.
 const WIDTHS: [(usize, f64, f64); 3] = [(128, 8.0, 5.25), (256, 3.6, 3.25), (512, 2.8, 2.25)];
+/// Commands to mirrors at 128 bits, with goal and limit: the bus beats of a write to two copies.
+const MIRRORS: [(&str, Load, Option<(f64, f64)>); 3] = [
+    ("cycles_per_mirror2_write_4k", Load { opcode: opcode::WRITE, copies: 2 }, Some((12.0, 9.25))),
+    ("cycles_per_mirror3_write_4k", Load { opcode: opcode::WRITE, copies: 3 }, None),
+    ("cycles_per_mirror2_read_4k", Load { opcode: opcode::READ, copies: 2 }, None),
+];
 /// Width at which latency is measured: the default.
 const LATENCY_WIDTH: usize = 128;
 /// Client queues that keep the card busy. Their rings hold more commands than the card has plan
@@ -42,13 +49,22 @@ pub struct Throughput {
 /// The cycle figures, in the order of the report.
 pub fn figures() -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (width, goal, limit) in WIDTHS {
-        let Throughput { cycles, write_beats, doorbells } = throughput(width);
+    // All widths, unless `VOLPLANE_CARD_WIDTHS` left some out of the build.
+    for (width, goal, limit) in WIDTHS.into_iter().filter(|(width, ..)| CARD_WIDTHS.contains(width)) {
+        let Throughput { cycles, write_beats, doorbells } = throughput(width, Load::READ);
         let figure =
             |name, value, unit| Figure::new(format!("{name}_w{width}"), value, unit, Direction::Lower);
         figures.push(figure("cycles_per_read_4k", cycles, "cycles").with_goal(goal).with_limit(limit));
         figures.push(figure("write_beats_per_read_4k", write_beats, "beats"));
         figures.push(figure("doorbells_per_read_4k", doorbells, "doorbells"));
+    }
+    for (name, load, aims) in MIRRORS {
+        let Throughput { cycles, .. } = throughput(LATENCY_WIDTH, load);
+        let figure = Figure::new(format!("{name}_w{LATENCY_WIDTH}"), cycles, "cycles", Direction::Lower);
+        figures.push(match aims {
+            Some((goal, limit)) => figure.with_goal(goal).with_limit(limit),
+            None => figure,
+        });
     }
     let (submit, complete) = latency();
     let latency = |name, cycles: u64, goal| {
@@ -59,13 +75,13 @@ pub fn figures() -> Vec<Figure> {
     figures
 }
 
-/// Reads of 4 KiB that lie in one extent, sustained, with more commands in the rings than the card
+/// Commands of 4 KiB that lie in one extent, sustained, with more commands in the rings than the card
 /// takes.
 ///
 /// # Panics
-/// When a read fails, or the card was idle for a moment: then the host was what bound.
-pub fn throughput(width: usize) -> Throughput {
-    let mut machine = Machine::new(width, CLIENTS);
+/// When a command fails, or the card was idle for a moment: then the host was what bound.
+pub(super) fn throughput(width: usize, load: Load) -> Throughput {
+    let mut machine = Machine::new(width, CLIENTS, load);
     let mut completed = 0;
     let mut beats = Beats::default();
     let mut run = |machine: &mut Machine, until: u64| {
@@ -121,7 +137,7 @@ impl Beats {
 /// # Panics
 /// When a read fails, or a transaction of it is missing on the bus.
 pub fn latency() -> (u64, u64) {
-    let mut machine = Machine::new(LATENCY_WIDTH, 1);
+    let mut machine = Machine::new(LATENCY_WIDTH, 1, Load::READ);
     let addresses = machine.addresses();
     let (mut submit, mut complete) = (0, 0);
     for read in 0..LATENCIES {

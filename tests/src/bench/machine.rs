@@ -1,5 +1,5 @@
-//! A card with four SSDs that take no time behind it, one disk striped over them, and client queues
-//! that are driven by hand: the engine's own queue stays empty.
+//! A card with four SSDs that take no time behind it, one disk striped over them or mirrored on some, and
+//! client queues that are driven by hand: the engine's own queue stays empty.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,8 +7,12 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use volplane::{BlockService, Configuration, Engine, EngineOptions};
-use volplane_abi::tables::table;
-use volplane_abi::{opcode, status, PathEntry, QueueEntry, SubmissionEntry};
+use volplane_abi::plan::{component_state, read_policy};
+use volplane_abi::tables::{table, vd_status};
+use volplane_abi::{
+    opcode, status, ComponentEntry, ComponentStates, PathEntry, PlanEntry, PlanMasks, QueueEntry, SubmissionEntry,
+    VdEntry,
+};
 use volplane_cli::backend::{self, Simulation};
 use volplane_driver::{ClientQueue, DmaMemory, Platform, PAGE};
 use volplane_sim::{BusRecord, Counters, SimFunction, SimHandle, SimPlatform};
@@ -17,8 +21,10 @@ use super::SEED;
 
 /// SSDs.
 const DEVICES: usize = 4;
-/// Bytes of every read.
-const READ_BYTES: u64 = 4096;
+/// Bytes of every command.
+const COMMAND_BYTES: u64 = 4096;
+/// The disk that is mirrored, behind those of its copies.
+const MIRROR: u16 = 8;
 /// Entries of a client ring.
 const RING_ENTRIES: u16 = 1024;
 /// Transactions recorded between two looks.
@@ -33,12 +39,27 @@ struct Client {
     buffer: DmaMemory,
 }
 
+/// What the clients do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Opcode.
+    pub(super) opcode: u8,
+    /// Copies of the disk; 0: it is striped over all SSDs and has no plan.
+    pub(super) copies: usize,
+}
+
+impl Load {
+    /// Reads of the striped disk.
+    pub(super) const READ: Load = Load { opcode: opcode::READ, copies: 0 };
+}
+
 /// The machine.
 pub(super) struct Machine {
+    load: Load,
     clients: Vec<Client>,
     engine: Engine<SimPlatform>,
     handle: SimHandle,
-    /// Reads of one stripe unit or less that the disk has room for.
+    /// Commands of one stripe unit or less that the disk has room for.
     places: u64,
     random: ChaCha8Rng,
 }
@@ -53,7 +74,7 @@ pub(super) struct Addresses {
     pub(super) doorbells: Vec<u64>,
 }
 
-fn configuration(width: usize) -> Configuration {
+fn configuration(width: usize, copies: usize) -> Configuration {
     let mut text = format!("[card]\nwidth = {width}\n");
     for device in 0..DEVICES {
         text += &format!(
@@ -67,13 +88,22 @@ fn configuration(width: usize) -> Configuration {
          [[disk.segment]]\nsize = \"256MiB\"\ncolumns = [{}]\nstripe_unit = \"64KiB\"\n",
         columns.join(", ")
     );
+    if copies > 0 {
+        text.truncate(text.find("[[disk]]").expect("the striped disk"));
+    }
+    for copy in 0..copies {
+        text += &format!(
+            "[[disk]]\nname = \"copy{copy}\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\
+             [[disk.segment]]\nsize = \"64MiB\"\ncolumns = [{{ device = \"ssd{copy}\", offset = 0 }}]\n"
+        );
+    }
     Configuration::parse(&text, Path::new("bench.toml")).expect("the bench's own configuration is right")
 }
 
 impl Machine {
     /// A card of `width` bits with `clients` queues.
-    pub(super) fn new(width: usize, clients: u16) -> Self {
-        let configuration = configuration(width);
+    pub(super) fn new(width: usize, clients: u16, load: Load) -> Self {
+        let configuration = configuration(width, load.copies);
         let simulation = Simulation { seed: SEED, trace: None };
         let (mut machine, addresses) =
             backend::machine(&configuration, &simulation).expect("simulated devices only");
@@ -83,7 +113,7 @@ impl Machine {
         let mut engine = Engine::start(platform, &configuration, &addresses, &EngineOptions::default())
             .expect("the engine starts");
         let disk = &engine.virtual_disks()[0];
-        let places = disk.bytes() / READ_BYTES;
+        let places = disk.bytes() / COMMAND_BYTES;
         let clients = (0..clients)
             .map(|client| {
                 let buffer = engine.allocate(PAGE).expect("memory");
@@ -97,7 +127,48 @@ impl Machine {
                 Client { free: (0..queue.capacity() as u16).rev().collect(), queue, buffer }
             })
             .collect();
-        Self { clients, engine, handle, places, random: ChaCha8Rng::seed_from_u64(SEED) }
+        let random = ChaCha8Rng::seed_from_u64(SEED);
+        let mut machine = Self { load, clients, engine, handle, places, random };
+        if load.copies > 0 {
+            machine.mirror();
+        }
+        machine
+    }
+
+    /// Makes a mirror of the disks that there are.
+    fn mirror(&mut self) {
+        let copies = self.load.copies as u32;
+        let (_, tables) = self.engine.vaapi();
+        let (card, platform) = (tables.card, tables.platform);
+        let all = (1u8 << copies) - 1;
+        let mut masks = [0; 8];
+        masks[..PlanMasks::BYTES].copy_from_slice(&PlanMasks::default().with_continuation(all).0);
+        let masks = u64::from_le_bytes(masks);
+        let plan = PlanEntry::default()
+            .with_read_masks(masks)
+            .with_write_masks(masks)
+            .with_read_policy(read_policy::ROUND_ROBIN)
+            .with_minimum(1);
+        let mut write = |number, index, record: &[u8]| {
+            card.table_write(platform, number, index, record).expect("the card takes the entry");
+        };
+        write(table::PLAN, 1, &plan.0);
+        let cleared = ComponentStates::default().with_select(u8::MAX).with_reactivate(1);
+        write(table::STATES, MIRROR.into(), &cleared.0);
+        let in_sync = (0..copies).fold(0, |bits, i| bits | u16::from(component_state::IN_SYNC) << (2 * i));
+        write(table::STATES, MIRROR.into(), &cleared.with_states(in_sync).0);
+        let mut disk = VdEntry::default();
+        for copy in 0..copies {
+            disk = card.table_record(platform, table::VD, copy).expect("a copy's entry");
+            let component = ComponentEntry::default()
+                .with_disk(copy as u16)
+                .with_allocation_shift(disk.allocation_shift())
+                .with_map_root(disk.map_root())
+                .with_flush_devices(disk.flush_devices());
+            card.table_write(platform, table::COMPONENT, 8 + copy, &component.0).expect("the card takes the entry");
+        }
+        let disk = disk.with_status(vd_status::ENABLED).with_plan(1);
+        card.table_write(platform, table::VD, MIRROR.into(), &disk.0).expect("the card takes the entry");
     }
 
     /// Where rings and doorbells are.
@@ -121,7 +192,7 @@ impl Machine {
         }
     }
 
-    /// Submits up to `most` reads in all, the queues taking turns, and rings.
+    /// Submits up to `most` commands in all, the queues taking turns, and rings.
     pub(super) fn submit(&mut self, most: usize) {
         let mut left = most;
         let mut full = 0;
@@ -136,11 +207,11 @@ impl Machine {
             };
             full = 0;
             let place = self.random.random_range(0..self.places);
-            let blocks = READ_BYTES / 512;
+            let blocks = COMMAND_BYTES / 512;
             let entry = SubmissionEntry::default()
-                .with_opcode(opcode::READ)
+                .with_opcode(self.load.opcode)
                 .with_command_id(id)
-                .with_namespace_id(1)
+                .with_namespace_id(if self.load.copies > 0 { u32::from(MIRROR) + 1 } else { 1 })
                 .with_prp1(client.buffer.iova().0)
                 .with_starting_lba(place * blocks)
                 .with_block_count_z((blocks - 1) as u16);
@@ -156,12 +227,12 @@ impl Machine {
     /// Takes the completions that are there and counts them.
     ///
     /// # Panics
-    /// When a read failed.
+    /// When a command failed.
     pub(super) fn collect(&mut self) -> u64 {
         let mut count = 0;
         for client in &mut self.clients {
             while let Some(completion) = client.queue.poll().expect("a sound queue") {
-                assert_eq!(completion.status(), status::SUCCESS, "a read failed");
+                assert_eq!(completion.status(), status::SUCCESS, "a command failed");
                 client.free.push(completion.command_id());
                 count += 1;
             }
