@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Backing, Configuration, ConfigurationError, Device, TableSizes};
+use crate::map::DiskMap;
 
 /// A column's space on its device.
 struct Space {
@@ -19,7 +20,8 @@ impl Configuration {
     pub(super) fn check_placement(&self) -> Result<(), ConfigurationError> {
         let mut used: Vec<BTreeMap<u64, Space>> = self.devices.iter().map(|_| BTreeMap::new()).collect();
         for disk in &self.disks {
-            for (segment, origins) in disk.map.segments.iter().zip(&disk.column_origins) {
+            let placed = disk.placed().flat_map(|(map, origins)| map.segments.iter().zip(origins));
+            for (segment, origins) in placed {
                 let space = segment.space(disk.map.allocation_shift);
                 for (column, origin) in segment.columns.iter().zip(origins) {
                     let device = &self.devices[usize::from(column.device)];
@@ -104,13 +106,20 @@ impl Configuration {
             let problem = format!("too many devices: the card has room for {}", room.devices);
             return Err(self.error(&device.origin, "name", problem));
         }
-        let (mut allocations, mut extents) = (0, 0);
-        for (index, disk) in self.disks.iter().enumerate() {
+        let (mut handles, mut plans, mut allocations, mut extents) = (0, 1, 0, 0);
+        for disk in &self.disks {
             let wrong = |field, problem| Err(self.error(&disk.origin, field, problem));
-            if index as u64 >= room.disks {
+            // Each further copy is a virtual disk too.
+            handles += disk.maps().count() as u64;
+            if handles > room.disks {
                 return wrong("name", format!("too many disks: the card has room for {}", room.disks));
             }
-            allocations += disk.map.allocations();
+            plans += u64::from(disk.plan.is_some());
+            if disk.plan.is_some() && plans > room.plans {
+                let most = room.plans.saturating_sub(1);
+                return wrong("mirror", format!("too many mirrored disks: the card has room for {most}"));
+            }
+            allocations += disk.maps().map(DiskMap::allocations).sum::<u64>();
             if allocations > room.allocations {
                 let problem = format!(
                     "too many allocations: {allocations} up to this disk, the card has room for {}",
@@ -118,7 +127,7 @@ impl Configuration {
                 );
                 return wrong("allocation_size", problem);
             }
-            extents += disk.map.extents();
+            extents += disk.maps().map(DiskMap::extents).sum::<u64>();
             if extents > room.extents {
                 let problem = format!(
                     "too many extents: {extents} up to this disk, the card has room for {}",
@@ -126,7 +135,8 @@ impl Configuration {
                 );
                 return wrong("segment", problem);
             }
-            let widest = disk.map.segments.iter().map(|segment| segment.columns.len()).max().unwrap_or(0);
+            let segments = disk.maps().flat_map(|map| &map.segments);
+            let widest = segments.map(|segment| segment.columns.len()).max().unwrap_or(0);
             if widest as u64 > room.columns {
                 let problem = format!("too many columns: {widest}, the card executes {}", room.columns);
                 return wrong("segment", problem);

@@ -105,6 +105,11 @@ impl<'s> Section<'s> {
         self.wrong(field, format!("must be {wanted}, not {}", article(found.type_name())))
     }
 
+    /// Whether a field is there.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.table.get(field).is_some()
+    }
+
     /// A field's value, or the error that it is missing.
     pub(super) fn require<T>(&self, field: &str, value: Option<T>) -> Result<T, ConfigurationError> {
         value.ok_or_else(|| self.wrong(field, "missing"))
@@ -137,6 +142,36 @@ impl<'s> Section<'s> {
             Ok(value) if (low..=high).contains(&value) => Ok(Some(value)),
             _ => Err(self.wrong(field, format!("must be {low} to {high}, not {value}"))),
         }
+    }
+
+    /// Bits of the first `count` things: `"all"`, `"none"`, or a list of their numbers.
+    pub(super) fn bits(&self, field: &str, count: usize) -> Result<Option<u8>, ConfigurationError> {
+        let Some(item) = self.table.get(field) else { return Ok(None) };
+        let wrong = || {
+            let last = count.saturating_sub(1);
+            self.wrong(field, format!("must be \"all\", \"none\" or a list of numbers from 0 to {last}"))
+        };
+        match (item.as_str(), item.as_array()) {
+            (Some("all"), _) => Ok(Some(((1u16 << count) - 1) as u8)),
+            (Some("none"), _) => Ok(Some(0)),
+            (_, Some(list)) => list
+                .iter()
+                .try_fold(0u8, |bits, value| {
+                    let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
+                    let number = number.filter(|&number| number < count).ok_or_else(wrong)?;
+                    Ok(bits | 1 << number)
+                })
+                .map(Some),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// One of these words; its place among them.
+    pub(super) fn word(&self, field: &str, words: &[&str]) -> Result<Option<usize>, ConfigurationError> {
+        let Some(text) = self.string(field)? else { return Ok(None) };
+        let place = words.iter().position(|word| *word == text);
+        let wrong = || self.wrong(field, format!("must be one of {}, not {text:?}", words.join(", ")));
+        place.ok_or_else(wrong).map(Some)
     }
 
     /// A size in bytes.

@@ -28,6 +28,39 @@
 //! extent_size = "16MiB"       # a power of two from stripe_unit to allocation_size, the default
 //! ```
 //!
+//! A mirrored disk has copies in place of segments of its own, numbered from 0 in their order:
+//!
+//! ```toml
+//! [[disk]]
+//! name = "mirrored"
+//! block_size = 512
+//! allocation_size = "16MiB"
+//! read_policy = "round-robin" # or "least-outstanding", or "preferred", the default:
+//! preferred = 0               # this copy while it is in sync, else the lowest-numbered
+//! minimum = 1                 # copies in sync that a write must reach, the default; 0 to all of them
+//!
+//! [disk.writes]               # what a copy's failure does; each is "all", "none" or a list of copies
+//! continuation = "all"        # the others go on, the default; else the command is an exception
+//! success = "none"            # it fails the command; default none
+//! log = "all"                 # it is told of; default all
+//! log_with_data = "none"      # and holds the command until it was told; default none
+//! deactivate = "none"         # it deactivates the disk; default none
+//!
+//! [disk.reads]                # the same of reads, without success
+//!
+//! [[disk.mirror]]             # a copy, 2 to 8 of one size
+//! time_out_ms = 500           # a command that an SSD has not answered then is not waited for; 0 to 16000,
+//!                             # 0: for ever; default: as the program is started
+//! retries = 3                 # how often a command is given again before the copy has failed, 0 to 255
+//!
+//! [[disk.mirror.segment]]     # as of a disk
+//! size = "512MiB"
+//! columns = [{ device = "ssd0", offset = 0 }]
+//! ```
+//!
+//! Which copies missed a write is kept in `state_file = "PATH"`, at the top of the file and relative to its folder;
+//! the default is the configuration's own name with `.state`.
+//!
 //! A size is an integer, bytes, or a string of an integer and one of `B KiB MiB GiB TiB`.
 //! Linear is one column, striped is several, concatenated is several segments.
 //!
@@ -53,6 +86,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::map::DiskMap;
+use crate::software::{MaskSet, ReadPolicy};
 pub(crate) use document::Origin;
 
 /// What is wrong with a configuration: one message, the first in order of the file.
@@ -89,6 +123,8 @@ pub struct Configuration {
     pub devices: Vec<Device>,
     /// Virtual disks, in order of handle.
     pub disks: Vec<Disk>,
+    /// Where it is kept which copies missed a write.
+    pub state_file: PathBuf,
     file: PathBuf,
 }
 
@@ -149,9 +185,52 @@ pub enum Backing {
 pub struct Disk {
     /// Name.
     pub name: String,
+    /// Its layout; of a mirrored disk that of its first copy.
+    pub map: DiskMap,
+    /// Its copies, if it is mirrored.
+    pub plan: Option<DiskPlan>,
+    pub(crate) origin: Origin,
+    column_origins: Vec<Vec<Origin>>,
+}
+
+impl Disk {
+    /// The layouts of all its copies.
+    pub fn maps(&self) -> impl Iterator<Item = &DiskMap> {
+        self.placed().map(|(map, _)| map)
+    }
+
+    /// The layouts, and where their columns stand in the file.
+    fn placed(&self) -> impl Iterator<Item = (&DiskMap, &Vec<Vec<Origin>>)> {
+        let alone = self.plan.is_none().then_some((&self.map, &self.column_origins));
+        let copies = self.plan.iter().flat_map(|plan| &plan.mirrors);
+        alone.into_iter().chain(copies.map(|mirror| (&mirror.map, &mirror.column_origins)))
+    }
+}
+
+/// The copies of a mirrored disk, and what their failures do.
+#[derive(Clone, Debug)]
+pub struct DiskPlan {
+    /// The copies, 2 to 8; component i of the plan is the one at i.
+    pub mirrors: Vec<Mirror>,
+    /// Masks of Read and Compare.
+    pub reads: MaskSet,
+    /// Masks of all other commands.
+    pub writes: MaskSet,
+    /// Which copy is read first.
+    pub read_policy: ReadPolicy,
+    /// Copies in sync that a write must reach.
+    pub minimum: u8,
+}
+
+/// A copy of a mirrored disk.
+#[derive(Clone, Debug)]
+pub struct Mirror {
     /// Its layout.
     pub map: DiskMap,
-    pub(crate) origin: Origin,
+    /// Time after which a command of it is not waited for; zero: for ever.
+    pub time_out: Option<Duration>,
+    /// How often a command of it is given again.
+    pub retries: Option<u8>,
     column_origins: Vec<Vec<Origin>>,
 }
 
@@ -213,5 +292,7 @@ impl Configuration {
     }
 }
 
+#[cfg(test)]
+mod mirror_tests;
 #[cfg(test)]
 mod tests;

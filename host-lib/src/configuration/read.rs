@@ -3,9 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use volplane_abi::plan::COMPONENTS_MAX;
+
 use super::document::{Section, Source};
-use super::{Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, Origin};
+use super::{
+    Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, DiskPlan, Mirror, Origin,
+};
 use crate::map::{Column, DiskMap, Segment};
+use crate::software::{Components, MaskSet, ReadPolicy};
 
 const DEVICE_KEYS: &[&str] = &[
     "name",
@@ -19,7 +24,24 @@ const DEVICE_KEYS: &[&str] = &[
     "queue_depth",
     "mdts",
 ];
-const DISK_KEYS: &[&str] = &["name", "block_size", "allocation_size", "segment"];
+const DISK_KEYS: &[&str] = &[
+    "name",
+    "block_size",
+    "allocation_size",
+    "segment",
+    "mirror",
+    "read_policy",
+    "preferred",
+    "minimum",
+    "reads",
+    "writes",
+];
+/// Keys of a disk that speak of copies.
+const PLAN_KEYS: &[&str] = &["read_policy", "preferred", "minimum", "reads", "writes"];
+const READ_MASK_KEYS: &[&str] = &["continuation", "log", "log_with_data", "deactivate"];
+const WRITE_MASK_KEYS: &[&str] = &["continuation", "success", "log", "log_with_data", "deactivate"];
+const MIRROR_KEYS: &[&str] = &["time_out_ms", "retries", "segment"];
+const READ_POLICIES: &[&str] = &["preferred", "round-robin", "least-outstanding"];
 const SEGMENT_KEYS: &[&str] = &["size", "columns", "stripe_unit", "extent_size"];
 const COLUMN_KEYS: &[&str] = &["device", "offset"];
 
@@ -30,12 +52,14 @@ const DISKS_MAX: usize = 1 << 16;
 /// `VdEntry::size_blocks` and `ExtentEntry::start` have 48 bits.
 const BLOCKS_MAX: u64 = (1 << 48) - 1;
 const COLUMNS_MAX: usize = 16;
+/// `ComponentEntry::time_out` has 24 bits, and a tick of the software data path is a microsecond.
+const TIME_OUT_MS_MAX: u32 = 16_000;
 const ALLOCATION_BYTES_MIN: u64 = 1 << 20;
 const ALLOCATION_BLOCKS_MAX: u64 = 1 << 32;
 
 pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {
     let source = Source::new(text, file)?;
-    let root = source.root(&["card", "device", "disk"])?;
+    let root = source.root(&["state_file", "card", "device", "disk"])?;
     let width = match root.section("card", &["width"])? {
         Some(card) => {
             let width = card.integer("width", 128, 512)?.unwrap_or(128);
@@ -69,7 +93,15 @@ pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, Co
         let problem = format!("there must be 1 to {DISKS_MAX} disks, not {}", disks.len());
         return Err(root.wrong("disk", problem));
     }
-    Ok(Configuration { card: CardOptions { width }, devices, disks, file: file.to_owned() })
+    let state_file = match root.string("state_file")? {
+        Some(name) => folder.join(name),
+        None => {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".state");
+            name.into()
+        }
+    };
+    Ok(Configuration { card: CardOptions { width }, devices, disks, state_file, file: file.to_owned() })
 }
 
 fn device(section: &Section<'_>, folder: &Path) -> Result<Device, ConfigurationError> {
@@ -140,9 +172,98 @@ fn disk(section: &Section<'_>, devices: &[Device]) -> Result<Disk, Configuration
         let problem = format!("must be {ALLOCATION_BYTES_MIN} (1 MiB) to {most} bytes, not {allocation}");
         return Err(section.wrong("allocation_size", problem));
     }
+    if !section.has("mirror") {
+        if let Some(key) = PLAN_KEYS.iter().find(|key| section.has(key)) {
+            return Err(section.wrong(key, "only a disk with mirrors has it"));
+        }
+        let (map, column_origins) = map(section, "a disk", devices, block_size, allocation)?;
+        return Ok(Disk { name, map, plan: None, origin: section.origin(), column_origins });
+    }
+    if section.has("segment") {
+        return Err(section.wrong("segment", "a disk has segments or mirrors, not both"));
+    }
+    let plan = plan(section, devices, block_size, allocation)?;
+    let map = plan.mirrors[0].map.clone();
+    Ok(Disk { name, map, plan: Some(plan), origin: section.origin(), column_origins: Vec::new() })
+}
+
+fn plan(
+    section: &Section<'_>,
+    devices: &[Device],
+    block_size: u32,
+    allocation: u64,
+) -> Result<DiskPlan, ConfigurationError> {
+    let sections = section.list("mirror", MIRROR_KEYS)?;
+    if !(2..=COMPONENTS_MAX).contains(&sections.len()) {
+        let problem = format!("there must be 2 to {COMPONENTS_MAX} mirrors, not {}", sections.len());
+        return Err(section.wrong("mirror", problem));
+    }
+    let mut mirrors: Vec<Mirror> = Vec::new();
+    for section in &sections {
+        let (map, column_origins) = map(section, "a mirror", devices, block_size, allocation)?;
+        if let Some(first) = mirrors.first().filter(|first| first.map.blocks() != map.blocks()) {
+            let (blocks, wanted) = (map.blocks(), first.map.blocks());
+            return Err(
+                section.wrong("segment", format!("{blocks} blocks, where the first mirror has {wanted}"))
+            );
+        }
+        let time_out_ms = section.integer("time_out_ms", 0, TIME_OUT_MS_MAX)?;
+        let time_out = time_out_ms.map(|ms| Duration::from_millis(ms.into()));
+        let retries = section.integer("retries", 0, u8::MAX.into())?.map(|retries| retries as u8);
+        mirrors.push(Mirror { map, time_out, retries, column_origins });
+    }
+    let count = mirrors.len();
+    let preferred = section.integer("preferred", 0, count as u32 - 1)?;
+    let read_policy = match section.word("read_policy", READ_POLICIES)? {
+        None | Some(0) => ReadPolicy::Preferred(preferred.unwrap_or(0) as u8),
+        Some(_) if preferred.is_some() => {
+            return Err(section.wrong("preferred", "of no meaning with this read_policy"));
+        }
+        Some(1) => ReadPolicy::RoundRobin,
+        Some(_) => ReadPolicy::LeastOutstanding,
+    };
+    Ok(DiskPlan {
+        reads: masks(section.section("reads", READ_MASK_KEYS)?.as_ref(), count)?,
+        writes: masks(section.section("writes", WRITE_MASK_KEYS)?.as_ref(), count)?,
+        minimum: section.integer("minimum", 0, count as u32)?.unwrap_or(1) as u8,
+        mirrors,
+        read_policy,
+    })
+}
+
+/// The masks of `count` copies: what fails is forgiven and told of, unless the file says otherwise.
+fn masks(section: Option<&Section<'_>>, count: usize) -> Result<MaskSet, ConfigurationError> {
+    let all = Components::of(|number| number < count);
+    let mut masks = MaskSet { continuation: all, log: all, ..MaskSet::default() };
+    let Some(section) = section else { return Ok(masks) };
+    for (field, mask) in [
+        ("continuation", &mut masks.continuation),
+        ("success", &mut masks.success),
+        ("log", &mut masks.log),
+        ("log_with_data", &mut masks.log_with_data),
+        ("deactivate", &mut masks.deactivate),
+    ] {
+        if let Some(bits) = section.bits(field, count)? {
+            *mask = Components(bits);
+        }
+    }
+    if let Some(number) = masks.log_with_data.without(masks.log).numbers().next() {
+        return Err(section.wrong("log_with_data", format!("mirror {number} is not in log")));
+    }
+    Ok(masks)
+}
+
+/// The segments of a disk or of a copy, and where their columns stand.
+fn map(
+    section: &Section<'_>,
+    whose: &str,
+    devices: &[Device],
+    block_size: u32,
+    allocation: u64,
+) -> Result<(DiskMap, Vec<Vec<Origin>>), ConfigurationError> {
     let sections = section.list("segment", SEGMENT_KEYS)?;
     let Some(last) = sections.len().checked_sub(1) else {
-        return Err(section.wrong("segment", "missing: a disk has one segment or more"));
+        return Err(section.wrong("segment", format!("missing: {whose} has one segment or more")));
     };
     let (mut segments, mut column_origins) = (Vec::new(), Vec::new());
     for (index, segment) in sections.iter().enumerate() {
@@ -168,7 +289,7 @@ fn disk(section: &Section<'_>, devices: &[Device]) -> Result<Disk, Configuration
     if total.is_none_or(|blocks| blocks > BLOCKS_MAX) {
         return Err(section.wrong("segment", format!("a disk has at most {BLOCKS_MAX} blocks")));
     }
-    Ok(Disk { name, map, origin: section.origin(), column_origins })
+    Ok((map, column_origins))
 }
 
 fn segment(

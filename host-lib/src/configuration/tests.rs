@@ -72,7 +72,7 @@ fn a_good_one_is_read() {
 const WRONG: &[(&str, &str, &str)] = &[
     ("width = 256", "width = 200", "2: card.width: must be 128, 256 or 512, not 200"),
     ("width = 256", "width = 64", "2: card.width: must be 128 to 512, not 64"),
-    ("[card]", "[cart]", "1: cart: unknown key; known are card, device, disk"),
+    ("[card]", "[cart]", "1: cart: unknown key; known are state_file, card, device, disk"),
     ("[card]", "[card", "1: TOML: unclosed table, expected `]`"),
     ("memory = true\n", "memory = true\nsize = 1\n", "12: TOML: duplicate key"),
     ("memory = true", "memory = 1", "10: device[1].memory: must be true or false, not an integer"),
