@@ -21,7 +21,8 @@ fn width_128() {
     let whole = seeds.len() as u64 == MACHINES && commands == COMMANDS;
     let mut coverage = Coverage::default();
     for seed in seeds {
-        let configuration = Configuration::mirrored(seed, 128, Executor::default());
+        let configuration =
+            Configuration::mirrored(seed, 128, Executor { locks: true, ..Executor::default() });
         coverage.merge(&Session::start(configuration).run(commands));
     }
     if whole {

@@ -10,8 +10,8 @@ use volplane::{BlockService, Configuration, Engine, EngineOptions};
 use volplane_abi::plan::{component_state, read_policy};
 use volplane_abi::tables::{table, vd_status};
 use volplane_abi::{
-    opcode, status, ComponentEntry, ComponentStates, PathEntry, PlanEntry, PlanMasks, QueueEntry, SubmissionEntry,
-    VdEntry,
+    opcode, status, ComponentEntry, ComponentStates, PathEntry, PlanEntry, PlanMasks, QueueEntry,
+    SubmissionEntry, VdEntry,
 };
 use volplane_cli::backend::{self, Simulation};
 use volplane_driver::{ClientQueue, DmaMemory, Platform, PAGE};
@@ -165,7 +165,8 @@ impl Machine {
                 .with_allocation_shift(disk.allocation_shift())
                 .with_map_root(disk.map_root())
                 .with_flush_devices(disk.flush_devices());
-            card.table_write(platform, table::COMPONENT, 8 + copy, &component.0).expect("the card takes the entry");
+            card.table_write(platform, table::COMPONENT, 8 + copy, &component.0)
+                .expect("the card takes the entry");
         }
         let disk = disk.with_status(vd_status::ENABLED).with_plan(1);
         card.table_write(platform, table::VD, MIRROR.into(), &disk.0).expect("the card takes the entry");

@@ -28,7 +28,7 @@ fn main() {
         let commands = COMMANDS.min(wanted - compared);
         let mirrored = seed % 2 == 1;
         let configuration = if mirrored {
-            Configuration::mirrored(seed, width, Executor::default())
+            Configuration::mirrored(seed, width, Executor { locks: true, ..Executor::default() })
         } else {
             Configuration::random(seed, width)
         };

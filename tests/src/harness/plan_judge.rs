@@ -152,23 +152,22 @@ impl<F: Fn(&Fragment) -> u16> Judge<'_, F> {
             let readable = states.those(&[component_state::IN_SYNC]);
             !states.deactivated && begun.present == present.0 && begun.readable == readable.0
         };
-        let states = seen
-            .iter()
-            .find(fits)
-            .ok_or_else(|| format!("it was begun as {begun:x?}, but the states were {seen:x?}"))?;
-        let among = candidates(states, reads);
-        let right = match (reads, self.mirror.template.read_policy) {
-            (false, _) => begun.begun == among.0,
-            (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
-            (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
-            (true, _) => {
-                begun.begun.is_power_of_two() && Components(begun.begun).without(among) == Components::NONE
+        let right = |states: &States| {
+            let among = candidates(states, reads);
+            match (reads, self.mirror.template.read_policy) {
+                (false, _) => begun.begun == among.0,
+                (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
+                (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
+                (true, _) => {
+                    begun.begun.is_power_of_two()
+                        && Components(begun.begun).without(among) == Components::NONE
+                }
             }
         };
-        if right && begun.begun != 0 {
+        if begun.begun != 0 && seen.iter().filter(fits).any(right) {
             Ok(())
         } else {
-            Err(format!("components {:?} were begun of {among:?}", Components(begun.begun)))
+            Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
         }
     }
 
@@ -250,8 +249,8 @@ impl<F: Fn(&Fragment) -> u16> Judge<'_, F> {
                 None if clean => Components(begun.readable),
                 None => return Err("it was decided without a look at the disk's states".into()),
             };
-            let template = self.template(begun, Components(begun.readable).and(in_sync));
-            let verdict = of_read(&template, &parts);
+            let template = self.template(begun, Components(begun.readable));
+            let verdict = of_read(&template, &parts, in_sync);
             deactivate |= verdict.deactivate;
             component = match (verdict.step, further.next()) {
                 (Step::Read(left), Some(next)) if left.has(next) => next,

@@ -189,7 +189,8 @@ impl Stories {
 
     /// The states a command may have found that was admitted, and begun, in these cycles.
     fn seen(&self, admitted: u64, begun: u64, disk: u32) -> Vec<States> {
-        let last = if self.locks { begun } else { admitted + LOOKED_UP.1 };
+        let looked_up = admitted + LOOKED_UP.1;
+        let last = if self.locks { begun.max(looked_up) } else { looked_up };
         let first = admitted.saturating_sub(LOOKED_UP.0);
         let Some(history) = self.states.get(&disk) else { return Vec::new() };
         let ends = history.iter().skip(1).map(|entry| entry.0).chain([u64::MAX]);
@@ -197,8 +198,9 @@ impl Stories {
         there.map(|((_, states), _)| *states).collect()
     }
 
-    /// The states that a command which was not begun may have found.
+    /// The states that a command which was not begun may have found: one that waited for its lock found them
+    /// late.
     pub fn seen_by(&self, story: &Story, disk: u32) -> Vec<States> {
-        self.seen(story.admitted, story.admitted, disk)
+        self.seen(story.admitted, u64::MAX, disk)
     }
 }
