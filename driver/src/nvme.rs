@@ -55,6 +55,13 @@ pub enum NvmeError {
         /// Controller status.
         csts: u32,
     },
+    /// Its registers read all ones: it was pulled out, or its link is down. That has reset it: it does nothing
+    /// any more.
+    #[error("NVMe controller {controller} is gone from its bus")]
+    Gone {
+        /// Function.
+        controller: String,
+    },
     /// It reports a fatal error.
     #[error("NVMe controller {controller} reports a fatal error: CSTS {csts:#x}")]
     Fatal {
@@ -199,6 +206,17 @@ impl<F: Function> NvmeController<F> {
         command: SubmissionEntry,
     ) -> Result<u32, NvmeError> {
         self.admin.execute(platform, command)
+    }
+
+    /// Whether the controller is on its bus (NVMe Base 2.0, section 3.7.2: the loss of its link resets it).
+    ///
+    /// # Errors
+    /// `NvmeError::Gone`, `Access`.
+    pub fn answers(&self) -> Result<(), NvmeError> {
+        match self.function.read32(Bar::Bar0, register::CSTS)? {
+            u32::MAX => Err(NvmeError::Gone { controller: self.name().to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     /// Disables the controller and brings it up again. Every I/O queue is gone and whatever it was

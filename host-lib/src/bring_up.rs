@@ -1,11 +1,16 @@
 //! Bring-up of the devices and disks of a configuration, whatever executes the disks.
 
+use std::time::Duration;
+
 use volplane_driver::{Function, NamespaceLimits, NvmeController, NvmeError, Platform};
 
 use crate::configuration::{Configuration, Device, Disk};
 use crate::engine::{EngineOptions, StartError};
+use crate::map::DiskMap;
 use crate::operations::command::{CommandLimits, DeviceLimits, DiskLimits};
 use crate::service::{VdHandle, VirtualDisk};
+use crate::software::template::TIME_OUT_MAX;
+use crate::software::{Component, ComponentState, Components, PlanTemplate};
 use crate::vaapi::{ControlPath, DeviceInfo, DevicePaths, Tables, VaapiError};
 
 /// I/O queue pair of each SSD that executes the disks.
@@ -89,10 +94,68 @@ pub(crate) fn map_disks(
     for (number, disk) in configuration.disks.iter().enumerate() {
         let handle = VdHandle(number as u16);
         control.ap_set_map_vd(tables, handle, &disk.map)?;
-        limits.push(DiskLimits::new(handle, &disk.map, &least(disk, devices), most));
+        let of_map = |map| DiskLimits::new(handle, map, &least(map, devices), most);
+        limits.extend(disk.maps().map(of_map).reduce(DiskLimits::and));
         disks.push(virtual_disk(handle, disk, most));
     }
     Ok(Disks { disks, limits })
+}
+
+/// What a component has whose configuration does not say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ComponentDefaults {
+    pub(crate) time_out: Duration,
+    pub(crate) retries: u8,
+    /// Length of a tick.
+    pub(crate) tick: Duration,
+}
+
+impl ComponentDefaults {
+    fn component(&self, disk: VdHandle, time_out: Option<Duration>, retries: Option<u8>) -> Component {
+        let ticks = time_out.unwrap_or(self.time_out).as_nanos().div_ceil(self.tick.as_nanos().max(1));
+        Component {
+            disk: disk.0,
+            state: ComponentState::InSync,
+            time_out: ticks.min(TIME_OUT_MAX.into()) as u32,
+            retries: retries.unwrap_or(self.retries),
+        }
+    }
+}
+
+/// Gives each disk of a configuration its plan: its copies, of which those of `out` are out, or itself alone.
+/// The first copy is the disk's own map, further ones are virtual disks behind those of the configuration.
+pub(crate) fn set_plans(
+    control: &mut ControlPath,
+    tables: &mut dyn Tables,
+    configuration: &Configuration,
+    defaults: &ComponentDefaults,
+    out: impl Fn(usize) -> Components,
+) -> Result<(), VaapiError> {
+    let mut next = configuration.disks.len() as u16;
+    for (number, disk) in configuration.disks.iter().enumerate() {
+        let handle = VdHandle(number as u16);
+        let mut template = PlanTemplate::single(handle.0);
+        template.components[0] = defaults.component(handle, None, None);
+        if let Some(plan) = &disk.plan {
+            (template.read, template.write) = (plan.reads, plan.writes);
+            (template.read_policy, template.minimum) = (plan.read_policy, plan.minimum);
+            for (copy, mirror) in plan.mirrors.iter().enumerate() {
+                let map = if copy == 0 { handle } else { VdHandle(next) };
+                if copy > 0 {
+                    control.ap_set_map_vd(tables, map, &mirror.map)?;
+                    next += 1;
+                }
+                let mut component = defaults.component(map, mirror.time_out, mirror.retries);
+                if out(number).has(copy) {
+                    component.state = ComponentState::Out;
+                }
+                template.components[copy] = component;
+            }
+            template.durably_out = Components::of(|copy| !template.writable().has(copy));
+        }
+        control.ssap_set_io_plan(tables, handle, &template)?;
+    }
+    Ok(())
 }
 
 /// A device as VAAPI wants it.
@@ -107,9 +170,9 @@ pub(crate) fn device_info(device: &Device, limits: &NamespaceLimits, path: u8) -
     }
 }
 
-/// The least limits of a disk's devices.
-fn least(disk: &Disk, limits: &[NamespaceLimits]) -> DeviceLimits {
-    let devices = disk.map.devices();
+/// The least limits of a map's devices.
+fn least(map: &DiskMap, limits: &[NamespaceLimits]) -> DeviceLimits {
+    let devices = map.devices();
     let used =
         || limits.iter().enumerate().filter(|(index, _)| devices >> index & 1 == 1).map(|(_, one)| one);
     let least = |field: fn(&NamespaceLimits) -> u32| used().map(field).min().unwrap_or(1);
@@ -121,7 +184,7 @@ fn least(disk: &Disk, limits: &[NamespaceLimits]) -> DeviceLimits {
 }
 
 fn virtual_disk(handle: VdHandle, disk: &Disk, most: CommandLimits) -> VirtualDisk {
-    let striped = disk.map.segments.iter().filter(|segment| segment.columns.len() > 1);
+    let striped = disk.maps().flat_map(|map| &map.segments).filter(|segment| segment.columns.len() > 1);
     let unit = striped.map(|segment| 1u64 << segment.stripe_shift << disk.map.block_shift).min();
     let most = u64::from(most.transfer_bytes);
     VirtualDisk {

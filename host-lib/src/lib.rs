@@ -5,11 +5,13 @@
 //! * `vaapi`: the calls that set up the card's tables.
 //! * `engine`: the disks of a configuration, executed by a card.
 //! * `software`: the software data path, which is the golden model of the card too.
+//! * `events`: what a service tells whoever runs it.
 //! * `service`: the block service that clients and servers are written against.
 
 mod bring_up;
 pub mod configuration;
 pub mod engine;
+pub mod events;
 pub mod map;
 mod operations;
 pub mod service;
@@ -18,6 +20,7 @@ pub mod vaapi;
 
 pub use configuration::{Configuration, ConfigurationError};
 pub use engine::{Addresses, Engine, EngineOptions, StartError, StopError, SubmissionMode};
+pub use events::{Event, EventKind};
 pub use service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use volplane_driver::{AccessError, DmaMemory, QueueError};
 
+use crate::events::{Event, StatusName};
+
 /// A virtual disk's number on its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VdHandle(pub u16);
@@ -129,7 +131,7 @@ pub struct Completion {
 
 /// An operation that failed. Which of its blocks were transferred is not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{disk}: {operation} failed with NVMe status {status:#06x} ({})", status_name(*.status))]
+#[error("{disk}: {operation} failed: {}", StatusName(*.status))]
 pub struct IoError {
     /// Disk.
     pub disk: VdHandle,
@@ -137,14 +139,6 @@ pub struct IoError {
     pub operation: Operation,
     /// Status field of the completion: code in 7:0, type in 10:8, Do Not Retry in 14.
     pub status: u16,
-}
-
-fn status_name(status: u16) -> &'static str {
-    let value = status & volplane_abi::status::CODE_AND_TYPE;
-    volplane_abi::status::ALL
-        .iter()
-        .find(|(known, ..)| *known == value)
-        .map_or("given by the device", |s| s.1)
 }
 
 /// Why an operation was not taken. Nothing of it was started.
@@ -248,6 +242,11 @@ pub trait BlockService: Send {
 
     /// Time of the service, which is the simulator's where it runs.
     fn now(&self) -> Duration;
+
+    /// What happened since the last call that no completion tells: at most some, oldest first.
+    fn take_events(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
 
     /// Lets time pass until something may have completed, or `deadline` of `now`, or earlier.
     /// Callers loop: poll, do their own work, wait.

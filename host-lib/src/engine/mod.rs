@@ -81,6 +81,9 @@ pub enum StartError {
     /// The configuration does not fit the card or the devices.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// What was kept of the disks' copies.
+    #[error(transparent)]
+    State(#[from] crate::software::StateError),
     /// The options or addresses are wrong.
     #[error("{0}")]
     Options(&'static str),

@@ -73,6 +73,16 @@ impl DiskLimits {
         }
     }
 
+    /// What both allow.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            transfer: self.transfer.min(other.transfer),
+            write_zeroes: self.write_zeroes.min(other.write_zeroes),
+            deallocate: self.deallocate.min(other.deallocate),
+            ..self
+        }
+    }
+
     /// Blocks of the next command of an operation that has `left` blocks from `lba` on. What does
     /// not fit one command is cut where aligned commands follow.
     pub(crate) fn part(&self, operation: &Operation, lba: u64, left: u64) -> u64 {

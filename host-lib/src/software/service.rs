@@ -8,32 +8,35 @@
 //! * A fragment that is not answered in a quarter of the options' `answer_limit`, or an SSD that writes
 //!   what it cannot mean, has its queue pair deleted and made anew, by a reset of the controller if need
 //!   be; then its fragments are given again.
+//! * An SSD that is gone from its bus (its registers read all ones) does nothing any more: the loss of its link
+//!   has reset it. What it was given fails with Host Pathing Error, and so does what follows.
 //! * Where not even a reset helps, the SSD may still use the buffers it was given. Their operations stay
 //!   outstanding, and the service fails after `answer_limit`.
 //! * What the data path hands to the control path ends at once with the status that is due: nobody else
-//!   is there to decide.
+//!   is there to decide. A write that missed a copy is told to its client when the state file says that the copy is
+//!   out (`decisions`).
 //! * Of the options, `queues` and `submission_mode` have no meaning here: one processor does it all.
 
 use std::time::Duration;
 
-use volplane_abi::plan::{plan_status, reason, COMPONENT_FRAGMENTS_MAX};
+use volplane_abi::plan::{plan_status, COMPONENT_FRAGMENTS_MAX};
 use volplane_abi::registers::TRANSFER_BYTES_MAX;
 use volplane_abi::status::{self, DNR};
 use volplane_abi::CompletionEntry;
 use volplane_driver::{DmaMemory, Platform, PAGE};
 
 use super::command_ring::{CommandRing, QUEUE};
-use super::control::ControlError;
 use super::cut::Fragment;
 use super::engine::{Action, Bounds, DataPath};
+use super::out_copies::OutCopies;
 use super::plan::ClientTag;
-use super::record::Record;
 use super::ssd_path::SsdPath;
-use super::template::PlanTemplate;
-use super::verdict::Progress;
-use crate::bring_up::{check_options, device_info, map_disks, Disks, Ssd, IO_QUEUE};
+use crate::bring_up::{
+    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE,
+};
 use crate::configuration::{Configuration, TableSizes};
 use crate::engine::{EngineOptions, StartError, StopError};
+use crate::events::{Event, EventKind, EventLog};
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{self, Dispatcher};
 use crate::operations::wind_down::drain_and_flush;
@@ -57,17 +60,21 @@ const RESERVE: u16 = 16;
 const LOOK: Duration = Duration::from_micros(10);
 /// How often a fragment is given again before it has failed. A time-out may take two of them.
 const RETRIES: u8 = 3;
+/// The data path is told the time in microseconds.
+const TICK: Duration = Duration::from_micros(1);
 
 /// Virtual disks executed by software. See the module.
 pub struct SoftwareEngine<P: Platform> {
     // In order of drop: the SSDs are disabled before the memory goes that they write.
-    paths: Vec<SsdPath<P::Function>>,
-    data_path: DataPath,
-    control: ControlPath,
+    pub(super) paths: Vec<SsdPath<P::Function>>,
+    pub(super) data_path: DataPath,
+    pub(super) control: ControlPath,
     dispatcher: Dispatcher<CommandRing>,
     /// Pages of the commands: their PRP lists and ranges.
     pages: DmaMemory,
-    disks: Vec<VirtualDisk>,
+    pub(super) disks: Vec<VirtualDisk>,
+    pub(super) out_copies: OutCopies,
+    pub(super) events: EventLog,
     stop_limit: Duration,
     platform: P,
 }
@@ -84,6 +91,7 @@ impl<P: Platform> SoftwareEngine<P> {
         options: &EngineOptions,
     ) -> Result<Self, StartError> {
         check_options(configuration, devices, options)?;
+        let out_copies = OutCopies::load(configuration)?;
         configuration.check_room(&ROOM)?;
         let ring = CommandRing::new(options.queue_entries.saturating_sub(1).clamp(1, COMMANDS_MAX));
         let commands = ring.capacity();
@@ -108,15 +116,30 @@ impl<P: Platform> SoftwareEngine<P> {
         let most =
             CommandLimits { fragments: COMPONENT_FRAGMENTS_MAX as u32, transfer_bytes: TRANSFER_BYTES_MAX };
         let Disks { disks, limits } = map_disks(&mut control, &mut data_path, configuration, &found, most)?;
-        for disk in &disks {
-            let set = data_path.set_template(disk.handle.0, template(disk.handle, options));
-            set.expect("the disk was mapped, and the template is its own");
-        }
+        let defaults = ComponentDefaults { time_out: options.answer_limit / 4, retries: RETRIES, tick: TICK };
+        set_plans(&mut control, &mut data_path, configuration, &defaults, |disk| out_copies.of(disk))?;
         let pages = platform.allocate(usize::from(commands) * PAGE)?;
         let bounds = dispatcher::Bounds { operations: options.operations, answer: options.answer_limit };
         let dispatcher = Dispatcher::new(vec![(ring, pages.clone())], limits, bounds);
         let stop_limit = options.stop_limit;
-        Ok(Self { paths, data_path, control, dispatcher, pages, disks, stop_limit, platform })
+        let mut events = EventLog::default();
+        for (number, disk) in configuration.disks.iter().enumerate() {
+            for copy in out_copies.of(number).numbers() {
+                events.note(EventKind::CopyStillOut { disk: disk.name.clone(), copy });
+            }
+        }
+        Ok(Self {
+            paths,
+            data_path,
+            control,
+            dispatcher,
+            pages,
+            disks,
+            out_copies,
+            events,
+            stop_limit,
+            platform,
+        })
     }
 
     /// The platform, for those who also drive what is behind it.
@@ -189,8 +212,15 @@ impl<P: Platform> SoftwareEngine<P> {
                     self.dispatcher.queue(0).complete(completion);
                 }
                 Action::Fence { path } => fences.push(path),
-                // They show in the tables and templates; nobody here makes them durable.
-                Action::Deactivated { .. } | Action::MovedOut { .. } => {}
+                Action::Deactivated { disk } => {
+                    let disk = self.disk_name(disk);
+                    self.events.note(EventKind::Deactivated { disk });
+                }
+                // That it is durable follows with the record of the write that it missed.
+                Action::MovedOut { disk, component } => {
+                    let disk = self.disk_name(disk);
+                    self.events.note(EventKind::CopyOut { disk, copy: component });
+                }
             }
         }
         fences.into_iter().for_each(|path| self.renew(path));
@@ -217,36 +247,33 @@ impl<P: Platform> SoftwareEngine<P> {
         }
     }
 
-    /// Makes an SSD quiet, and its path usable again. Whatever it was given is given again.
+    /// Makes an SSD quiet, and its path usable again. Whatever it was given is given again. One that is gone is
+    /// quiet, and its path is not used any more.
     fn renew(&mut self, number: u8) {
         let Some(path) = self.paths.get_mut(usize::from(number)).filter(|path| !path.is_lost()) else {
             return;
         };
         let mut back = Vec::new();
         path.poll(&mut back);
+        let device = path.ssd.name.clone();
         let renewed = path.renew(&mut self.platform);
-        if renewed.is_err() {
+        let gone = path.is_gone();
+        if renewed.is_err() && !gone {
             // What the SSD never saw can go on; the rest may still be executed and stays outstanding.
             back.extend(path.take_waiting().map(|id| (id, plan_status::HOST_PATH_ERROR)));
         }
         back.into_iter().for_each(|(id, status)| self.data_path.returned(id, status));
-        if renewed.is_ok() {
-            self.data_path.path_renewed(number);
+        let happened = match renewed {
+            Ok(()) => EventKind::Renewed { device },
+            Err(_) if gone => EventKind::Gone { device },
+            Err(error) => EventKind::Stuck { device, reason: error.to_string() },
+        };
+        match happened {
+            EventKind::Renewed { .. } => self.data_path.path_renewed(number),
+            EventKind::Gone { .. } => self.data_path.path_quiesced(number),
+            _ => {}
         }
-    }
-
-    /// Ends every plan that was handed to the control path.
-    fn decide(&mut self) {
-        while let Some(record) = self.data_path.get_plan() {
-            let decided = match record.held {
-                None if !record.owned => Ok(()),
-                // That a copy is out cannot be made durable here, so the write is not reported as done.
-                Some(end) if !end.out.any() => self.data_path.release(record.handle),
-                _ => self.data_path.complete(record.handle, status_of(&record)),
-            };
-            // A plan is gone when an abort came between.
-            debug_assert!(matches!(decided, Ok(()) | Err(ControlError::Gone(_))), "{decided:?}");
-        }
+        self.events.note(happened);
     }
 }
 
@@ -267,6 +294,9 @@ where
         // Buffers and rings go after the SSDs were shut down.
         let Self { paths, dispatcher, pages, mut platform, .. } = self;
         for path in paths {
+            if path.is_gone() {
+                continue;
+            }
             let (Ssd { name, mut controller }, held) = path.into_ssd();
             let deleted =
                 if quiet { controller.delete_io_queue_pair(&mut platform, IO_QUEUE) } else { Ok(()) };
@@ -276,24 +306,6 @@ where
         }
         drop((dispatcher, pages));
         result.map(|()| platform)
-    }
-}
-
-/// The plan of a disk: itself alone.
-fn template(disk: VdHandle, options: &EngineOptions) -> PlanTemplate {
-    let mut template = PlanTemplate::single(disk.0);
-    let ticks = (options.answer_limit / 4).as_micros().clamp(1, u128::from(u32::MAX));
-    (template.components[0].time_out, template.components[0].retries) = (ticks as u32, RETRIES);
-    template
-}
-
-/// The status that is due to a plan on which the control path has to decide.
-fn status_of(record: &Record) -> u16 {
-    let failed = record.next_exception(None).map(|(_, component)| component.progress);
-    match failed {
-        _ if record.reasons & reason::NOT_EXECUTABLE != 0 => status::INVALID_FIELD | DNR,
-        Some(Progress::Failed(status) | Progress::Refused(status)) => status,
-        _ => status::INTERNAL_ERROR | DNR,
     }
 }
 
@@ -336,6 +348,10 @@ where
 
     fn now(&self) -> Duration {
         self.platform.now()
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        self.events.take()
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {

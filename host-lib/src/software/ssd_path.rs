@@ -47,6 +47,8 @@ pub(super) struct SsdPath<F: Function> {
     pages: DmaMemory,
     entries: u16,
     waiting: VecDeque<(u64, Fragment)>,
+    /// It is gone from its bus.
+    gone: bool,
     /// The SSD wrote what it cannot mean, or was not reached.
     faulty: bool,
 }
@@ -63,7 +65,7 @@ impl<F: Function> SsdPath<F> {
         let commands = Commands::new(queue.map_err(|source| ssd.failed(source))?);
         let pages = platform.allocate(usize::from(entries) * PAGE)?;
         let waiting = VecDeque::new();
-        Ok(Self { ssd, commands: Some(commands), pages, entries, waiting, faulty: false })
+        Ok(Self { ssd, commands: Some(commands), pages, entries, waiting, gone: false, faulty: false })
     }
 
     /// What the tables say of it.
@@ -80,6 +82,11 @@ impl<F: Function> SsdPath<F> {
     /// Whether its SSD could not be made quiet.
     pub(super) fn is_lost(&self) -> bool {
         self.commands.is_none()
+    }
+
+    /// Whether its SSD is gone from its bus, and so quiet.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The SSD, and the memory that it may use until it is disabled.
@@ -138,10 +145,17 @@ impl<F: Function> SsdPath<F> {
     /// the controller if nothing less helps.
     ///
     /// # Errors
-    /// The SSD may still execute what it was given; the path is lost.
+    /// The path is lost, and the SSD may still execute what it was given, unless it is gone.
     pub(super) fn renew<P: Platform<Function = F>>(&mut self, platform: &mut P) -> Result<(), NvmeError> {
         self.commands = None;
         let controller = &mut self.ssd.controller;
+        if let Err(error) = controller.answers() {
+            if matches!(error, NvmeError::Gone { .. }) {
+                self.gone = true;
+                self.waiting.clear();
+            }
+            return Err(error);
+        }
         let deleted = controller.delete_io_queue_pair(platform, IO_QUEUE);
         let renewed = deleted.and_then(|()| controller.create_host_queue(platform, IO_QUEUE, self.entries));
         let queue = renewed.or_else(|_| {
