@@ -6,8 +6,10 @@ use volplane::configuration::{Backing, Device};
 use volplane::engine::{Addresses, Engine, EngineOptions, StartError};
 use volplane::{Configuration, ConfigurationError, SoftwareEngine};
 use volplane_driver::{Card, CardError};
+
+use crate::fault::NamedFault;
 use volplane_sim::{
-    CardConfig, ConfigError, SimFunction, SimPlatform, SimulatorConfig, SsdConfig, TraceConfig,
+    CardConfig, ConfigError, SimFunction, SimHandle, SimPlatform, SimulatorConfig, SsdConfig, TraceConfig,
 };
 
 const CARD_ADDRESS: &str = "sim:card";
@@ -45,6 +47,9 @@ pub enum BackendError {
         /// Device.
         device: String,
     },
+    /// A fault of a device that there is not.
+    #[error("--fault: the configuration has no device {0:?}")]
+    NoDevice(String),
     /// The configuration's files could not be made.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -65,6 +70,7 @@ impl BackendError {
         matches!(
             self,
             BackendError::RealDevice { .. }
+                | BackendError::NoDevice(_)
                 | BackendError::Configuration(_)
                 | BackendError::Start(StartError::Configuration(_))
         )
@@ -92,12 +98,16 @@ fn with_ssds(
 ) -> Result<(SimulatorConfig, Vec<String>), BackendError> {
     let mut addresses = Vec::new();
     for (number, device) in configuration.devices.iter().enumerate() {
-        // By number: names of the configuration may be anything, and a device may be called "card".
-        let name = format!("ssd-{number}");
+        let name = ssd_name(number);
         addresses.push(format!("sim:{name}"));
         machine = machine.with_ssd(ssd(configuration, device, &name)?);
     }
     Ok((machine, addresses))
+}
+
+/// By number: names of the configuration may be anything, and a device may be called "card".
+fn ssd_name(number: usize) -> String {
+    format!("ssd-{number}")
 }
 
 fn ssd(configuration: &Configuration, device: &Device, name: &str) -> Result<SsdConfig, BackendError> {
@@ -146,6 +156,20 @@ pub fn open_software(
     configuration.create_files()?;
     let platform = SimPlatform::new(machine)?;
     Ok(SoftwareEngine::start(platform, configuration, &addresses, &EngineOptions::default())?)
+}
+
+/// Starts faults of the SSDs of a configuration; none, if one of them names no device.
+pub fn start_faults(
+    machine: &SimHandle,
+    configuration: &Configuration,
+    faults: &[NamedFault],
+) -> Result<(), BackendError> {
+    let found = faults.iter().map(|NamedFault { device, fault }| {
+        let number = configuration.devices.iter().position(|known| known.name == *device);
+        number.map(|number| (ssd_name(number), fault.clone())).ok_or(BackendError::NoDevice(device.clone()))
+    });
+    machine.start_faults(&found.collect::<Result<Vec<_>, _>>()?);
+    Ok(())
 }
 
 /// Opens the simulated card with nothing behind it.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use volplane::configuration::{Backing, Disk};
+use volplane::map::DiskMap;
 use volplane::Configuration;
 
 use super::{print, size, table, Failure};
@@ -38,18 +39,28 @@ fn heading(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// The segments of a disk, one after the other.
+/// Where a disk lies, copy by copy.
 fn layout(configuration: &Configuration, disk: &Disk) -> String {
-    let segments = disk.map.segments.iter().map(|segment| {
+    if disk.plan.is_none() {
+        return segments(configuration, &disk.map);
+    }
+    let copies = disk.maps().enumerate();
+    let copies = copies.map(|(copy, map)| format!("copy {copy}: {}", segments(configuration, map)));
+    copies.collect::<Vec<_>>().join("; ")
+}
+
+/// The segments of a map, one after the other.
+fn segments(configuration: &Configuration, map: &DiskMap) -> String {
+    let segments = map.segments.iter().map(|segment| {
         let name = |device: u16| {
             configuration.devices.get(usize::from(device)).map_or("?", |device| device.name.as_str())
         };
         let names: Vec<&str> = segment.columns.iter().map(|column| name(column.device)).collect();
-        let bytes = size(segment.blocks << disk.map.block_shift);
+        let bytes = size(segment.blocks << map.block_shift);
         if names.len() == 1 {
             format!("{bytes} on {}", names[0])
         } else {
-            let unit = size(1 << (segment.stripe_shift + disk.map.block_shift));
+            let unit = size(1 << (segment.stripe_shift + map.block_shift));
             format!("{bytes} striped by {unit} over {}", names.join(" "))
         }
     });

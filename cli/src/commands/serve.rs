@@ -12,6 +12,7 @@ use clap::Args;
 use signal_hook::consts::TERM_SIGNALS;
 use volplane::{BlockService, Configuration, Engine, SoftwareEngine, StopError};
 use volplane_cli::backend::{self, Simulation, Trace};
+use volplane_cli::fault::NamedFault;
 use volplane_cli::nbd::{export_uri, Endpoint, Export, Limits, ListenError, Report, ServeError, Server};
 
 use super::{print, size, Failure};
@@ -46,6 +47,11 @@ pub struct Arguments {
     /// First cycle after the waveform
     #[arg(long, value_name = "CYCLE", default_value_t = u64::MAX, hide_default_value = true, requires = "trace")]
     trace_to: u64,
+    /// Start a fault of a simulated SSD: DEVICE:FAULT[:OPTION=N,...], where FAULT is `error`, `silent` (no answer)
+    /// or `dead` (pulled out); options: `status` (of `error`, default 0x281), `skip` commands that pass first,
+    /// `count` of those struck, and `writes=1` or `reads=1` for these alone; may be given several times
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    fault: Vec<NamedFault>,
     /// Seed of the simulation
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,6 +67,10 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Err(ListenError::NotLoopback(address).to_string());
     }
     Ok(address)
+}
+
+fn fault(text: &str) -> Result<NamedFault, String> {
+    text.parse().map_err(|error: volplane_cli::fault::FaultError| error.to_string())
 }
 
 impl Arguments {
@@ -91,14 +101,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let stop = stop_on_signals().map_err(|error| Failure::Other(format!("signals: {error}")))?;
     match arguments.card.card {
         CardKind::Sim => {
-            let service = backend::open_simulated(&configuration, &arguments.simulation())?;
+            let mut service = backend::open_simulated(&configuration, &arguments.simulation())?;
+            backend::start_faults(&service.platform().handle(), &configuration, &arguments.fault)?;
             run_on(service, arguments, stop, Engine::stop)
         }
         CardKind::Software if arguments.trace.is_some() => {
             Err(Failure::Input("--trace shows the simulated card, and --card software has none".to_owned()))
         }
         CardKind::Software => {
-            let service = backend::open_software(&configuration, arguments.seed)?;
+            let mut service = backend::open_software(&configuration, arguments.seed)?;
+            backend::start_faults(&service.platform().handle(), &configuration, &arguments.fault)?;
             run_on(service, arguments, stop, SoftwareEngine::stop)
         }
     }
@@ -112,6 +124,7 @@ fn run_on<S: BlockService, P>(
 ) -> Result<(), Failure> {
     let limits = Limits { run_for: arguments.exit_after.map(Duration::from_secs), ..Limits::default() };
     let mut server = Server::new(service, limits).map_err(Failure::other)?;
+    server.on_event(|event| print(&format!("{event}\n")));
     let served = serve(&mut server, arguments, stop);
     // The service is stopped even when serving failed: it flushes and leaves the devices reset.
     let stopped = stop_service(server.into_service()).map_err(Failure::other);

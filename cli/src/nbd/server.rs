@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use volplane::{BlockService, ServiceError};
+use volplane::{BlockService, Event as ServiceEvent, ServiceError};
 
 use super::connection::{Connection, Event, Lost, Phase};
 use super::execution::{Execution, Finished, Origin};
@@ -152,6 +152,7 @@ pub struct Server<S> {
     /// Deadline of the drain, when the server stops.
     draining: Option<Instant>,
     report: Report,
+    listener: Box<dyn FnMut(&ServiceEvent) + Send>,
 }
 
 impl<S: BlockService> Server<S> {
@@ -178,6 +179,7 @@ impl<S: BlockService> Server<S> {
             next_sweep: now,
             draining: None,
             report: Report::default(),
+            listener: Box::new(|_| ()),
         })
     }
 
@@ -193,6 +195,11 @@ impl<S: BlockService> Server<S> {
         self.listeners.push(listener);
         self.first_connection = FIRST_LISTENER + self.listeners.len();
         Ok(found)
+    }
+
+    /// Hands what happens in the service to `listener`, from its thread and at most every tenth of a second.
+    pub fn on_event(&mut self, listener: impl FnMut(&ServiceEvent) + Send + 'static) {
+        self.listener = Box::new(listener);
     }
 
     /// The exports, in order.
@@ -237,7 +244,11 @@ impl<S: BlockService> Server<S> {
                 }
             }
             if self.now >= self.next_sweep {
+                self.tell();
                 self.sweep();
+            } else if !self.execution.is_busy() {
+                // It may sleep until the next request.
+                self.tell();
             }
             if let Some(deadline) = self.draining {
                 let connected = self.connections.iter().any(Option::is_some);
@@ -247,8 +258,14 @@ impl<S: BlockService> Server<S> {
             }
         }
         self.connections.clear();
-        self.flush_all()?;
+        let flushed = self.flush_all();
+        self.tell();
+        flushed?;
         Ok(self.report.clone())
+    }
+
+    fn tell(&mut self) {
+        self.execution.service.take_events().iter().for_each(&mut self.listener);
     }
 
     /// The service, to be ended after `run`.
