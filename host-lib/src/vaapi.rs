@@ -13,6 +13,7 @@ mod device;
 mod disk;
 mod index_space;
 mod plan;
+mod plan_error;
 mod read_back;
 mod tables;
 
@@ -26,9 +27,10 @@ use zerocopy::FromBytes;
 
 use crate::configuration::TableSizes;
 use crate::service::VdHandle;
-use crate::software::PlanTemplate;
+use crate::software::{Components, PlanTemplate};
 use index_space::IndexSpace;
-pub use plan::{PlanChange, PlanError, PlanParam, PlanUse};
+pub use plan::{PlanChange, PlanParam, PlanUse};
+pub use plan_error::PlanError;
 pub use tables::{CardTables, TableEntry, Tables, RECORD_BYTES};
 
 /// Why a VAAPI call failed.
@@ -204,6 +206,8 @@ pub struct ControlPath {
     retired_plans: Vec<Range<u32>>,
     /// The plans that disks have, with the states that their components came with.
     planned: BTreeMap<VdHandle, PlanTemplate>,
+    /// Positions of components that were removed: retired like entries.
+    leaving: BTreeMap<VdHandle, Components>,
 }
 
 impl ControlPath {
@@ -225,10 +229,11 @@ impl ControlPath {
             plans,
             retired_plans: Vec::new(),
             planned: BTreeMap::new(),
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Frees the entries of replaced maps and plans. Only when every command that was admitted before they
+    /// Frees the entries of replaced maps and plans, and the positions of removed components. Only when every command that was admitted before they
     /// were replaced has completed.
     pub fn release_retired(&mut self) {
         for range in self.retired_allocations.drain(..) {
@@ -240,6 +245,7 @@ impl ControlPath {
         for range in self.retired_plans.drain(..) {
             self.plans.give(range);
         }
+        self.leaving.clear();
     }
 
     fn disk(&self, call: &'static str, disk: VdHandle) -> Result<&MappedDisk, VaapiError> {

@@ -25,6 +25,16 @@ fn the_quick_start_has_a_striped_and_a_concatenated_disk() {
     assert_eq!(configuration.disks[1].map.segments.len(), 3);
 }
 
+#[test]
+fn the_mirror_has_three_copies_that_share_no_device() {
+    let file = Path::new(EXAMPLES).join("mirror.toml");
+    let text = fs::read_to_string(&file).expect("the example is there");
+    let configuration = Configuration::parse(&text, &file).unwrap_or_else(|error| panic!("{error}"));
+    let devices: Vec<u32> = configuration.disks[0].maps().map(|map| map.devices()).collect();
+    assert_eq!(devices, [0b11, 0b1100, 0b110000]);
+    assert_eq!(configuration.state_file, Path::new(EXAMPLES).join("mirror.toml.state"));
+}
+
 /// Devices of random bytes, and a disk of a few segments with random layouts on them.
 fn random_text(random: &mut ChaCha8Rng) -> String {
     const DEVICES: u64 = 4;

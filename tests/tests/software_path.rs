@@ -1,5 +1,7 @@
 //! The software data path as a block service on simulated SSDs, in a machine without a card.
 
+#[path = "engine/mirror.rs"]
+mod mirror;
 #[path = "engine/rig.rs"]
 mod rig;
 #[path = "engine/workload.rs"]
@@ -7,8 +9,8 @@ mod workload;
 
 use std::path::Path;
 
-use rig::{options, refused, seed, three_disks, Rig};
-use volplane::{BlockService, EngineOptions, Operation, ServiceError, SoftwareEngine, SubmitError, VdHandle};
+use rig::{options, seed, three_disks, Rig};
+use volplane::{BlockService, EngineOptions, Operation, SoftwareEngine, VdHandle};
 use volplane_abi::{opcode, status};
 use volplane_sim::{
     CommandFilter, CommandRecord, Execution, Fault, FaultKind, Moment, SimPlatform, SimulatorConfig,
@@ -125,26 +127,24 @@ fn what_an_ssd_never_answers_is_given_again() {
     rig.stop();
 }
 
-/// An SSD that is gone for good may still hold a buffer: its operation is never reported as ended. Disks
-/// on other SSDs go on until the service gives up.
+/// An SSD that is gone does nothing any more: its disk's operations fail, those of other disks go on, and what
+/// is left stops cleanly.
 #[test]
-fn an_ssd_that_cannot_be_made_quiet_fails_the_service() {
+fn an_ssd_that_is_gone_fails_its_own_disk() {
     let mut rig = start(seed(5), &options(), |_| ());
     let memory = rig.engine.allocate(8192).expect("memory");
+    let read = Operation::Read { lba: 0, blocks: 1 };
     rig.handle.start_fault("ssd-3", Fault::new(FaultKind::DeadPath(Moment::Beginning)));
-    rig.submit(2, Operation::Read { lba: 0, blocks: 1 }, Some(memory.part(0, 4096)), 1);
-    rig.submit(0, Operation::Read { lba: 0, blocks: 1 }, Some(memory.part(4096, 512)), 2);
-    let mut done = Vec::new();
-    let error = loop {
-        match rig.engine.poll(&mut done) {
-            Ok(_) => rig.engine.wait(rig.engine.now() + rig::LOOK).expect("time passes"),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, ServiceError::Unanswered { disk: VdHandle(2), .. }), "{error}");
-    assert_eq!(done.iter().map(|completion| completion.tag).collect::<Vec<_>>(), [2]);
-    let late = refused(&mut rig, 0, Operation::Flush, None);
-    assert_eq!(late, SubmitError::Stopped);
+    let error = rig.execute(2, read, Some(memory.part(0, 4096))).expect_err("its SSD is gone");
+    assert_eq!(error.status & 0x7FF, 0x370, "{error}");
+    rig.execute(0, read, Some(memory.part(4096, 512))).expect("another SSD");
+    let before = rig.engine.now();
+    rig.execute(2, read, Some(memory.part(0, 4096))).expect_err("still gone");
+    assert!(rig.engine.now() - before < rig::LIMIT / 4, "known by now");
+    let told: Vec<String> = rig.engine.take_events().iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["ssd3: gone"]);
+    let error = rig.engine.stop().err().expect("a disk cannot be flushed").to_string();
+    assert!(error.contains("Host Pathing Error (370h)"), "{error}");
 }
 
 /// The data path's own refusals come back as NVMe statuses, and what nobody executes ends.

@@ -9,92 +9,11 @@ use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::tables::table;
 use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, VdEntry};
 
+use super::plan_error::PlanError;
 use super::{read, write, ControlPath, TableEntry, Tables, VaapiError};
 use crate::service::VdHandle;
 use crate::software::tables::component_index;
-use crate::software::{
-    Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy, TemplateError,
-};
-
-/// What is wrong with a plan, or with a call on one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The plan by itself.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// A component's disk has no map.
-    #[error("component {component}: {disk} has no map")]
-    NoMap {
-        /// Component.
-        component: usize,
-        /// Its disk.
-        disk: VdHandle,
-    },
-    /// A component's disk has another size.
-    #[error("component {component}: {disk} has {blocks} blocks instead of {wanted}")]
-    Size {
-        /// Component.
-        component: usize,
-        /// Its disk.
-        disk: VdHandle,
-        /// Blocks of that.
-        blocks: u64,
-        /// Blocks of the plan's disk.
-        wanted: u64,
-    },
-    /// A component's disk has blocks of another size.
-    #[error("component {component}: {disk} has blocks of 2^{shift} bytes instead of 2^{wanted}")]
-    BlockSize {
-        /// Component.
-        component: usize,
-        /// Its disk.
-        disk: VdHandle,
-        /// log2 of its blocks.
-        shift: u8,
-        /// log2 of those of the plan's disk.
-        wanted: u8,
-    },
-    /// Two components have one map.
-    #[error("component {component}: {disk} is a component of {owner} already")]
-    Shared {
-        /// Component.
-        component: usize,
-        /// Its disk.
-        disk: VdHandle,
-        /// The disk whose plan has it.
-        owner: VdHandle,
-    },
-    /// The plan has no such component.
-    #[error("there is no component {0}")]
-    NoComponent(usize),
-    /// The plan has this component already.
-    #[error("component {0} is there already")]
-    Taken(usize),
-    /// None of the components that would be left holds all the data.
-    #[error("no component that stays is in sync")]
-    NothingInSync,
-    /// A component that is out was to become in sync.
-    #[error("component {0} is out, and becomes in sync by way of write-only alone")]
-    StillOut(usize),
-    /// A component that is not out was to be durably out.
-    #[error("component {component} is {found}, not out")]
-    NotOut {
-        /// Component.
-        component: usize,
-        /// Its state.
-        found: ComponentState,
-    },
-    /// The card has changed a state while it was set.
-    #[error("component {component} is {found}, not {wanted}: the card has moved it meanwhile")]
-    Moved {
-        /// Component.
-        component: usize,
-        /// What was written.
-        wanted: ComponentState,
-        /// What the card has.
-        found: ComponentState,
-    },
-}
+use crate::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
 
 /// The commands that a mask speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +48,8 @@ pub enum PlanChange {
         /// As `PlanParam::Retries`.
         retries: u8,
     },
-    /// A component less. Its position is a hole, and the masks forget it.
+    /// A component less. Its position is a hole, and the masks forget it; the hole is free for another when the
+    /// commands of before have ended (`release_retired`).
     Remove {
         /// Position.
         component: usize,
@@ -426,14 +346,14 @@ impl ControlPath {
             entries.push(TableEntry::new(table::COMPONENT, component_index(number, place), &entry.0));
         }
         let stays = old.map(|old| staying(old, new));
-        match (old, stays) {
-            (Some(old), Some(stays)) => {
-                let leaving = old.present().without(stays);
+        let leaving = old.map_or(Components::NONE, |old| old.present().without(staying(old, new)));
+        match old {
+            Some(_) => {
                 let absent = ComponentStates::default().with_select(leaving.0).with_durably_out(leaving.0);
                 entries.extend(leaving.any().then(|| states_write(disk, absent)));
             }
             // Of no effect before the switch.
-            _ => {
+            None => {
                 entries.extend([states_cleared(disk), states_write(disk, new.states_entry(Components(0xFF)))])
             }
         }
@@ -447,6 +367,8 @@ impl ControlPath {
             self.retired_plans.push(entry.plan().into()..u32::from(entry.plan()) + 1);
         }
         self.planned.insert(disk, *new);
+        let left = self.leaving.entry(disk).or_insert(Components::NONE);
+        *left = left.or(leaving);
         let coming = stays.map_or(Components::NONE, |stays| new.present().without(stays));
         if coming.any() {
             write(call, tables, &[states_write(disk, new.states_entry(coming))])?;
@@ -484,9 +406,14 @@ impl ControlPath {
                 return Err(PlanError::Shared { component, disk: map, owner });
             }
         }
-        match old {
-            Some(old) if !staying(old, new).and(old.readable()).any() => Err(PlanError::NothingInSync),
-            _ => Ok(()),
+        let Some(old) = old else { return Ok(()) };
+        let stays = staying(old, new);
+        let left = self.leaving.get(&disk).copied().unwrap_or(Components::NONE);
+        let taken = left.or(old.present()).and(new.present()).without(stays);
+        match taken.numbers().next() {
+            Some(component) => Err(PlanError::Leaving(component)),
+            None if !stays.and(old.readable()).any() => Err(PlanError::NothingInSync),
+            None => Ok(()),
         }
     }
 

@@ -240,11 +240,17 @@ fn components_come_and_go_at_once() {
     assert_eq!((plan.write.continuation, plan.write.log), (Components(7), Components(6)));
     assert_eq!((plan.components[2].time_out, plan.durably_out), (7, Components(!7)));
     control.ssap_modify_io_plan(&mut tables, OWNER, remove).expect("removed");
+    let back = PlanChange::Add { component: 0, map: OWNER, time_out: 0, retries: 0 };
+    let error = control.ssap_modify_io_plan(&mut tables, OWNER, back).expect_err("commands may know it");
+    assert_eq!(problem(error), PlanError::Leaving(0));
     control.release_retired();
     let plan = tables.path.template(2);
     assert_eq!((plan.write.continuation, plan.present()), (Components(6), Components(6)));
     let error = control.ssap_modify_io_plan(&mut tables, OWNER, remove).expect_err("it is gone");
     assert_eq!(problem(error), PlanError::NoComponent(0));
+    control.ssap_modify_io_plan(&mut tables, OWNER, back).expect("the position is free");
+    control.ssap_modify_io_plan(&mut tables, OWNER, remove).expect("removed");
+    control.release_retired();
     let last = control.ssap_modify_io_plan(&mut tables, OWNER, PlanChange::Remove { component: 1 });
     assert_eq!(problem(last.expect_err("component 2 is write-only")), PlanError::NothingInSync);
 }

@@ -302,19 +302,23 @@ impl<E: Executor> Rig<E> {
 
     /// Compares what the SSDs hold with the shadow, without the card.
     pub fn compare_media(&self) {
-        for (disk, shadow) in self.shadow.iter().enumerate() {
-            let map = self.map(disk);
-            let mut lba = 0;
-            while let Some(location) = map.locate(lba) {
-                let range = self.bytes(disk, lba, location.run);
-                let mut media = vec![0; range.len()];
-                let ssd = format!("ssd-{}", location.device);
-                self.handle.read_media(&ssd, location.lba << map.block_shift, &mut media).expect("media");
-                same(&media, &shadow[range.clone()], disk, range.start);
-                lba += location.run;
-            }
-            assert_eq!(lba, map.blocks());
+        for disk in 0..self.shadow.len() {
+            self.compare_copy(disk, self.map(disk));
         }
+    }
+
+    /// Compares what the SSDs hold in one of a disk's layouts with the shadow.
+    pub fn compare_copy(&self, disk: usize, map: &DiskMap) {
+        let mut lba = 0;
+        while let Some(location) = map.locate(lba) {
+            let range = self.bytes(disk, lba, location.run);
+            let mut media = vec![0; range.len()];
+            let ssd = format!("ssd-{}", location.device);
+            self.handle.read_media(&ssd, location.lba << map.block_shift, &mut media).expect("media");
+            same(&media, &self.shadow[disk][range.clone()], disk, range.start);
+            lba += location.run;
+        }
+        assert_eq!(lba, map.blocks());
     }
 
     /// Nobody did what the bus, NVMe or AXI forbid.
