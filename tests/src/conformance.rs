@@ -9,11 +9,12 @@ use std::time::Duration;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::layout::{self, Field};
+use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::registers::{self as register, Access, Register};
 use volplane_abi::tables::table;
 use volplane_abi::{
-    opcode, status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry, QueueEntry, SubmissionEntry,
-    VdEntry,
+    opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, ExtentEntry, PathEntry, PlanEntry,
+    QueueEntry, SubmissionEntry, VdEntry,
 };
 use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function, Platform, TableWrite};
 
@@ -76,17 +77,30 @@ struct Table {
     bytes: usize,
 }
 
-fn writable_tables(capabilities: &Capabilities) -> [Table; 6] {
+fn writable_tables(capabilities: &Capabilities) -> Vec<Table> {
     let table = |number, first, entries, fields, bytes| Table { number, first, entries, fields, bytes };
     let c = capabilities;
-    [
+    let mut tables = vec![
         table(table::QUEUE, 1, c.queues, QueueEntry::FIELDS, QueueEntry::BYTES),
         table(table::VD, 0, c.vds, VdEntry::FIELDS, VdEntry::BYTES),
         table(table::ALLOCATION, 0, c.allocations, AllocationEntry::FIELDS, AllocationEntry::BYTES),
         table(table::EXTENT, 0, c.extents, ExtentEntry::FIELDS, ExtentEntry::BYTES),
         table(table::DEVICE, 0, c.devices, DeviceEntry::FIELDS, DeviceEntry::BYTES),
         table(table::PATH, 0, c.paths, PathEntry::FIELDS, PathEntry::BYTES),
-    ]
+    ];
+    if c.plans > 1 {
+        tables.extend([
+            table(table::PLAN, 0, c.plans, PlanEntry::FIELDS, PlanEntry::BYTES),
+            table(
+                table::COMPONENT,
+                0,
+                c.plans * COMPONENTS_MAX as u32,
+                ComponentEntry::FIELDS,
+                ComponentEntry::BYTES,
+            ),
+        ]);
+    }
+    tables
 }
 
 /// A random value of a field that software may write: reserved bits are 0, references stay within
@@ -171,7 +185,7 @@ fn bad_indices<P: Platform>(platform: &mut P, card: &mut Card<P::Function>) {
             refused(card.table_read(platform, table.number, index).map(drop), &what);
         }
     }
-    for number in [0, 9, 0x7F, 0xFFFF] {
+    for number in [0, 12, 0x7F, 0xFFFF] {
         refused(card.table_write(platform, number, 0, &[]), "a table that does not exist");
         refused(card.table_read(platform, number, 0).map(drop), "a table that does not exist");
     }
