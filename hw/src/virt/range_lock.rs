@@ -275,7 +275,9 @@ impl Logic for RangeLock {
         self.pages_now.next = self.pages_17.val().get_bits::<9>(0);
         self.left_one.next = (self.walk_left.q.val() == self.one9.val());
 
-        self.refused.next = self.bucket_hit.val() | (self.disk_exclusive.q.val() & !self.disk_unused.q.val());
+        self.refused.next = self.bucket_hit.val()
+            | (self.disk_exclusive.q.val() & !self.disk_unused.q.val())
+            | self.claim.range_conflict.val();
         if self.exclusive.q.val() {
             self.refused.next = !self.disk_unused.q.val() | self.claim.disk_conflict.val();
         }

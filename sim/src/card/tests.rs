@@ -48,7 +48,8 @@ impl Host {
     }
 
     fn enable(&mut self) {
-        for _ in 0..1000 {
+        // The walk over the locks' RAM takes longest: 2^14 cycles.
+        for _ in 0..10_000 {
             if self.register(registers::STATUS) & registers::STATUS_READY != 0 {
                 break;
             }
