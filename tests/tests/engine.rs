@@ -205,7 +205,7 @@ fn random_operations_through_small_queues() {
     });
 }
 
-/// Completes writes without their effect, from the hundredth on: one alone may be written over.
+/// Completes writes without their effect, from the twentieth on: one alone may be written over.
 struct LostWrite {
     writes: u64,
 }
@@ -213,7 +213,7 @@ struct LostWrite {
 impl CommandFilter for LostWrite {
     fn judge(&mut self, command: &CommandRecord, planned: Execution) -> Execution {
         self.writes += u64::from(command.entry.opcode() == opcode::WRITE);
-        let lost = command.entry.opcode() == opcode::WRITE && self.writes >= 100;
+        let lost = command.entry.opcode() == opcode::WRITE && self.writes >= 20;
         Execution { effect: planned.effect && !lost, ..planned }
     }
 }
