@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use volplane_abi::plan::EXCEPTION_BYTES;
 use volplane_abi::registers::{self as register, Access};
 use volplane_abi::tables::table;
 use volplane_abi::{
-    control_opcode, opcode, status, CompletionEntry, ControlCommand, ControlCompletion, QueueEntry,
-    QueueState, SubmissionEntry,
+    control_opcode, opcode, status, CompletionEntry, ControlCommand, ControlCompletion, ExceptionTail,
+    QueueEntry, QueueState, SubmissionEntry,
 };
 use volplane_driver::{AccessError, Bar, DmaMemory, Function, Iova, Platform, PAGE};
 
@@ -107,6 +108,19 @@ impl ModelPlatform {
     /// Doorbells written so far.
     pub fn doorbells(&self) -> usize {
         lock(&self.state).doorbells
+    }
+
+    /// Posts a record with this tail in a place of the exception ring.
+    pub fn post_exception(&self, place: u16, tail: ExceptionTail) {
+        let state = lock(&self.state);
+        let base =
+            state.wide_register(register::EXCEPTION_BASE_LOW) + u64::from(place) * EXCEPTION_BYTES as u64;
+        state.dma(base).write(EXCEPTION_BYTES - ExceptionTail::BYTES, &tail.0);
+    }
+
+    /// A register, as last written.
+    pub fn register(&self, offset: u32) -> u32 {
+        lock(&self.state).read_register(offset)
     }
 
     /// An entry of a table, as last written.
@@ -222,6 +236,10 @@ impl State {
         }
     }
 
+    fn wide_register(&self, low: u32) -> u64 {
+        u64::from(self.read_register(low)) | u64::from(self.read_register(low + 4)) << 32
+    }
+
     fn write_register(&mut self, offset: u32, value: u32) {
         if offset >= register::DOORBELLS {
             self.doorbells += 1;
@@ -234,11 +252,9 @@ impl State {
         let Some(known) = known.filter(|known| known.access == Access::ReadWrite) else { return };
         self.registers.insert(offset, value & known.write_mask);
         if offset == register::CONTROL && value & register::CONTROL_ENABLE != 0 {
-            let base =
-                |low| u64::from(self.read_register(low)) | u64::from(self.read_register(low + 4)) << 32;
             let pair = Pair {
-                sq_base: base(register::CONTROL_SQ_BASE_LOW),
-                cq_base: base(register::CONTROL_CQ_BASE_LOW),
+                sq_base: self.wide_register(register::CONTROL_SQ_BASE_LOW),
+                cq_base: self.wide_register(register::CONTROL_CQ_BASE_LOW),
                 entries: (self.read_register(register::CONTROL_SIZE) & 0xFFF) as u16 + 1,
                 phase: 1,
                 enabled: true,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use volplane_abi::registers as register;
 use volplane_abi::tables::table;
-use volplane_abi::{status, SubmissionEntry, VdEntry};
-use volplane_driver::{Card, CardError, QueueError, TableWrite};
+use volplane_abi::{status, ExceptionTail, SubmissionEntry, VdEntry};
+use volplane_driver::{Card, CardError, ExceptionRecord, PlanHandle, QueueError, TableWrite};
 use volplane_tests::card_model::{Faults, ModelFunction, ModelPlatform, ADDRESS};
 use volplane_tests::conformance;
 
@@ -176,4 +176,32 @@ fn a_queue_with_commands_in_the_card_is_not_deleted() {
         other => panic!("{other:?}"),
     }
     assert!(card.create_queue(&mut platform, 1, 16, None, 0).is_err(), "its rings are still the card's");
+}
+
+#[test]
+fn a_record_of_no_plan_is_an_error_and_loses_no_other() {
+    let mut platform = ModelPlatform::default();
+    let mut card = Card::open(&mut platform, ADDRESS).expect("the card opens");
+    let slots = card.capabilities().slots as u16;
+    let tail = |slot| ExceptionTail::default().with_slot(slot).with_phase(1);
+    for (place, slot) in [3, slots - 1, slots, 7].into_iter().enumerate() {
+        platform.post_exception(place as u16, tail(slot));
+    }
+    let slots_of = |records: Vec<ExceptionRecord>| -> Vec<u16> {
+        records.iter().map(|record| record.handle().slot).collect()
+    };
+    assert_eq!(slots_of(card.take_exceptions(1).expect("one")), [3]);
+    assert_eq!(slots_of(card.take_exceptions(9).expect("those before the bad one")), [slots - 1]);
+    assert_eq!(platform.register(register::EXCEPTION_HEAD), 2);
+    match card.take_exceptions(9) {
+        Err(CardError::Record { slot, .. }) => assert_eq!(slot, slots),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(slots_of(card.take_exceptions(9).expect("those behind it")), [7]);
+    assert!(card.take_exceptions(9).expect("none").is_empty());
+    assert_eq!(platform.register(register::EXCEPTION_HEAD), 4);
+    // A card without plans knows no command on one.
+    let plan = PlanHandle { slot: 3, generation: 1 };
+    let refused = card.release_plan(&mut platform, plan);
+    assert!(matches!(refused, Err(CardError::Table { .. })), "{refused:?}");
 }

@@ -75,8 +75,8 @@ impl<F: Function> ExceptionRing<F> {
         Ok(Self { function: registers.function().clone(), memory, head: 0, phase: 1 })
     }
 
-    /// The next record, if the card has posted one.
-    fn next(&mut self) -> Option<ExceptionRecord> {
+    /// The next record, if the card has posted one. It is taken by `pass`.
+    fn peek(&self) -> Option<ExceptionRecord> {
         let at = usize::from(self.head) * EXCEPTION_BYTES;
         // The phase tag is in the last dword that the card writes.
         let tail: ExceptionTail = self.memory.read_record(at + TAIL);
@@ -90,11 +90,14 @@ impl<F: Function> ExceptionRing<F> {
             components: std::array::from_fn(component),
             tail: self.memory.read_record(at + TAIL),
         };
+        Some(record)
+    }
+
+    fn pass(&mut self) {
         self.head += 1;
         if self.head == ENTRIES {
             (self.head, self.phase) = (0, self.phase ^ 1);
         }
-        Some(record)
     }
 
     /// Tells the card how far records were taken.
@@ -104,21 +107,30 @@ impl<F: Function> ExceptionRing<F> {
 }
 
 impl<F: Function> Card<F> {
-    /// Takes the records that the card has posted, oldest first, at most `most`.
+    /// Takes the records that the card has posted, oldest first, at most `most`. One that cannot be is passed,
+    /// and ends the call; those before it are given first, and it is the error of the next call.
     ///
     /// # Errors
     /// `CardError::Record` for one that names a plan that the card cannot have, `Access`.
     pub fn take_exceptions(&mut self, most: usize) -> Result<Vec<ExceptionRecord>, CardError> {
-        let records: Vec<ExceptionRecord> =
-            std::iter::from_fn(|| self.exceptions.next()).take(most).collect();
+        let mut records = Vec::new();
+        while let Some(record) = self.exceptions.peek().filter(|_| records.len() < most) {
+            let slot = record.tail.slot();
+            let sound = u32::from(slot) < self.capabilities.slots;
+            if !sound && !records.is_empty() {
+                break;
+            }
+            self.exceptions.pass();
+            if !sound {
+                self.exceptions.give_back()?;
+                return Err(CardError::Record { card: self.name().to_owned(), slot });
+            }
+            records.push(record);
+        }
         if !records.is_empty() {
             self.exceptions.give_back()?;
         }
-        let slots = self.capabilities.slots;
-        match records.iter().find(|record| u32::from(record.tail.slot()) >= slots) {
-            Some(record) => Err(CardError::Record { card: self.name().to_owned(), slot: record.tail.slot() }),
-            None => Ok(records),
-        }
+        Ok(records)
     }
 
     /// Releases a held plan: it ends as its record says.
