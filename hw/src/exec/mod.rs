@@ -7,5 +7,6 @@ pub mod mask_verdict;
 pub mod part_class;
 pub mod plan_judge;
 pub mod plan_slots;
+pub mod plan_verdict;
 pub mod record_pieces;
 pub mod record_writer;

@@ -8,7 +8,8 @@
 //! Software sets `head` to the record it reads next; the ring is full when the record after the tail is that
 //! one. `entries_z` of 0: there is no ring, nothing is posted. While `enable` is clear the ring begins anew.
 //!
-//! Latency: 26 cycles from `item` to the last write, with nothing before it. Ordering: that of `item`. Reset drops
+//! Latency: 25 cycles from `item` to the last write, with nothing before it and an answer of `fetch` after 2.
+//! Ordering: that of `item`. Reset drops
 //! everything; the ring begins anew.
 
 use rust_hdl::prelude::*;
@@ -115,7 +116,7 @@ impl RecordWriter {
     /// Records of 2^`slot_bits` plans.
     pub fn new(sizes: &Sizes) -> Self {
         // The address of a quarter is put together of bits.
-        assert!(COMPONENTS_MAX == 8 && EXCEPTION_BYTES == 256);
+        const { assert!(COMPONENTS_MAX == 8 && EXCEPTION_BYTES == 256) };
         Self {
             clock: Default::default(),
             reset: Default::default(),
@@ -494,8 +495,10 @@ mod tests {
         let mut fetch: Option<(u32, usize)> = None;
         let (mut written, mut posted, mut read) = (Vec::<u8>::new(), 0u64, 0u64);
         let (mut raises, mut due) = (0u32, None::<PlanDone>);
-        let (mut most, mut since) = (0, None);
+        let (mut most, mut since, mut was_idle) = (0, None, false);
         for cycle in 0..60_000u64 {
+            // At first one after the other.
+            let density = if cycle < 5_000 { 0.02 } else { 0.3 };
             // A slot is in use from its first outcome to its record.
             let busy = |slot: usize,
                         items: &VecDeque<RecordItem>,
@@ -521,7 +524,7 @@ mod tests {
                     outcomes[slot][component as usize] = outcome;
                     bench.set("outcome_valid", 1);
                     bench.set_record::<57>("outcome", outcome);
-                } else if offered.is_none() && random.random_bool(0.3) && cycle < 58_000 {
+                } else if offered.is_none() && cycle < 58_000 && random.random_bool(density) {
                     // Parts that did not end are not shown.
                     let mut item = random_item(&mut random, slot);
                     let ended = outcomes[slot].iter().enumerate().filter(|(_, it)| it.path.any());
@@ -546,13 +549,16 @@ mod tests {
                 bench.set_record::<329>("fetched", commands[&slot]);
                 fetch = wait.checked_sub(1).map(|wait| (wait, slot));
             }
-            if read < posted && random.random_bool(if cycle % 10_000 < 5_000 { 0.5 } else { 0.01 }) {
+            if read < posted
+                && random.random_bool(if cycle % 10_000 < 5_000 || cycle >= 58_000 { 0.5 } else { 0.01 })
+            {
                 read += 1;
             }
             bench.set("head", u128::from(read % entries.max(1)));
             bench.eval();
             if fetch_ready && bench.get("fetch$valid") == 1 {
-                fetch = Some((random.random_range(1..5), bench.get("fetch$data") as usize));
+                let longest = if cycle < 5_000 { 1 } else { 4 };
+                fetch = Some((random.random_range(1..=longest), bench.get("fetch$data") as usize));
             }
             if write_ready && bench.get("write$valid") == 1 {
                 assert!(due.is_none() && raises == 0, "one record after the other");
@@ -593,8 +599,10 @@ mod tests {
             }
             let idle = bench.get("idle") == 1;
             assert!(!idle || items.is_empty() && due.is_none() && raises == 0);
+            // With the item before it on its way to the writer, it is not measured.
+            let was_idle = std::mem::replace(&mut was_idle, idle) && items.is_empty();
             if offered.is_some() && bench.get("item$ready") == 1 {
-                if idle && items.is_empty() && cycle < 5_000 {
+                if was_idle && cycle < 5_000 {
                     since = Some(cycle);
                 }
                 items.extend(offered.take().filter(|item| entries != 0 || item.completes.any()));
@@ -604,7 +612,7 @@ mod tests {
         assert!(offered.is_none() && items.is_empty() && due.is_none(), "{} items are left", items.len());
         assert_eq!(bench.get("idle"), 1);
         assert!(posted > 400, "{posted} records");
-        assert!(entries == 0 || most <= 30, "{most} cycles to the last write");
+        assert_eq!(most, if entries == 0 { 0 } else { 25 }, "cycles to the last write");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use volplane_abi::plan::{reason, status_class, StatusClass};
 use super::*;
 use crate::bench::{seeded, Bench};
 use crate::exec::mask_verdict::tests::expected as rules;
+use crate::exec::mask_verdict::PlanSets;
 use crate::records::PlanMasks;
 
 /// Slots; plan i is one of disk i.
@@ -500,4 +501,67 @@ fn plans_end_as_the_masks_say() {
     }
     let least = counts.values().min().expect("something was counted");
     assert!(counts.len() == 7 && *least > 100 && answers.len() == 4, "{counts:?} {answers:?}");
+}
+
+/// Cycles from the take of a part that ends with `status` to its plan's `done`, and the changes on the way; one is
+/// answered 5 cycles after it was taken, as in the card.
+fn cycles_to_done(bench: &mut Bench, begun: PlanBegun, status: u64) -> (u64, u32) {
+    bench.set("begun_valid", 1);
+    bench.set("begun_slot", 1);
+    bench.set_record::<168>("begun", begun);
+    bench.cycle();
+    bench.set("begun_valid", 0);
+    for port in ["change", "again", "item", "done", "unlock"] {
+        bench.set(&format!("{port}$ready"), 1);
+    }
+    let done = PartDone { part: 1u64.to_bits(), status: status.to_bits(), ..Default::default() };
+    bench.set_record::<57>("part$data", done);
+    bench.set("part$valid", 1);
+    bench.eval();
+    assert_eq!(bench.get("part$ready"), 1);
+    let (since, mut changes, mut due) = (bench.cycles, 0, None);
+    for _ in 0..60 {
+        bench.set("changed_valid", u128::from(due == Some(bench.cycles)));
+        bench.eval();
+        if bench.get("done$valid") == 1 {
+            let cycles = bench.cycles - since;
+            bench.cycle();
+            return (cycles, changes);
+        }
+        if bench.get("change$valid") == 1 {
+            changes += 1;
+            due = Some(bench.cycles + 5);
+        }
+        bench.cycle();
+        bench.set("part$valid", 0);
+    }
+    panic!("no end");
+}
+
+#[test]
+fn latencies_are_those_of_the_header() {
+    let sizes = Sizes { slot_bits: 2, ..Sizes::DEFAULT };
+    let mut bench = Bench::new("plan_judge_latency", PlanJudge::new(&sizes));
+    bench.set("reset", 1);
+    bench.cycle();
+    bench.set("reset", 0);
+    while bench.get("initialised") == 0 || bench.get("idle") == 0 {
+        bench.cycle();
+        assert!(bench.cycles < 50);
+    }
+    let masks = PlanMasks { continuation: 1u64.to_bits(), ..Default::default() };
+    let begun = PlanBegun {
+        masks: masks.into(),
+        present: 1u64.to_bits(),
+        readable: 1u64.to_bits(),
+        begun: 1u64.to_bits(),
+        minimum: 1u64.to_bits(),
+        simple: 1u64.to_bits(),
+        ..Default::default()
+    };
+    assert_eq!(cycles_to_done(&mut bench, begun, 0), (4, 0));
+    assert_eq!(cycles_to_done(&mut bench, begun, 0x281), (13 + 5, 1));
+    let deactivating = PlanMasks { deactivate: 1u64.to_bits(), ..masks };
+    let begun = PlanBegun { masks: deactivating.into(), ..begun };
+    assert_eq!(cycles_to_done(&mut bench, begun, 0x281), (13 + 5 + 1 + 5, 2));
 }
