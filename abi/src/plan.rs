@@ -1,5 +1,6 @@
 //! The vocabulary of I/O plans: states, policies, reasons, and what a status means to a plan.
 
+use crate::layout::index_of;
 use crate::packed_record;
 use crate::status::{CODE_AND_TYPE, DNR};
 
@@ -238,6 +239,51 @@ macro_rules! exception_tail {
 }
 exception_tail!(packed_record);
 
+impl PlanMasks {
+    /// The masks in a field of `PlanEntry`.
+    pub fn of_field(field: u64) -> Self {
+        let mut masks = Self::default();
+        masks.0.copy_from_slice(&field.to_le_bytes()[..Self::BYTES]);
+        masks
+    }
+
+    /// As a field of `PlanEntry` holds them.
+    pub fn field(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..Self::BYTES].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+impl ComponentEntry {
+    /// Index of a template's component in the table.
+    pub const fn index(plan: u16, component: usize) -> u32 {
+        plan as u32 * COMPONENTS_MAX as u32 + component as u32
+    }
+}
+
+/// Most ticks of a component's time-out: what its field holds.
+pub const TIME_OUT_MAX: u32 =
+    (1 << ComponentEntry::FIELDS[index_of(ComponentEntry::FIELDS, "time_out")].width) - 1;
+
+/// Bits of a component's state in `ComponentStates`.
+const STATE_BITS: usize = 2;
+
+impl ComponentStates {
+    /// State of a component.
+    pub const fn state(&self, component: usize) -> u8 {
+        (self.states() >> (STATE_BITS * component)) as u8 & ((1 << STATE_BITS) - 1)
+    }
+
+    /// Sets the state of a component, and leaves the others.
+    #[must_use]
+    pub fn with_state(self, component: usize, state: u8) -> Self {
+        let mask = (1 << STATE_BITS) - 1;
+        let others = self.states() & !(mask << (STATE_BITS * component));
+        self.with_states(others | (u16::from(state) & mask) << (STATE_BITS * component))
+    }
+}
+
 /// Bytes of a record of the exception ring.
 pub const EXCEPTION_BYTES: usize = 256;
 
@@ -331,6 +377,18 @@ pub const fn status_class(status: u16) -> StatusClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_and_states_stand_where_the_documents_say() {
+        let masks = PlanMasks::of_field(0x11_22_33_44_55);
+        assert_eq!((masks.continuation(), masks.success(), masks.deactivate()), (0x55, 0x44, 0x11));
+        assert_eq!(masks.field(), 0x11_22_33_44_55);
+        let states = ComponentStates::default().with_states(0b01_11_00_00_00_00_10_01);
+        let all: [u8; 8] = std::array::from_fn(|component| states.state(component));
+        assert_eq!(all, [1, 2, 0, 0, 0, 0, 3, 1]);
+        assert_eq!(states.with_state(6, 2).with_state(0, 3).states(), 0b01_10_00_00_00_00_10_11);
+        assert_eq!(TIME_OUT_MAX, 0xFF_FFFF);
+    }
 
     #[test]
     fn classes_of_statuses_typed_from_the_specification() {

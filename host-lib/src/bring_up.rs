@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use volplane_abi::plan::TIME_OUT_MAX;
 use volplane_driver::{Function, NamespaceLimits, NvmeController, NvmeError, Platform};
 
 use crate::configuration::{Configuration, Device, Disk};
@@ -9,7 +10,6 @@ use crate::engine::{EngineOptions, StartError};
 use crate::map::DiskMap;
 use crate::operations::command::{CommandLimits, DeviceLimits, DiskLimits};
 use crate::service::{VdHandle, VirtualDisk};
-use crate::software::template::TIME_OUT_MAX;
 use crate::software::{Component, ComponentState, Components, PlanTemplate};
 use crate::vaapi::{ControlPath, DeviceInfo, DevicePaths, Tables, VaapiError};
 

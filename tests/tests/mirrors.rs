@@ -1,6 +1,6 @@
 //! Plans of several components in the card: a mirror over three SSDs.
 
-use volplane_abi::plan::{component_state, plan_status, read_policy, reason};
+use volplane_abi::plan::{component_state, plan_status, read_policy, reason, COMPONENTS_MAX};
 use volplane_abi::tables::table;
 use volplane_abi::{
     opcode, submission_mode, vd_status, AllocationEntry, ComponentEntry, ComponentStates, ExtentEntry,
@@ -31,8 +31,8 @@ impl Mirror {
         let machine = Machine::start(plain::configuration(1, 128, submission_mode::DIRECT));
         let mut mirror = Self { machine };
         let plan = PlanEntry::default()
-            .with_read_masks(u64::from_le_bytes(masks(read)))
-            .with_write_masks(u64::from_le_bytes(masks(write)))
+            .with_read_masks(read.field())
+            .with_write_masks(write.field())
             .with_read_policy(policy)
             .with_minimum(1);
         mirror.write(table::PLAN, PLAN, &plan.0);
@@ -43,7 +43,7 @@ impl Mirror {
                 .with_allocation_shift(11)
                 .with_map_root(allocation)
                 .with_flush_devices(1 << copy);
-            mirror.write(table::COMPONENT, PLAN * 8 + copy, &component.0);
+            mirror.write(table::COMPONENT, ComponentEntry::index(PLAN as u16, copy as usize), &component.0);
             let entry = ExtentEntry::default().with_start(START).with_device(copy as u16).with_valid(1);
             mirror.write(table::EXTENT, extent, &entry.0);
             let entry = AllocationEntry::default()
@@ -75,12 +75,9 @@ impl Mirror {
 
     /// Sets components to a state; those of `durable` are durably out.
     fn set_states(&mut self, select: u8, state: u8, durable: u8) {
-        let states = (0..8).fold(0, |bits, i| bits | u16::from(state) << (2 * i));
-        let entry = ComponentStates::default()
-            .with_states(states)
-            .with_select(select)
-            .with_durably_out(durable)
-            .with_reactivate(1);
+        let states =
+            (0..COMPONENTS_MAX).fold(ComponentStates::default(), |entry, i| entry.with_state(i, state));
+        let entry = states.with_select(select).with_durably_out(durable).with_reactivate(1);
         self.write(table::STATES, DISK, &entry.0);
     }
 
@@ -90,7 +87,7 @@ impl Mirror {
             .card
             .table_record(&mut self.machine.platform, table::STATES, DISK)
             .expect("the card shows the entry");
-        let states = (0..COPIES).map(|i| (entry.states() >> (2 * i) & 3) as u8).collect();
+        let states = (0..COPIES as usize).map(|copy| entry.state(copy)).collect();
         (states, entry.deactivated() == 1)
     }
 
@@ -156,12 +153,6 @@ impl Mirror {
     fn none_completed(&mut self) {
         assert_eq!(self.machine.queues[0].poll().expect("a sound queue"), None);
     }
-}
-
-fn masks(masks: PlanMasks) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..5].copy_from_slice(&masks.0);
-    bytes
 }
 
 /// Failures are forgiven and logged.
@@ -293,6 +284,41 @@ fn a_failed_read_tries_the_next_copy() {
     let record = mirror.one_record();
     assert_eq!((record.tail.failed(), record.tail.done()), (7, 0));
     assert_eq!(record.components[2].status(), 0x286);
+}
+
+/// Records of the ring: 256, one of which stays free.
+const RING: usize = 255;
+
+#[test]
+fn a_full_ring_delays_only_what_needs_it() {
+    let mut mirror = Mirror::start(read_policy::PREFERRED, forgiving(), forgiving());
+    assert_eq!(mirror.put(0, 1), 0);
+    mirror.fail(0, &[opcode::READ], 0x281);
+    // Each of these reads goes on with another copy, and is told of. Twice around the ring, with its phases.
+    for round in 0..3 {
+        for read in 0..RING {
+            assert_eq!(mirror.get(0), (0, content(1, PAGE)), "read {read} of round {round}");
+        }
+        let buffer = mirror.machine.platform.allocate(PAGE).expect("memory");
+        let entry = plain::command(opcode::READ, DISK, 0, 8, &buffer).with_command_id(77);
+        mirror.machine.queues[0].submit(entry).expect("room");
+        mirror.machine.queues[0].ring().expect("a doorbell");
+        mirror.machine.handle.run_for_ns(100_000).expect("the card works");
+        mirror.none_completed();
+        // Writes need no record, and another disk neither.
+        assert_eq!(mirror.put(8, 2), 0);
+        let other = plain::command(opcode::WRITE, 0, 0, 8, &buffer).with_command_id(78);
+        assert_eq!(mirror.machine.execute(0, other), 0);
+        let mut records = mirror.machine.card.take_exceptions(RING + 1).expect("sound records");
+        assert_eq!(records.len(), RING);
+        let completion = mirror.machine.completion(0);
+        assert_eq!((completion.status(), completion.command_id()), (0, 77));
+        records.extend(mirror.records());
+        assert_eq!(records.len(), RING + 1);
+        let told = |record: &ExceptionRecord| (record.tail.reasons(), record.components[0].status());
+        assert!(records.iter().all(|record| told(record) == (reason::LOG, 0x281)));
+    }
+    mirror.machine.assert_clean(|_| false);
 }
 
 #[test]

@@ -5,14 +5,13 @@
 
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status::DNR;
-use volplane_abi::{vd_status, ComponentStates, SubmissionEntry};
+use volplane_abi::{vd_status, ComponentEntry, ComponentStates, SubmissionEntry};
 
 use super::cut::{admit_to, Abilities, Admission};
 use super::engine::{disk_of, is_read, DataPath, DivertRange};
 use super::pages::Memory;
 use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
-use super::tables::component_index;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
 
 /// Most divert ranges.
@@ -120,7 +119,7 @@ impl DataPath {
         tables.plans.insert(number, template.plan_entry());
         for (place, component) in template.components.iter().enumerate() {
             let map = tables.vds.get(&component.disk.into()).copied().unwrap_or_default();
-            tables.components.insert(component_index(number, place), component.entry(&map));
+            tables.components.insert(ComponentEntry::index(number, place), component.entry(&map));
         }
         let deactivated = tables.states_of(disk).deactivated();
         let states = template.states_entry(Components::NONE).with_deactivated(deactivated);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use volplane_abi::plan::{path_policy, COMPONENTS_MAX};
+use volplane_abi::plan::path_policy;
 use volplane_abi::{
     vd_status, AllocationEntry, ComponentEntry, ComponentStates, DeviceEntry, ExtentEntry, PathEntry,
     PlanEntry, VdEntry,
@@ -53,7 +53,7 @@ impl Tables {
             return PlanTemplate::single(disk);
         }
         let plan = self.plans.get(&number).copied().unwrap_or_default();
-        let component = |place: usize| self.components.get(&component_index(number, place));
+        let component = |place: usize| self.components.get(&ComponentEntry::index(number, place));
         let components = std::array::from_fn(|place| component(place).copied().unwrap_or_default());
         PlanTemplate::from_entries(&plan, &components, &self.states_of(disk))
     }
@@ -121,9 +121,4 @@ impl Tables {
         let all = [device.path(), device.path1(), device.path2(), device.path3()];
         all[..=usize::from(device.more_paths())].to_vec()
     }
-}
-
-/// Index in the component table.
-pub fn component_index(plan: u16, component: usize) -> u32 {
-    u32::from(plan) * COMPONENTS_MAX as u32 + component as u32
 }

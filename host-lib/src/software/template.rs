@@ -1,10 +1,7 @@
 //! Plan templates: what a virtual disk's commands become.
 
-use volplane_abi::plan::{component_state, read_policy, COMPONENTS_MAX};
+use volplane_abi::plan::{component_state, read_policy, COMPONENTS_MAX, TIME_OUT_MAX};
 use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, PlanMasks, VdEntry};
-
-/// Most ticks of a time-out (`ComponentEntry::time_out`).
-pub const TIME_OUT_MAX: u32 = (1 << 24) - 1;
 
 /// A bit for each component of a plan.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +108,7 @@ impl ComponentState {
 
     /// That of a component in an entry.
     pub fn in_entry(entry: &ComponentStates, component: usize) -> Self {
-        match (entry.states() >> (2 * component)) as u8 & 3 {
+        match entry.state(component) {
             component_state::IN_SYNC => ComponentState::InSync,
             component_state::WRITE_ONLY => ComponentState::WriteOnly,
             component_state::OUT => ComponentState::Out,
@@ -122,8 +119,7 @@ impl ComponentState {
     /// The entry with this state of a component.
     #[must_use]
     pub fn put(self, entry: ComponentStates, component: usize) -> ComponentStates {
-        let others = entry.states() & !(3 << (2 * component));
-        entry.with_states(others | u16::from(self.number()) << (2 * component))
+        entry.with_state(component, self.number())
     }
 }
 
@@ -139,10 +135,7 @@ impl std::fmt::Display for ComponentState {
 }
 
 impl MaskSet {
-    fn from_bits(bits: u64) -> Self {
-        let mut masks = PlanMasks::default();
-        let len = masks.0.len();
-        masks.0.copy_from_slice(&bits.to_le_bytes()[..len]);
+    fn of_entry(masks: PlanMasks) -> Self {
         Self {
             continuation: Components(masks.continuation()),
             success: Components(masks.success()),
@@ -152,14 +145,14 @@ impl MaskSet {
         }
     }
 
-    fn bits(&self) -> u64 {
-        let masks = PlanMasks::default()
+    /// As the ABI has them.
+    pub fn entry(&self) -> PlanMasks {
+        PlanMasks::default()
             .with_continuation(self.continuation.0)
             .with_success(self.success.0)
             .with_log(self.log.0)
             .with_log_with_data(self.log_with_data.0)
-            .with_deactivate(self.deactivate.0);
-        masks.0.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+            .with_deactivate(self.deactivate.0)
     }
 }
 
@@ -248,8 +241,8 @@ impl PlanTemplate {
         };
         let mut template = Self {
             components: std::array::from_fn(component),
-            read: MaskSet::from_bits(plan.read_masks()),
-            write: MaskSet::from_bits(plan.write_masks()),
+            read: MaskSet::of_entry(PlanMasks::of_field(plan.read_masks())),
+            write: MaskSet::of_entry(PlanMasks::of_field(plan.write_masks())),
             read_policy: match plan.read_policy() {
                 read_policy::ROUND_ROBIN => ReadPolicy::RoundRobin,
                 read_policy::LEAST_OUTSTANDING => ReadPolicy::LeastOutstanding,
@@ -275,8 +268,8 @@ impl PlanTemplate {
             ReadPolicy::LeastOutstanding => (read_policy::LEAST_OUTSTANDING, 0),
         };
         PlanEntry::default()
-            .with_read_masks(self.read.bits())
-            .with_write_masks(self.write.bits())
+            .with_read_masks(self.read.entry().field())
+            .with_write_masks(self.write.entry().field())
             .with_read_policy(policy)
             .with_preferred(preferred)
             .with_minimum(self.minimum)
@@ -388,7 +381,7 @@ pub enum TemplateError {
     #[error("reads prefer component {0}, which is not there")]
     Preferred(u8),
     /// More ticks than an entry holds.
-    #[error("component {component}: a time-out of {ticks} ticks, where 2^24 \u{2212} 1 are the most")]
+    #[error("component {component}: a time-out of {ticks} ticks, where {TIME_OUT_MAX} are the most")]
     TimeOut {
         /// Component.
         component: usize,

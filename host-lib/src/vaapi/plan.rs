@@ -12,7 +12,6 @@ use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, VdEntry};
 use super::plan_error::PlanError;
 use super::{read, write, ControlPath, TableEntry, Tables, VaapiError};
 use crate::service::VdHandle;
-use crate::software::tables::component_index;
 use crate::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
 
 /// The commands that a mask speaks of.
@@ -306,7 +305,7 @@ impl ControlPath {
         let plan: PlanEntry = read(call, tables, table::PLAN, number.into())?;
         let mut components = [ComponentEntry::default(); COMPONENTS_MAX];
         for (place, component) in components.iter_mut().enumerate() {
-            *component = read(call, tables, table::COMPONENT, component_index(number, place))?;
+            *component = read(call, tables, table::COMPONENT, ComponentEntry::index(number, place))?;
         }
         let states: ComponentStates = read(call, tables, table::STATES, disk.0.into())?;
         Ok(Some(PlanTemplate::from_entries(&plan, &components, &states)))
@@ -343,7 +342,7 @@ impl ControlPath {
             let map = self.disks.get(&VdHandle(component.disk)).map(|disk| disk.entry).unwrap_or_default();
             let there = component.state != ComponentState::Absent;
             let entry = if there { component.entry(&map) } else { ComponentEntry::default() };
-            entries.push(TableEntry::new(table::COMPONENT, component_index(number, place), &entry.0));
+            entries.push(TableEntry::new(table::COMPONENT, ComponentEntry::index(number, place), &entry.0));
         }
         let stays = old.map(|old| staying(old, new));
         let leaving = old.map_or(Components::NONE, |old| old.present().without(staying(old, new)));
@@ -424,7 +423,11 @@ impl ControlPath {
             let Some(number) = self.disks.get(owner).map(|owner| owner.entry.plan()) else { continue };
             for place in plan.present().numbers().filter(|&place| plan.components[place].disk == disk.0) {
                 let entry = plan.components[place].entry(map);
-                entries.push(TableEntry::new(table::COMPONENT, component_index(number, place), &entry.0));
+                entries.push(TableEntry::new(
+                    table::COMPONENT,
+                    ComponentEntry::index(number, place),
+                    &entry.0,
+                ));
             }
         }
         entries

@@ -11,8 +11,10 @@ use super::machine::{Addresses, Load, Machine};
 /// Widths of the data path with the goal and the bus-beat limit of a read of one fragment: 512 / W
 /// beats in and out, one completion, and two doorbells of which each serves eight commands.
 const WIDTHS: [(usize, f64, f64); 3] = [(128, 8.0, 5.25), (256, 3.6, 3.25), (512, 2.8, 2.25)];
-/// Commands to mirrors at 128 bits, with goal and limit: the bus beats of a write to two copies.
-const MIRRORS: [(&str, Load, Option<(f64, f64)>); 3] = [
+/// Goal and bus-beat limit.
+type Bars = (f64, f64);
+/// Commands to mirrors at 128 bits.
+const MIRRORS: [(&str, Load, Option<Bars>); 3] = [
     ("cycles_per_mirror2_write_4k", Load { opcode: opcode::WRITE, copies: 2 }, Some((12.0, 9.25))),
     ("cycles_per_mirror3_write_4k", Load { opcode: opcode::WRITE, copies: 3 }, None),
     ("cycles_per_mirror2_read_4k", Load { opcode: opcode::READ, copies: 2 }, None),

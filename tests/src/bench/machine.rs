@@ -137,13 +137,12 @@ impl Machine {
 
     /// Makes a mirror of the disks that there are.
     fn mirror(&mut self) {
-        let copies = self.load.copies as u32;
+        let load = self.load;
+        let copies = load.copies as u32;
         let (_, tables) = self.engine.vaapi();
         let (card, platform) = (tables.card, tables.platform);
         let all = (1u8 << copies) - 1;
-        let mut masks = [0; 8];
-        masks[..PlanMasks::BYTES].copy_from_slice(&PlanMasks::default().with_continuation(all).0);
-        let masks = u64::from_le_bytes(masks);
+        let masks = PlanMasks::default().with_continuation(all).field();
         let plan = PlanEntry::default()
             .with_read_masks(masks)
             .with_write_masks(masks)
@@ -155,8 +154,9 @@ impl Machine {
         write(table::PLAN, 1, &plan.0);
         let cleared = ComponentStates::default().with_select(u8::MAX).with_reactivate(1);
         write(table::STATES, MIRROR.into(), &cleared.0);
-        let in_sync = (0..copies).fold(0, |bits, i| bits | u16::from(component_state::IN_SYNC) << (2 * i));
-        write(table::STATES, MIRROR.into(), &cleared.with_states(in_sync).0);
+        let in_sync =
+            (0..load.copies).fold(cleared, |entry, copy| entry.with_state(copy, component_state::IN_SYNC));
+        write(table::STATES, MIRROR.into(), &in_sync.0);
         let mut disk = VdEntry::default();
         for copy in 0..copies {
             disk = card.table_record(platform, table::VD, copy).expect("a copy's entry");

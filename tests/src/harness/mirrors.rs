@@ -3,9 +3,9 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
-use volplane_abi::plan::{component_state, read_policy, COMPONENTS_MAX};
+use volplane_abi::plan::{component_state, COMPONENTS_MAX};
 use volplane_abi::tables::table;
-use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, PlanMasks, VdEntry};
+use volplane_abi::{ComponentEntry, ComponentStates, PlanMasks, VdEntry};
 use volplane_driver::TableWrite;
 
 /// Plan templates of the default build: 1 to 255.
@@ -47,7 +47,8 @@ pub struct States {
 impl States {
     /// As they stand in the table.
     pub fn unpack(states: u16, durably_out: u8, deactivated: bool) -> Self {
-        let states = std::array::from_fn(|number| (states >> (2 * number) & 3) as u8);
+        let states =
+            std::array::from_fn(|number| ComponentStates::default().with_states(states).state(number));
         Self { states, durably_out, deactivated }
     }
 
@@ -58,9 +59,8 @@ impl States {
 
     /// The entry that writes `select` of them, and `deactivated`.
     pub fn entry(&self, select: u8) -> ComponentStates {
-        let packed = (0..COMPONENTS_MAX).fold(0, |bits, n| bits | u16::from(self.states[n]) << (2 * n));
-        ComponentStates::default()
-            .with_states(packed)
+        let all = self.states.iter().enumerate();
+        all.fold(ComponentStates::default(), |entry, (number, &state)| entry.with_state(number, state))
             .with_durably_out(self.durably_out)
             .with_select(select)
             .with_deactivated(self.deactivated.into())
@@ -162,38 +162,16 @@ impl Mirror {
     /// The masks of its reads, or of its other commands, as the card has them.
     pub fn masks(&self, reads: bool) -> PlanMasks {
         let set = if reads { &self.template.read } else { &self.template.write };
-        PlanMasks::default()
-            .with_continuation(set.continuation.0)
-            .with_success(set.success.0)
-            .with_log(set.log.0)
-            .with_log_with_data(set.log_with_data.0)
-            .with_deactivate(set.deactivate.0)
+        set.entry()
     }
 
     /// The template and the states, as writes.
     pub fn writes(&self) -> Vec<TableWrite> {
-        let (policy, preferred) = match self.template.read_policy {
-            ReadPolicy::Preferred(number) => (read_policy::PREFERRED, number),
-            ReadPolicy::RoundRobin => (read_policy::ROUND_ROBIN, 0),
-            ReadPolicy::LeastOutstanding => (read_policy::LEAST_OUTSTANDING, 0),
-        };
-        let entry = PlanEntry::default()
-            .with_read_masks(number(&self.masks(true)))
-            .with_write_masks(number(&self.masks(false)))
-            .with_read_policy(policy)
-            .with_preferred(preferred)
-            .with_minimum(self.template.minimum);
+        let entry = self.template.plan_entry();
         let mut writes = vec![TableWrite::new(table::PLAN, self.plan.into(), &entry.0)];
         for part in 0..COMPONENTS_MAX {
-            let (component, map) = (&self.template.components[part], &self.maps[part]);
-            let entry = ComponentEntry::default()
-                .with_disk(component.disk)
-                .with_retries(component.retries)
-                .with_time_out(component.time_out)
-                .with_allocation_shift(map.allocation_shift())
-                .with_map_root(map.map_root())
-                .with_flush_devices(map.flush_devices());
-            let index = u32::from(self.plan) * COMPONENTS_MAX as u32 + part as u32;
+            let entry = self.template.components[part].entry(&self.maps[part]);
+            let index = ComponentEntry::index(self.plan, part);
             writes.push(TableWrite::new(table::COMPONENT, index, &entry.0));
         }
         // Who is in sync may not have been out before: the memory holds whatever it held.
@@ -203,11 +181,4 @@ impl Mirror {
         }
         writes
     }
-}
-
-/// The 40 bits of a mask set.
-pub fn number(masks: &PlanMasks) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..masks.0.len()].copy_from_slice(&masks.0);
-    u64::from_le_bytes(bytes)
 }

@@ -11,7 +11,7 @@ use volplane_abi::plan::{component_state, status_class, StatusClass, COMPONENTS_
 use volplane_abi::status::{CODE_AND_TYPE, DNR, INTERNAL_ERROR, NAMESPACE_NOT_READY, SUCCESS};
 use volplane_abi::{opcode, vd_status, SubmissionEntry};
 
-use super::mirrors::{number, Executor, Mirror, States};
+use super::mirrors::{Executor, Mirror, States};
 use super::plan_story::{Begun, Story};
 
 /// What came of a command.
@@ -141,7 +141,7 @@ impl<F: Fn(&Fragment) -> u16> Judge<'_, F> {
     fn check_begun(&self, asked: &Asked, begun: &Begun, seen: &[States]) -> Result<(), String> {
         let reads = asked.reads();
         let told = (u32::from(begun.disk), begun.plan, begun.masks, begun.minimum, begun.is_read);
-        let masks = number(&self.mirror.masks(reads));
+        let masks = self.mirror.masks(reads).field();
         let expected = (self.mirror.disk, self.mirror.plan, masks, self.mirror.template.minimum, reads);
         if told != expected || asked.ends_early().is_some() {
             return Err(format!("it was begun as {begun:x?}, expected {expected:x?}"));
