@@ -240,7 +240,7 @@ pub mod control_opcode {
     pub const TABLE_READ: u8 = 0x02;
     /// Releases a held plan: it ends as its record says.
     pub const PLAN_RELEASE: u8 = 0x10;
-    /// Ends a plan that the control path owns, with the status in the payload (`PlanCommand`).
+    /// Ends a plan that the control path owns or holds, with the status in the payload (`PlanCommand`).
     pub const PLAN_COMPLETE: u8 = 0x11;
     /// Gives a plan that the control path owns back: it is admitted anew.
     pub const PLAN_RESUBMIT: u8 = 0x12;

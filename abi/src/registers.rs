@@ -173,10 +173,10 @@ pub const STATUS_READY: u32 = 1;
 pub const STATUS_CONTROL_STOPPED: u32 = 2;
 /// STATUS: only time can change anything.
 pub const STATUS_IDLE: u32 = 4;
-/// CONTROL_SIZE: lowest bit of the vector.
-pub const CONTROL_SIZE_VECTOR_SHIFT: u32 = 16;
-/// CONTROL_SIZE: interrupt enable.
-pub const CONTROL_SIZE_INTERRUPT: u32 = 1 << 31;
+/// CONTROL_SIZE, EXCEPTION_SIZE: lowest bit of the vector.
+pub const RING_SIZE_VECTOR_SHIFT: u32 = 16;
+/// CONTROL_SIZE, EXCEPTION_SIZE: interrupt enable.
+pub const RING_SIZE_INTERRUPT: u32 = 1 << 31;
 
 /// Offset of the MSI-X table (PCIe Base 5.0, section 7.7.2): 16 bytes a vector.
 pub const MSIX_TABLE: u32 = 0x1000;

@@ -1,5 +1,5 @@
-//! A mirrored disk, `--card software`, under fio while an SSD of it fails: the client sees nothing, and the
-//! copies that are left are equal.
+//! A mirrored disk under fio while an SSD of it fails: the client sees nothing, and the copies that are left are
+//! equal. In software, and on the simulated card.
 
 mod support;
 
@@ -21,18 +21,18 @@ fn equal(folder: &Path, one: usize, other: usize) -> bool {
 }
 
 /// Serves the example with a fault, with time-outs that do not make the test long.
-fn serve(fault: &str) -> Served {
+fn serve(card: &str, fault: &str) -> Served {
     let directory = example(NAME);
     let file = directory.path().join("examples").join(NAME);
     let text = std::fs::read_to_string(&file).expect("readable");
     assert_eq!(text.matches("time_out_ms = 100").count(), 3);
     std::fs::write(&file, text.replace("time_out_ms = 100", "time_out_ms = 20")).expect("written");
-    Served::start_in(directory, NAME, "software", &["--fault", fault])
+    Served::start_in(directory, NAME, card, &["--fault", fault])
 }
 
-/// fio on the disk while copy 1 fails by `fault`; then the copies, what was told, and the same disk again.
-fn survives(fault: &str, wanted: &[&str]) {
-    let served = serve(fault);
+/// fio on the disk, executed by `card`, while copy 1 fails by `fault`; then the copies, what was told, and the same disk again.
+fn survives(card: &str, fault: &str, wanted: &[&str]) {
+    let served = serve(card, fault);
     fio_of(&served.uri("mirrored"), 2, 8, 16);
     let (directory, told) = served.stop_and_keep();
     let folder = directory.path();
@@ -51,7 +51,7 @@ fn survives(fault: &str, wanted: &[&str]) {
 
     // After a restart the SSD answers, but its copy is stale: it is neither read nor written.
     let stale = (image(folder, 2), image(folder, 3));
-    let served = Served::start_in(directory, NAME, "software", &[]);
+    let served = Served::start_in(directory, NAME, card, &[]);
     let copy = tempfile::NamedTempFile::new().expect("a file");
     let copy = copy.path().to_str().expect("UTF-8");
     run("nbdcopy", &[&served.uri("mirrored"), copy]);
@@ -65,22 +65,25 @@ fn survives(fault: &str, wanted: &[&str]) {
 
 #[test]
 fn an_ssd_that_fails_writes() {
-    survives(
-        "ssd2:error:status=0x280,skip=30,writes=1",
-        &["mirrored: copy 1 failed on ssd2: Write Fault (280h)"],
-    );
+    for card in ["software", "sim"] {
+        survives(
+            card,
+            "ssd2:error:status=0x280,skip=30,writes=1",
+            &["mirrored: copy 1 failed on ssd2: Write Fault (280h)"],
+        );
+    }
 }
 
 #[test]
 fn an_ssd_that_does_not_answer() {
     let aborted = "mirrored: copy 1 failed on ssd3: Command Aborted due to SQ Deletion (008h)";
-    survives("ssd3:silent:skip=80", &["ssd3: no answer in time, queues made anew", aborted]);
+    survives("software", "ssd3:silent:skip=80", &["ssd3: no answer in time, queues made anew", aborted]);
 }
 
 #[test]
 fn an_ssd_that_is_pulled_out() {
     let unreachable = "mirrored: copy 1 failed on ssd2: Host Pathing Error (370h)";
-    survives("ssd2:dead:skip=60", &["ssd2: gone", unreachable]);
+    survives("software", "ssd2:dead:skip=60", &["ssd2: gone", unreachable]);
 }
 
 /// What names no fault or no device is the user's mistake.

@@ -6,6 +6,7 @@ use volplane_abi::plan::TIME_OUT_MAX;
 use volplane_driver::{Function, NamespaceLimits, NvmeController, NvmeError, Platform};
 
 use crate::configuration::{Configuration, Device, Disk};
+use crate::copies::Copies;
 use crate::engine::{EngineOptions, StartError};
 use crate::map::DiskMap;
 use crate::operations::command::{CommandLimits, DeviceLimits, DiskLimits};
@@ -15,6 +16,10 @@ use crate::vaapi::{ControlPath, DeviceInfo, DevicePaths, Tables, VaapiError};
 
 /// I/O queue pair of each SSD that executes the disks.
 pub(crate) const IO_QUEUE: u16 = 1;
+/// How often a fragment is given again before it has failed. A time-out may take two of them.
+pub(crate) const RETRIES: u8 = 3;
+/// A tick of whatever executes the disks.
+pub(crate) const TICK: Duration = Duration::from_micros(1);
 
 /// An SSD of a configuration.
 pub(crate) struct Ssd<F: Function> {
@@ -111,6 +116,13 @@ pub(crate) struct ComponentDefaults {
 }
 
 impl ComponentDefaults {
+    /// The plan of a disk without mirrors: its one component has what every other gets.
+    pub(crate) fn single(&self, disk: VdHandle) -> PlanTemplate {
+        let mut template = PlanTemplate::single(disk.0);
+        template.components[0] = self.component(disk, None, None);
+        template
+    }
+
     fn component(&self, disk: VdHandle, time_out: Option<Duration>, retries: Option<u8>) -> Component {
         let ticks = time_out.unwrap_or(self.time_out).as_nanos().div_ceil(self.tick.as_nanos().max(1));
         Component {
@@ -122,37 +134,35 @@ impl ComponentDefaults {
     }
 }
 
-/// Gives each disk of a configuration its plan: its copies, of which those of `out` are out, or itself alone.
-/// The first copy is the disk's own map, further ones are virtual disks behind those of the configuration.
+/// Gives each mirrored disk of a configuration the plan of its copies. The first copy is the disk's own map,
+/// further ones are virtual disks behind those of the configuration.
 pub(crate) fn set_plans(
     control: &mut ControlPath,
     tables: &mut dyn Tables,
     configuration: &Configuration,
     defaults: &ComponentDefaults,
-    out: impl Fn(usize) -> Components,
+    copies: &Copies,
 ) -> Result<(), VaapiError> {
     let mut next = configuration.disks.len() as u16;
     for (number, disk) in configuration.disks.iter().enumerate() {
         let handle = VdHandle(number as u16);
+        let Some(plan) = &disk.plan else { continue };
         let mut template = PlanTemplate::single(handle.0);
-        template.components[0] = defaults.component(handle, None, None);
-        if let Some(plan) = &disk.plan {
-            (template.read, template.write) = (plan.reads, plan.writes);
-            (template.read_policy, template.minimum) = (plan.read_policy, plan.minimum);
-            for (copy, mirror) in plan.mirrors.iter().enumerate() {
-                let map = if copy == 0 { handle } else { VdHandle(next) };
-                if copy > 0 {
-                    control.ap_set_map_vd(tables, map, &mirror.map)?;
-                    next += 1;
-                }
-                let mut component = defaults.component(map, mirror.time_out, mirror.retries);
-                if out(number).has(copy) {
-                    component.state = ComponentState::Out;
-                }
-                template.components[copy] = component;
+        (template.read, template.write) = (plan.reads, plan.writes);
+        (template.read_policy, template.minimum) = (plan.read_policy, plan.minimum);
+        for (copy, mirror) in plan.mirrors.iter().enumerate() {
+            let map = if copy == 0 { handle } else { VdHandle(next) };
+            if copy > 0 {
+                control.ap_set_map_vd(tables, map, &mirror.map)?;
+                next += 1;
             }
-            template.durably_out = Components::of(|copy| !template.writable().has(copy));
+            let mut component = defaults.component(map, mirror.time_out, mirror.retries);
+            if copies.out(handle).has(copy) {
+                component.state = ComponentState::Out;
+            }
+            template.components[copy] = component;
         }
+        template.durably_out = Components::of(|copy| !template.writable().has(copy));
         control.ssap_set_io_plan(tables, handle, &template)?;
     }
     Ok(())

@@ -5,15 +5,18 @@
 //! * `vaapi`: the calls that set up the card's tables.
 //! * `engine`: the disks of a configuration, executed by a card.
 //! * `software`: the software data path, which is the golden model of the card too.
+//! * `copies`: the control path's care for the copies of mirrored disks; `out_copies`: the file it keeps.
 //! * `events`: what a service tells whoever runs it.
 //! * `service`: the block service that clients and servers are written against.
 
 mod bring_up;
 pub mod configuration;
+mod copies;
 pub mod engine;
 pub mod events;
 pub mod map;
 mod operations;
+mod out_copies;
 pub mod service;
 pub mod software;
 pub mod vaapi;
@@ -21,6 +24,7 @@ pub mod vaapi;
 pub use configuration::{Configuration, ConfigurationError};
 pub use engine::{Addresses, Engine, EngineOptions, StartError, StopError, SubmissionMode};
 pub use events::{Event, EventKind};
+pub use out_copies::StateError;
 pub use service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };

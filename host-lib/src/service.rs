@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use volplane_driver::{AccessError, DmaMemory, QueueError};
+use volplane_driver::{AccessError, CardError, DmaMemory, QueueError};
 
 use crate::events::{Event, StatusName};
 
@@ -183,6 +183,9 @@ pub enum ServiceError {
     /// A device, or memory for it, could not be reached.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The card's control ring, or a record of it.
+    #[error(transparent)]
+    Card(#[from] CardError),
     /// A client queue of the card failed.
     #[error(transparent)]
     Queue(#[from] QueueError),

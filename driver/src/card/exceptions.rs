@@ -59,20 +59,24 @@ pub(super) struct ExceptionRing<F> {
     memory: DmaMemory,
     head: u16,
     phase: u8,
+    vector: Option<u16>,
 }
 
 impl<F: Function> ExceptionRing<F> {
-    /// Allocates the ring and programs the registers; the card must not be enabled.
+    /// Allocates the ring and programs the registers; the card must not be enabled. A record raises `vector`.
     pub(super) fn start<P: Platform<Function = F>>(
         platform: &mut P,
         registers: &Registers<F>,
+        vector: Option<u16>,
     ) -> Result<Self, AccessError> {
         let memory = platform.allocate(usize::from(ENTRIES) * EXCEPTION_BYTES)?;
         registers.write64(register::EXCEPTION_BASE_LOW, memory.iova().0)?;
         registers.write(register::EXCEPTION_HEAD, 0)?;
-        // Polled: no vector.
-        registers.write(register::EXCEPTION_SIZE, u32::from(ENTRIES) - 1)?;
-        Ok(Self { function: registers.function().clone(), memory, head: 0, phase: 1 })
+        let interrupt = vector.map_or(0, |vector| {
+            u32::from(vector) << register::RING_SIZE_VECTOR_SHIFT | register::RING_SIZE_INTERRUPT
+        });
+        registers.write(register::EXCEPTION_SIZE, (u32::from(ENTRIES) - 1) | interrupt)?;
+        Ok(Self { function: registers.function().clone(), memory, head: 0, phase: 1, vector })
     }
 
     /// The next record, if the card has posted one. It is taken by `pass`.
@@ -107,6 +111,11 @@ impl<F: Function> ExceptionRing<F> {
 }
 
 impl<F: Function> Card<F> {
+    /// The interrupt vector that records raise, if the card has any: its last one.
+    pub fn exception_vector(&self) -> Option<u16> {
+        self.exceptions.vector
+    }
+
     /// Takes the records that the card has posted, oldest first, at most `most`. One that cannot be is passed,
     /// and ends the call; those before it are given first, and it is the error of the next call.
     ///
@@ -145,7 +154,7 @@ impl<F: Function> Card<F> {
         self.command_plan(platform, control_opcode::PLAN_RELEASE, plan, PlanCommand::default())
     }
 
-    /// Ends a plan that the control path owns with a status.
+    /// Ends a plan that the control path owns or holds with a status.
     ///
     /// # Errors
     /// `CardError::Plan`, and what else `CardError` names.

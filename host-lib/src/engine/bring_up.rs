@@ -4,8 +4,11 @@ use volplane_abi::{submission_mode, CompletionEntry, PathEntry, SubmissionEntry}
 use volplane_driver::{Capabilities, Card, ClientQueue, DmaMemory, Platform, PAGE};
 
 use super::{Addresses, Engine, EngineOptions, StartError, SubmissionMode};
-use crate::bring_up::{check_options, device_info, map_disks, Disks, Ssd, IO_QUEUE};
+use crate::bring_up::{
+    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE, RETRIES, TICK,
+};
 use crate::configuration::{Configuration, TableSizes};
+use crate::copies::Copies;
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{Bounds, Dispatcher};
 use crate::vaapi::{CardTables, ControlPath};
@@ -25,11 +28,7 @@ impl<P: Platform> Engine<P> {
         options: &EngineOptions,
     ) -> Result<Self, StartError> {
         check_options(configuration, &addresses.devices, options)?;
-        if let Some(disk) = configuration.disks.iter().find(|disk| disk.plan.is_some()) {
-            // Nobody takes the card's exception records yet.
-            let problem = "mirrored disks are executed in software only";
-            return Err(configuration.error(&disk.origin, "mirror", problem).into());
-        }
+        let copies = Copies::load(configuration)?;
         let mut card = Card::open(&mut platform, &addresses.card)?;
         let capabilities = card.capabilities().clone();
         let room = room(&capabilities);
@@ -58,8 +57,12 @@ impl<P: Platform> Engine<P> {
         let most = CommandLimits::from(&capabilities);
         let Disks { disks, limits } = map_disks(&mut control, &mut tables, configuration, &limits, most)?;
 
+        let defaults = ComponentDefaults { time_out: options.answer_limit / 4, retries: RETRIES, tick: TICK };
+        set_plans(&mut control, &mut tables, configuration, &defaults, &copies)?;
+
         let queues = create_queues(&mut platform, &mut card, options)?;
-        let vectors = (0..queues.len() as u16).filter_map(|queue| vector(&capabilities, queue)).collect();
+        let vectors = (0..queues.len() as u16).filter_map(|queue| vector(&capabilities, queue));
+        let vectors = vectors.chain(card.exception_vector()).collect();
         let bounds = Bounds { operations: options.operations, answer: options.answer_limit };
         Ok(Self {
             ssds,
@@ -67,6 +70,7 @@ impl<P: Platform> Engine<P> {
             control,
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
+            copies,
             vectors,
             stop_limit: options.stop_limit,
             platform,

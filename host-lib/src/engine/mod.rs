@@ -6,10 +6,12 @@
 //! flushes nothing.
 //!
 //! * `bring_up`: from configuration to running queues.
+//! * `decisions`: the control path's part, which ends what the card hands up.
 //!
 //! Operations become commands in `operations`.
 
 mod bring_up;
+mod decisions;
 
 use std::time::Duration;
 
@@ -17,8 +19,11 @@ use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, Nvme
 
 use crate::bring_up::{Ssd, IO_QUEUE};
 use crate::configuration::ConfigurationError;
+use crate::copies::Copies;
+use crate::events::Event;
 use crate::operations::dispatcher::Dispatcher;
 use crate::operations::wind_down::drain_and_flush;
+use crate::out_copies::StateError;
 use crate::service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
@@ -83,7 +88,7 @@ pub enum StartError {
     Configuration(#[from] ConfigurationError),
     /// What was kept of the disks' copies.
     #[error(transparent)]
-    State(#[from] crate::software::StateError),
+    State(#[from] StateError),
     /// The options or addresses are wrong.
     #[error("{0}")]
     Options(&'static str),
@@ -145,7 +150,8 @@ pub struct Engine<P: Platform> {
     control: ControlPath,
     dispatcher: Dispatcher<ClientQueue<P::Function>>,
     disks: Vec<VirtualDisk>,
-    /// Interrupt vectors of the client queues.
+    copies: Copies,
+    /// Interrupt vectors of the client queues and of the card's records.
     vectors: Vec<u16>,
     stop_limit: Duration,
     platform: P,
@@ -171,7 +177,7 @@ impl<P: Platform> Engine<P> {
         (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
     }
 
-    /// Whether a client queue raised its interrupt since it was last asked.
+    /// Whether a client queue or a record raised its interrupt since it was last asked.
     fn take_interrupts(&self) -> bool {
         self.vectors.iter().fold(false, |raised, &vector| self.card.take_interrupt(vector) | raised)
     }
@@ -238,6 +244,7 @@ where
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
+        self.decide()?;
         self.dispatcher.poll(self.platform.now(), done)
     }
 
@@ -247,6 +254,10 @@ where
 
     fn now(&self) -> Duration {
         self.platform.now()
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        self.copies.take_events()
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {

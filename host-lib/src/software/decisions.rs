@@ -10,7 +10,7 @@ use volplane_driver::Platform;
 use super::control::ControlError;
 use super::record::Record;
 use super::service::SoftwareEngine;
-use super::template::{ComponentState, Components};
+use super::template::ComponentState;
 use super::verdict::Progress;
 use crate::events::EventKind;
 use crate::service::VdHandle;
@@ -35,48 +35,28 @@ impl<P: Platform> SoftwareEngine<P> {
     /// Keeps which copies of a disk are out, and lets the data path know; whether that worked.
     fn make_durable(&mut self, disk: u16) -> bool {
         let template = self.data_path.template(disk);
-        let new = template.in_state(ComponentState::Out).without(template.durably_out);
-        if !new.any() {
-            return true;
-        }
-        if let Err(error) = self.out_copies.keep(disk.into(), new) {
-            let (disk, reason) = (self.disk_name(disk), error.to_string());
-            self.events.note(EventKind::NotDurable { disk, reason });
-            return false;
-        }
-        self.confirm(VdHandle(disk), new)
-    }
-
-    fn confirm(&mut self, disk: VdHandle, out: Components) -> bool {
-        let (control, tables) = (&mut self.control, &mut self.data_path);
-        let confirmed = out.numbers().map(|copy| control.ssap_confirm_component_out(tables, disk, copy));
-        let confirmed = confirmed.collect::<Result<(), _>>();
+        let missed = template.in_state(ComponentState::Out).without(template.durably_out);
+        let kept = self.copies.make_durable(&mut self.control, &mut self.data_path, VdHandle(disk), missed);
         // The tables are this process's own, and nobody else takes a component from out.
-        debug_assert!(confirmed.is_ok(), "{confirmed:?}");
-        confirmed.is_ok()
+        debug_assert!(kept.is_ok(), "{kept:?}");
+        kept.unwrap_or(false)
     }
 
     /// What a record says, for whoever runs the service.
     fn tell(&mut self, record: &Record) {
-        let disk = self.disk_name(record.disk);
+        let disk = self.copies.name(VdHandle(record.disk));
         let mut after = None;
         while let Some((copy, found)) = record.next_exception(after) {
             after = Some(copy);
             let Progress::Failed(status) = found.progress else { continue };
             let device = found.failed_on.and_then(|(device, _)| self.paths.get(usize::from(device)));
             let device = device.map(|path| path.ssd.name.clone());
-            self.events.note(EventKind::CopyFailed { disk: disk.clone(), copy, device, status });
+            self.copies.note(EventKind::CopyFailed { disk: disk.clone(), copy, device, status });
         }
         if record.owned {
             let (reasons, status) = (record.reason_names().join(", "), status_of(record));
-            self.events.note(EventKind::Exception { disk, reasons, status });
+            self.copies.note(EventKind::Exception { disk, reasons, status });
         }
-    }
-
-    /// A disk's name in the configuration.
-    pub(super) fn disk_name(&self, disk: u16) -> String {
-        let known = self.disks.get(usize::from(disk));
-        known.map_or_else(|| VdHandle(disk).to_string(), |disk| disk.name.clone())
     }
 }
 

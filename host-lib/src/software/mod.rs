@@ -10,8 +10,8 @@
 //! * `plan`: a command in execution. * `engine`: all of them, their admission; `issue`: their fragments; `finish`:
 //!   their ends. * `choice`: what the brief leaves open.
 //! * `control`: what the control path may do. * `record`: what it is told. * `pass_through`: its raw commands.
-//! * `service`: the data path as a block service; `decisions`: the control path's part of it; `out_copies`: what it
-//!   keeps. * `command_ring`: commands on their way to it.
+//! * `service`: the data path as a block service; `decisions`: the control path's part of it.
+//! * `command_ring`: commands on their way to it.
 //! * `ssd_path`: a queue pair of an SSD. * `repository`: the tables as VAAPI writes them.
 
 pub mod choice;
@@ -23,7 +23,6 @@ pub mod engine;
 mod finish;
 mod issue;
 pub mod map;
-mod out_copies;
 pub mod pages;
 pub mod pass_through;
 pub mod plan;
@@ -42,7 +41,6 @@ mod world;
 pub use control::{ControlError, DiskStatus};
 pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
 pub use engine::{Action, Bounds, DataPath, DivertRange};
-pub use out_copies::StateError;
 pub use pages::{Memory, Pages, Segment};
 pub use pass_through::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use plan::{ClientTag, PlanHandle};

@@ -28,15 +28,15 @@ use volplane_driver::{DmaMemory, Platform, PAGE};
 use super::command_ring::{CommandRing, QUEUE};
 use super::cut::Fragment;
 use super::engine::{Action, Bounds, DataPath};
-use super::out_copies::OutCopies;
 use super::plan::ClientTag;
 use super::ssd_path::SsdPath;
 use crate::bring_up::{
-    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE,
+    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE, RETRIES, TICK,
 };
 use crate::configuration::{Configuration, TableSizes};
+use crate::copies::Copies;
 use crate::engine::{EngineOptions, StartError, StopError};
-use crate::events::{Event, EventKind, EventLog};
+use crate::events::{Event, EventKind};
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{self, Dispatcher};
 use crate::operations::wind_down::drain_and_flush;
@@ -58,10 +58,6 @@ const COMMANDS_MAX: u16 = 256;
 const RESERVE: u16 = 16;
 /// Longest pause between two looks for completions.
 const LOOK: Duration = Duration::from_micros(10);
-/// How often a fragment is given again before it has failed. A time-out may take two of them.
-const RETRIES: u8 = 3;
-/// The data path is told the time in microseconds.
-const TICK: Duration = Duration::from_micros(1);
 
 /// Virtual disks executed by software. See the module.
 pub struct SoftwareEngine<P: Platform> {
@@ -73,8 +69,7 @@ pub struct SoftwareEngine<P: Platform> {
     /// Pages of the commands: their PRP lists and ranges.
     pages: DmaMemory,
     pub(super) disks: Vec<VirtualDisk>,
-    pub(super) out_copies: OutCopies,
-    pub(super) events: EventLog,
+    pub(super) copies: Copies,
     stop_limit: Duration,
     platform: P,
 }
@@ -91,7 +86,7 @@ impl<P: Platform> SoftwareEngine<P> {
         options: &EngineOptions,
     ) -> Result<Self, StartError> {
         check_options(configuration, devices, options)?;
-        let out_copies = OutCopies::load(configuration)?;
+        let copies = Copies::load(configuration)?;
         configuration.check_room(&ROOM)?;
         let ring = CommandRing::new(options.queue_entries.saturating_sub(1).clamp(1, COMMANDS_MAX));
         let commands = ring.capacity();
@@ -117,29 +112,16 @@ impl<P: Platform> SoftwareEngine<P> {
             CommandLimits { fragments: COMPONENT_FRAGMENTS_MAX as u32, transfer_bytes: TRANSFER_BYTES_MAX };
         let Disks { disks, limits } = map_disks(&mut control, &mut data_path, configuration, &found, most)?;
         let defaults = ComponentDefaults { time_out: options.answer_limit / 4, retries: RETRIES, tick: TICK };
-        set_plans(&mut control, &mut data_path, configuration, &defaults, |disk| out_copies.of(disk))?;
+        for (number, _) in configuration.disks.iter().enumerate().filter(|(_, disk)| disk.plan.is_none()) {
+            let disk = VdHandle(number as u16);
+            control.ssap_set_io_plan(&mut data_path, disk, &defaults.single(disk))?;
+        }
+        set_plans(&mut control, &mut data_path, configuration, &defaults, &copies)?;
         let pages = platform.allocate(usize::from(commands) * PAGE)?;
         let bounds = dispatcher::Bounds { operations: options.operations, answer: options.answer_limit };
         let dispatcher = Dispatcher::new(vec![(ring, pages.clone())], limits, bounds);
         let stop_limit = options.stop_limit;
-        let mut events = EventLog::default();
-        for (number, disk) in configuration.disks.iter().enumerate() {
-            for copy in out_copies.of(number).numbers() {
-                events.note(EventKind::CopyStillOut { disk: disk.name.clone(), copy });
-            }
-        }
-        Ok(Self {
-            paths,
-            data_path,
-            control,
-            dispatcher,
-            pages,
-            disks,
-            out_copies,
-            events,
-            stop_limit,
-            platform,
-        })
+        Ok(Self { paths, data_path, control, dispatcher, pages, disks, copies, stop_limit, platform })
     }
 
     /// The platform, for those who also drive what is behind it.
@@ -158,7 +140,7 @@ impl<P: Platform> SoftwareEngine<P> {
 
     /// Does what can be done now, without waiting but for an SSD that is made quiet.
     fn pump(&mut self) {
-        self.data_path.advance(self.platform.now().as_micros() as u64);
+        self.data_path.advance((self.platform.now().as_nanos() / TICK.as_nanos()) as u64);
         let mut back = Vec::new();
         loop {
             self.take_commands();
@@ -213,13 +195,13 @@ impl<P: Platform> SoftwareEngine<P> {
                 }
                 Action::Fence { path } => fences.push(path),
                 Action::Deactivated { disk } => {
-                    let disk = self.disk_name(disk);
-                    self.events.note(EventKind::Deactivated { disk });
+                    let disk = self.copies.name(VdHandle(disk));
+                    self.copies.note(EventKind::Deactivated { disk });
                 }
                 // That it is durable follows with the record of the write that it missed.
                 Action::MovedOut { disk, component } => {
-                    let disk = self.disk_name(disk);
-                    self.events.note(EventKind::CopyOut { disk, copy: component });
+                    let disk = self.copies.name(VdHandle(disk));
+                    self.copies.note(EventKind::CopyOut { disk, copy: component });
                 }
             }
         }
@@ -273,7 +255,7 @@ impl<P: Platform> SoftwareEngine<P> {
             EventKind::Gone { .. } => self.data_path.path_quiesced(number),
             _ => {}
         }
-        self.events.note(happened);
+        self.copies.note(happened);
     }
 }
 
@@ -351,7 +333,7 @@ where
     }
 
     fn take_events(&mut self) -> Vec<Event> {
-        self.events.take()
+        self.copies.take_events()
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {

@@ -618,11 +618,15 @@ impl Logic for PlanJudge {
                         self.answer_register.d.next = self.not_owned.val();
                         self.state.d.next = State::Refuse;
                     }
+                } else if (self.order.q.val().opcode == self.complete_opcode.val()) {
+                    self.end_status.d.next = self.request.val().status;
+                    if (self.kept.q.val().owned | self.kept.q.val().held) == self.clear.val() {
+                        self.answer_register.d.next = self.not_owned.val();
+                        self.state.d.next = State::Refuse;
+                    }
                 } else if (self.kept.q.val().owned == self.clear.val()) {
                     self.answer_register.d.next = self.not_owned.val();
                     self.state.d.next = State::Refuse;
-                } else if (self.order.q.val().opcode == self.complete_opcode.val()) {
-                    self.end_status.d.next = self.request.val().status;
                 } else if (self.order.q.val().opcode == self.resubmit_opcode.val())
                     & !self.excused.val().any()
                 {

@@ -61,8 +61,8 @@ impl Host {
         self.set(registers::CONTROL_SQ_BASE_HIGH, (sq >> 32) as u32);
         self.set(registers::CONTROL_CQ_BASE_LOW, cq as u32);
         self.set(registers::CONTROL_CQ_BASE_HIGH, (cq >> 32) as u32);
-        let vector = u32::from(VECTOR) << registers::CONTROL_SIZE_VECTOR_SHIFT;
-        self.set(registers::CONTROL_SIZE, (ENTRIES - 1) | vector | registers::CONTROL_SIZE_INTERRUPT);
+        let vector = u32::from(VECTOR) << registers::RING_SIZE_VECTOR_SHIFT;
+        self.set(registers::CONTROL_SIZE, (ENTRIES - 1) | vector | registers::RING_SIZE_INTERRUPT);
         self.set(registers::CONTROL, registers::CONTROL_ENABLE);
     }
 

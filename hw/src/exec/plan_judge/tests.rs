@@ -281,7 +281,7 @@ fn order(random: &mut ChaCha8Rng, plans: &[Option<Plan>]) -> Ordered {
         (None, _) => 0x1C0,
         (Some(plan), control_opcode::PLAN_RELEASE) if plan.stage == Stage::Owned => 0x1C1,
         (Some(_), control_opcode::PLAN_RELEASE) => 0,
-        (Some(plan), _) if plan.stage == Stage::Held => 0x1C1,
+        (Some(plan), control_opcode::PLAN_RESUBMIT) if plan.stage == Stage::Held => 0x1C1,
         (Some(_), control_opcode::PLAN_RESUBMIT) if restart == 0 => 2,
         (Some(_), _) => 0,
     };

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{value, ArrayOfTables, DocumentMut, Item, Table};
 
-use super::template::Components;
 use crate::configuration::Configuration;
 use crate::map::DiskMap;
+use crate::software::Components;
 
 const HEAD: &str = "\
 # Copies of mirrored disks that missed a write, kept by `volplane serve`. An entry may be removed when the copy
@@ -50,7 +50,7 @@ struct Known {
 }
 
 /// The copies that are out, and the file that says so.
-pub(super) struct OutCopies {
+pub(crate) struct OutCopies {
     file: PathBuf,
     /// Of each disk of the configuration, its copies; none if it is not mirrored.
     copies: Vec<Vec<Known>>,
@@ -60,7 +60,7 @@ pub(super) struct OutCopies {
 
 impl OutCopies {
     /// Reads the file, if the configuration has mirrored disks and there is one.
-    pub(super) fn load(configuration: &Configuration) -> Result<Self, StateError> {
+    pub(crate) fn load(configuration: &Configuration) -> Result<Self, StateError> {
         let copies = configuration.disks.iter().map(|disk| {
             let mirrors = disk.plan.iter().flat_map(|plan| &plan.mirrors).enumerate();
             let known = mirrors.map(|(copy, mirror)| {
@@ -83,7 +83,7 @@ impl OutCopies {
     }
 
     /// The copies of a disk that are out.
-    pub(super) fn of(&self, disk: usize) -> Components {
+    pub(crate) fn of(&self, disk: usize) -> Components {
         Components::of(|copy| self.out.contains(&(disk, copy)))
     }
 
@@ -91,7 +91,7 @@ impl OutCopies {
     ///
     /// # Errors
     /// The system's; the file is as it was, or says so already.
-    pub(super) fn keep(&mut self, disk: usize, copies: Components) -> Result<(), StateError> {
+    pub(crate) fn keep(&mut self, disk: usize, copies: Components) -> Result<(), StateError> {
         let mut out = self.out.clone();
         out.extend(copies.numbers().map(|copy| (disk, copy)));
         replace(&self.file, &self.text(&out))
