@@ -7,7 +7,7 @@ VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test soak check bench bench-baseline synth estimate verilog docs
+.PHONY: help setup venv run demo test soak mutants check bench bench-baseline synth estimate verilog docs
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -42,6 +42,14 @@ test: setup ## everything that decides whether a change is right
 
 soak: setup ## compare COMMANDS commands of machines from seed SEED on with the golden model
 	$(CARGO) run --release -p volplane-tests --bin soak -- $(or $(SEED),1) $(or $(COMMANDS),1000000)
+
+# One card holds them all, under a Cargo profile of its own.
+mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them
+	$(CARGO) run -q -p volplane-hw --bin emit -- --width 128 --out target/mutation/core.v
+	$(VENV)/bin/python hw/mutants/weave.py --verilog target/mutation/core.v --seed $(or $(SEED),1) \
+	  --count $(or $(COUNT),32) --out target/mutation
+	VOLPLANE_CARD_MUTANTS=$(CURDIR)/target/mutation/card.v $(CARGO) run --profile mutants -p volplane-tests \
+	  --bin mutants -- target/mutation/mutants.json --page $(or $(PAGE),target/mutation/mutants.md)
 
 check: ## format, lint, layering; no simulation
 	$(CARGO) fmt --all --check

@@ -2,6 +2,9 @@
 //!
 //! A width is built again only when its Verilog, the shim or Verilator changed: what it was built
 //! from stands beside the archive in a stamp.
+//!
+//! `make mutants` has a card of its own built, with mutants behind a selector (`hw/mutants/weave.py`), under
+//! a Cargo profile of its own: whatever else is built is neither changed by that nor built again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,13 @@ const WIDTHS: [usize; 3] = [128, 256, 512];
 /// Names the widths to build, with commas, where time matters; all of them without it.
 const WIDTHS_VARIABLE: &str = "VOLPLANE_CARD_WIDTHS";
 
+/// Names a file that takes the place of what the RTL emits: a card of `MUTANTS_WIDTH` bits whose top has one
+/// more input, `mutsel`.
+const MUTANTS_VARIABLE: &str = "VOLPLANE_CARD_MUTANTS";
+
+/// Data width of the card with mutants.
+const MUTANTS_WIDTH: usize = 128;
+
 fn main() {
     for file in ["build.rs", "shim.cpp", "src/card/port_list.rs"] {
         println!("cargo:rerun-if-changed={file}");
@@ -29,13 +39,18 @@ fn main() {
     });
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rerun-if-env-changed={WIDTHS_VARIABLE}");
-    let wanted = std::env::var(WIDTHS_VARIABLE).ok();
+    println!("cargo:rerun-if-env-changed={MUTANTS_VARIABLE}");
+    let mutants = std::env::var_os(MUTANTS_VARIABLE).map(PathBuf::from);
+    let wanted = match &mutants {
+        Some(_) => Some(MUTANTS_WIDTH.to_string()),
+        None => std::env::var(WIDTHS_VARIABLE).ok(),
+    };
     for width in WIDTHS {
         println!("cargo:rustc-check-cfg=cfg(card_{width})");
         let name = width.to_string();
         if wanted.as_ref().is_none_or(|list| list.split(',').any(|item| item.trim() == name)) {
             println!("cargo:rustc-cfg=card_{width}");
-            build(width, &root, &out.join(format!("card{width}")));
+            build(width, mutants.as_deref(), &root, &out.join(format!("card{width}")));
         }
     }
     build_threads(&root, &out.join("threads"));
@@ -47,8 +62,15 @@ fn fail(message: &str) -> ! {
     std::process::exit(1)
 }
 
-fn build(width: usize, root: &Path, out: &Path) {
-    let verilog = volplane_hw::emit(width);
+/// The Verilog of a card with mutants.
+fn read_mutants(path: &Path) -> String {
+    println!("cargo:rerun-if-changed={}", path.display());
+    let read = fs::read_to_string(path);
+    read.unwrap_or_else(|error| fail(&format!("{MUTANTS_VARIABLE} names {}: {error}", path.display())))
+}
+
+fn build(width: usize, mutants: Option<&Path>, root: &Path, out: &Path) {
+    let verilog = mutants.map_or_else(|| volplane_hw::emit(width), read_mutants);
     let shim = fs::read_to_string("shim.cpp").expect("shim.cpp is in the crate");
     let ports = port_table(width);
     let version = verilator::verilator_version();
@@ -78,7 +100,11 @@ fn build(width: usize, root: &Path, out: &Path) {
         name.contains("__Slow") || name.contains("__Trace")
     });
     let compile = |level: u32, sources: Vec<PathBuf>| {
-        compiler(root, level)
+        let mut compiler = compiler(root, level);
+        if mutants.is_some() {
+            compiler.define("MUTANTS", None);
+        }
+        compiler
             .include(out)
             .define("CARD", library.as_str())
             .define("CARD_HEADER", format!("\"{library}.h\"").as_str())

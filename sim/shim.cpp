@@ -1,7 +1,9 @@
 // The C side of one Verilated card. build.rs defines CARD (the class), CARD_HEADER, and
-// FUNCTION(name), and writes ports.inc from src/card/port_list.rs.
+// FUNCTION(name), and writes ports.inc from src/card/port_list.rs. With MUTANTS the card has mutants, and
+// the environment says which of them it is.
 
 #include CARD_HEADER
+#include <cstdlib>
 #include <verilated.h>
 #include <verilated_vcd_c.h>
 
@@ -18,6 +20,10 @@ CardHandle* FUNCTION(new)(void** ports) {
     CardHandle* card = new CardHandle;
     card->context.traceEverOn(true);
     CARD* top = &card->top;
+#ifdef MUTANTS
+    const char* mutant = std::getenv("VOLPLANE_MUTANT");
+    top->mutsel = mutant ? std::atoi(mutant) : 0;
+#endif
 #define PORT(index, name, bytes) \
     static_assert(sizeof(top->name) == bytes, #name " has another width"); \
     ports[index] = &top->name;
