@@ -195,6 +195,11 @@ fn a_write_goes_to_all_copies_and_a_read_to_one() {
 #[test]
 fn overlapping_writes_leave_all_copies_equal() {
     let mut mirror = Mirror::start(read_policy::PREFERRED, forgiving(), forgiving());
+    // Each SSD has an order of its own: only the lock keeps the copies equal.
+    for copy in 0..COPIES {
+        let reorder = Fault::new(FaultKind::Reorder { window_ns: 30_000 });
+        mirror.machine.handle.start_fault(&format!("nvme{copy}"), reorder);
+    }
     let mut done = 0;
     for round in 0..600u64 {
         // A few pages, half of them over a border.
