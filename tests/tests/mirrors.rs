@@ -1,5 +1,6 @@
 //! Plans of several components in the card: a mirror over three SSDs.
 
+use rand::RngExt;
 use volplane_abi::plan::{component_state, plan_status, read_policy, reason, COMPONENTS_MAX};
 use volplane_abi::tables::table;
 use volplane_abi::{
@@ -9,7 +10,7 @@ use volplane_abi::{
 use volplane_driver::{CardError, ExceptionRecord, Platform, TableWrite, PAGE};
 use volplane_sim::{Commands, Fault, FaultKind};
 use volplane_tests::harness::media::content;
-use volplane_tests::harness::{plain, Machine};
+use volplane_tests::harness::{fork, plain, Configuration, Machine};
 
 /// The mirrored disk, behind those of the plain machine.
 const DISK: u32 = 5;
@@ -28,8 +29,11 @@ struct Mirror {
 
 impl Mirror {
     fn start(policy: u8, write: PlanMasks, read: PlanMasks) -> Self {
-        let machine = Machine::start(plain::configuration(1, 128, submission_mode::DIRECT));
-        let mut mirror = Self { machine };
+        Self::start_on(plain::configuration(1, 128, submission_mode::DIRECT), policy, write, read)
+    }
+
+    fn start_on(configuration: Configuration, policy: u8, write: PlanMasks, read: PlanMasks) -> Self {
+        let mut mirror = Self { machine: Machine::start(configuration) };
         let plan = PlanEntry::default()
             .with_read_masks(read.field())
             .with_write_masks(write.field())
@@ -113,9 +117,14 @@ impl Mirror {
 
     /// Submits a write of 8 blocks of what `token` stands for.
     fn submit_write(&mut self, id: u16, lba: u64, token: u64) {
+        self.submit_short_write(id, lba, 8, token);
+    }
+
+    /// Submits a write of up to 8 blocks.
+    fn submit_short_write(&mut self, id: u16, lba: u64, blocks: u16, token: u64) {
         let buffer = self.machine.platform.allocate(PAGE).expect("memory");
         buffer.write(0, &content(token, PAGE));
-        let entry = plain::command(opcode::WRITE, DISK, lba, 8, &buffer).with_command_id(id);
+        let entry = plain::command(opcode::WRITE, DISK, lba, blocks, &buffer).with_command_id(id);
         self.machine.queues[0].submit(entry).expect("room");
         self.machine.queues[0].ring().expect("a doorbell");
         // The SSD may still read it when the client is told of an exception.
@@ -222,6 +231,38 @@ fn overlapping_writes_leave_all_copies_equal() {
     assert_eq!(mirror.media(1, 0, 64), first);
     assert_eq!(mirror.media(2, 0, 64), first);
     mirror.machine.assert_clean(|_| false);
+}
+
+/// Writes under way at once, to a few pages of SSDs that execute what they were given in any order: only the lock
+/// of their blocks keeps the copies equal.
+#[test]
+fn overlapping_writes_in_any_order_leave_all_copies_equal() {
+    const PAGES: u64 = 6;
+    for seed in 1..4 {
+        let mut random = fork(seed, "overlapping writes");
+        let mut configuration = plain::configuration(seed, 128, submission_mode::DIRECT);
+        for ssd in &mut configuration.simulator.ssds {
+            ssd.jitter_ns = 6_000;
+        }
+        let mut mirror = Mirror::start_on(configuration, read_policy::PREFERRED, forgiving(), forgiving());
+        for round in 0..60u64 {
+            for id in 0..8 {
+                let blocks = random.random_range(1..=8);
+                let lba = random.random_range(0..=PAGES * 8 - u64::from(blocks));
+                mirror.submit_short_write(id, lba, blocks, round * 8 + u64::from(id) + 1);
+            }
+            for _ in 0..8 {
+                assert_eq!(mirror.machine.completion(0).status(), 0);
+            }
+            let first = mirror.media(0, 0, PAGES * 8);
+            for copy in 1..COPIES {
+                let other = mirror.media(copy, 0, PAGES * 8);
+                let at = first.iter().zip(&other).position(|(one, other)| one != other);
+                assert_eq!(at, None, "copies 0 and {copy} differ in round {round} of seed {seed}");
+            }
+        }
+        mirror.machine.assert_clean(|_| false);
+    }
 }
 
 #[test]
