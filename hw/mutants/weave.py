@@ -5,7 +5,8 @@
 Number 0 is the card as it is. Those picked by hand come first: table.toml says which statement of which module
 reads otherwise. COUNT more are drawn by yosys' `mutate` with SEED, from all modules, the clock network left out
 (a flip-flop on another clock edge is no error of the RTL's logic). DIRECTORY gets card.v for the simulator, and
-mutants.json: number, kind, name, module, how it is told apart and which test should find it.
+mutants.json: number, kind, name, module, the line it comes from, and which test should find it or, of a drawn one that
+somebody has looked into (survivors.toml), why none does.
 
 Every mutated module reads the selector as `top.mutsel`, so no port is threaded through the hierarchy, and only the
 modules of drawn mutants are text that yosys wrote.
@@ -162,7 +163,14 @@ def told(number, line, lines):
         name += f" ({one['wire']}[{one['wirebit']}])"
     source = re.search(r":(\d+)\.", options["src"][-1]) if "src" in options else None
     detail = lines[int(source.group(1)) - 1].strip()[:160] if source else ""
-    return {"number": number, "kind": "drawn", "name": name, "module": one["module"], "detail": detail, "by": ""}
+    by = why(one["module"], name)
+    return {"number": number, "kind": "drawn", "name": name, "module": one["module"], "detail": detail, "by": by}
+
+
+def why(module, name):
+    """Why a drawn mutant survives, if somebody has looked into it."""
+    known = tomllib.loads((HERE / "survivors.toml").read_text()).get("survivor", [])
+    return next((entry["why"] for entry in known if (entry["module"], entry["name"]) == (module, name)), "")
 
 
 def main():

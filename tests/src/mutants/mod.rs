@@ -36,6 +36,9 @@ pub enum MutantsError {
     /// A number that no mutant has.
     #[error("there is no mutant {0}")]
     NoMutant(u64),
+    /// The tests would be built with the card as it is.
+    #[error("{CARD_VARIABLE} names no card with mutants; use `make mutants`")]
+    NoCard,
     /// The tests cannot be built.
     #[error("cargo does not build the tests: {0}")]
     Build(String),
@@ -58,6 +61,9 @@ pub enum MutantsError {
         log: PathBuf,
     },
 }
+
+/// Tells the simulator's build which card to take (`sim/build.rs`).
+pub const CARD_VARIABLE: &str = "VOLPLANE_CARD_MUTANTS";
 
 /// Time a story may take on a mutant: this, and `LIMIT_TIMES` what it takes on the card as it is. A card that
 /// hangs is noticed by the tests themselves, by simulated time, in less.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::MutantsError;
+use super::{MutantsError, CARD_VARIABLE};
 
 /// A test, or all of a program's, on the card of a mutant.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub const STORIES: &[Story] = &[
     plain("commands 1001", 1001, 900),
     plans("plans 5001", 5001, 900),
     whole("mirrors", "mirrors"),
+    whole("path limits", "path_limits"),
     plain("commands 1002", 1002, 3000),
     plans("plans 5002", 5002, 3000),
     directed("registers and control ring", "rtl_conformance", "width_128"),
@@ -68,6 +69,8 @@ impl Programs {
     /// # Errors
     /// When it does not.
     pub fn build() -> Result<Self, MutantsError> {
+        // Built with another card every mutant would survive.
+        std::env::var_os(CARD_VARIABLE).ok_or(MutantsError::NoCard)?;
         let error = |problem: String| MutantsError::Build(problem);
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut names: Vec<&str> = STORIES.iter().map(|story| story.program).collect();
