@@ -159,6 +159,8 @@ def told(number, line, lines):
     one = {key: values[0].lstrip("\\") for key, values in options.items()}
     cell = re.sub(r"^\$(\w+)\$.*", r"a $\1", one["cell"])
     name = f"{one['mode']}: bit {one['portbit']} of port {one['port']} of {cell}"
+    if "ctrlbit" in one:
+        name += f" while bit {one['ctrlbit']} is {one['mode'][-1]}"
     if "wire" in one:
         name += f" ({one['wire']}[{one['wirebit']}])"
     source = re.search(r":(\d+)\.", options["src"][-1]) if "src" in options else None

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use volplane_driver::PAGE;
+
+use crate::host_memory::{IOVA_END, IOVA_FIRST};
+
 /// A whole simulated machine.
 #[derive(Clone, Debug)]
 pub struct SimulatorConfig {
@@ -15,6 +19,8 @@ pub struct SimulatorConfig {
     /// window, is seen by others, in ns. Its doorbell writes to SSDs are not delayed; a read by the
     /// card or of the card pushes its earlier writes. `None`: seen at once.
     pub visibility_delay_ns: Option<(u64, u64)>,
+    /// First bus address of host memory: a page of `IOVA_FIRST..IOVA_END`.
+    pub iova_first: u64,
     /// Most simulated work of one `wait`, in ns; skipped idle time does not count.
     pub wait_quantum_ns: u64,
     /// How long a register read is waited for, in simulated ns.
@@ -33,11 +39,20 @@ impl SimulatorConfig {
             card: None,
             ssds: Vec::new(),
             visibility_delay_ns: None,
+            iova_first: IOVA_FIRST,
             wait_quantum_ns: 10_000,
             answer_deadline_ns: 1_000_000,
             record_commands: 0,
             record_bus: 0,
         }
+    }
+
+    pub(crate) fn check_memory(&self) -> Result<(), ConfigError> {
+        let is_page = self.iova_first.is_multiple_of(PAGE as u64);
+        if is_page && (IOVA_FIRST..IOVA_END).contains(&self.iova_first) {
+            return Ok(());
+        }
+        Err(ConfigError::Memory(format!("{:#x} is no page that it can begin with", self.iova_first)))
     }
 
     /// Puts the card in.
@@ -314,6 +329,9 @@ pub enum ConfigError {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// Host memory's description is wrong.
+    #[error("host memory: {0}")]
+    Memory(String),
     /// The card's description is wrong.
     #[error("card: {0}")]
     Card(String),

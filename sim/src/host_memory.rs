@@ -124,19 +124,24 @@ impl Drop for Unmap {
 
 impl Default for HostMemory {
     fn default() -> Self {
+        Self::starting_at(IOVA_FIRST)
+    }
+}
+
+impl HostMemory {
+    /// Memory whose first bus address is `iova`, a page of `IOVA_FIRST..IOVA_END`.
+    pub(crate) fn starting_at(iova: u64) -> Self {
         Self {
             table: Arc::new(Mutex::new(Table {
                 regions: Vec::new(),
                 last: 0,
-                next_iova: IOVA_FIRST,
+                next_iova: iova,
                 refusals: VecDeque::new(),
                 refused: 0,
             })),
         }
     }
-}
 
-impl HostMemory {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

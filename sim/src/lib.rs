@@ -28,7 +28,7 @@ pub use config::{
     Backing, CardConfig, CompletionWrites, ConfigError, SimulatorConfig, SsdConfig, TraceConfig,
 };
 pub use faults::{Commands, Fault, FaultId, FaultKind, FaultReport, Moment};
-pub use host_memory::{Agent, Direction, HostMemory, Refusal};
+pub use host_memory::{Agent, Direction, HostMemory, Refusal, IOVA_END, IOVA_FIRST};
 pub use platform::{SimFunction, SimHandle, SimPlatform};
 pub use probe::{BusAction, BusRecord, CommandRecord, PlanEvent, PlanRecord, Segment};
 pub use simulator::Counters;

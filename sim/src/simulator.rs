@@ -12,6 +12,7 @@ use crate::bus::{Bus, Layout};
 use crate::card::Card;
 use crate::config::{ConfigError, SimulatorConfig};
 use crate::faults::{Fault, FaultId};
+use crate::host_memory::HostMemory;
 use crate::ssd::{self, Namespace, Ssd};
 
 /// Nanoseconds of a card cycle: 250 MHz.
@@ -81,7 +82,9 @@ impl Simulator {
             ssd_bar0_bytes: ssd::BAR0_BYTES,
             card_bar2_bytes: card.as_ref().map_or(0, |_| crate::card::BAR2_BYTES),
         };
-        let bus = Bus::new(layout, config.seed, config.visibility_delay_ns, config.record_bus);
+        let mut bus = Bus::new(layout, config.seed, config.visibility_delay_ns, config.record_bus);
+        config.check_memory()?;
+        bus.memory = HostMemory::starting_at(config.iova_first);
         let mut simulator = Self {
             bus,
             opened: vec![false; ssds.len() + 1],

@@ -177,6 +177,35 @@ fn a_client_that_reads_no_completions_waits_alone() {
     machine.assert_clean(|_| false);
 }
 
+#[test]
+fn every_queue_goes_on_when_its_completion_ring_has_room() {
+    let mut machine = machine();
+    let mut random = fork(seed(), "room");
+    // No client of the configuration is used: these queues take their numbers.
+    for number in 1..=31 {
+        let mut queue = RawQueue::start(&mut machine, number, 4);
+        for round in 0..6 {
+            // Three commands fill the completion ring; the fourth, in their places, waits for room.
+            for id in [0, 1, 2] {
+                queue.push(&SubmissionEntry::default().with_namespace_id(77).with_command_id(id).0);
+            }
+            queue.ring(&machine, queue.tail.into());
+            let mut found = completions(&mut machine, &mut queue, 3);
+            queue.push(&SubmissionEntry::default().with_namespace_id(77).with_command_id(3).0);
+            queue.ring(&machine, queue.tail.into());
+            machine.handle.run_for_ns(2_000 + 4 * random.random_range(0..16)).expect("the card goes on");
+            assert_eq!(queue.pop(), None, "no completion without room");
+            queue.ring_head(&machine, queue.head.into());
+            found.extend(completions(&mut machine, &mut queue, 1));
+            queue.ring_head(&machine, queue.head.into());
+            let mut ids: Vec<u16> = found.iter().map(|found| found.0).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, [0, 1, 2, 3], "queue {number}, round {round}");
+        }
+    }
+    machine.assert_clean(|_| false);
+}
+
 /// The status the model gives; data at addresses nobody has is a transfer error of the SSD.
 fn expected(machine: &Machine, entry: &SubmissionEntry) -> u16 {
     let handle: &SimHandle = &machine.handle;

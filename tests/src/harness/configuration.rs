@@ -4,7 +4,8 @@ use rand::seq::SliceRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::{submission_mode, DeviceEntry, PathEntry};
-use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig};
+use volplane_driver::PAGE;
+use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOVA_END, IOVA_FIRST};
 
 use super::disks::{DiskMaker, Shelf, Space};
 use super::fork;
@@ -124,7 +125,8 @@ impl Configuration {
             window_merge_of_256: [0, 64, 200][random.random_range(0..3)],
             ..CardConfig::new(width).with_stalls(stalls).with_latency_cycles(read, write)
         };
-        let simulator = ssds.into_iter().fold(SimulatorConfig::new(seed), SimulatorConfig::with_ssd);
+        let mut simulator = ssds.into_iter().fold(SimulatorConfig::new(seed), SimulatorConfig::with_ssd);
+        simulator.iova_first = first_iova(&mut fork(seed, "bus addresses"));
         Self {
             seed,
             simulator: simulator.with_card(card).with_command_record(RECORDS),
@@ -199,6 +201,12 @@ fn first_block(random: &mut ChaCha8Rng) -> u64 {
         1 => random.random_range(0..1 << 20),
         _ => random.random_range(0..1 << 46),
     }
+}
+
+/// Where host memory begins on the bus: anywhere, for every bit of an address to matter, with room behind.
+fn first_iova(random: &mut ChaCha8Rng) -> u64 {
+    let page = PAGE as u64;
+    random.random_range(IOVA_FIRST / page..IOVA_END / 2 / page) * page
 }
 
 /// One device with its path for every SSD, and a second one for some.

@@ -41,7 +41,7 @@ pub fn table(rows: &[Row], kind: Kind) -> String {
     for row in rows.iter().filter(|row| row.mutant.kind == kind) {
         let (story, said) = match &row.killed {
             Some((story, said)) => (*story, format!("`{}`", cell(said).replace('`', "'"))),
-            None => ("**survives**", row.mutant.by.clone()),
+            None => ("**survives**", "see below".to_owned()),
         };
         let Mutant { number, name, module, .. } = &row.mutant;
         let (name, module, seconds) = (cell(name), module.trim_start_matches("top$"), row.took.as_secs_f64());

@@ -51,12 +51,14 @@ pub const STORIES: &[Story] = &[
     plain("commands 1002", 1002, 3000),
     plans("plans 5002", 5002, 3000),
     directed("registers and control ring", "rtl_conformance", "width_128"),
+    directed("interrupt table", "rtl_conformance", "the_interrupt_table_reads_back"),
     whole("hostile rings", "hostile_rings"),
     whole("late memory", "visibility"),
     plain("commands 1003", 1003, 5000),
     plans("plans 5003", 5003, 5000),
     plain("commands 1004", 1004, 5000),
     plans("plans 5004", 5004, 5000),
+    plans("plans 17", 17, 3000),
 ];
 
 /// Where Cargo put the programs of the stories.
