@@ -30,7 +30,8 @@ fn serve(card: &str, fault: &str) -> Served {
     Served::start_in(directory, NAME, card, &["--fault", fault])
 }
 
-/// fio on the disk, executed by `card`, while copy 1 fails by `fault`; then the copies, what was told, and the same disk again.
+/// fio on the disk, executed by `card`, while copy 1 fails by `fault`; then the copies, what was told, and the same
+/// disk again.
 fn survives(card: &str, fault: &str, wanted: &[&str]) {
     let served = serve(card, fault);
     fio_of(&served.uri("mirrored"), 2, 8, 16);

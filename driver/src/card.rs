@@ -204,11 +204,8 @@ impl<F: Function> Card<F> {
 
         let registers = Registers::new(Arc::new(function));
         let control = ControlRing::start(platform, &registers)?;
-        let exceptions = ExceptionRing::start(
-            platform,
-            &registers,
-            capabilities.vectors.checked_sub(1).map(|last| last as u16),
-        )?;
+        let last_vector = capabilities.vectors.checked_sub(1).map(|last| last as u16);
+        let exceptions = ExceptionRing::start(platform, &registers, last_vector)?;
         let ranges = platform.allocate(capabilities.fragment_ids as usize * RANGE_BYTES)?;
         registers.write64(register::RANGE_BASE_LOW, ranges.iova().0)?;
         registers.write(register::CONTROL, register::CONTROL_ENABLE)?;

@@ -17,7 +17,7 @@ use crate::vaapi::{ControlPath, DeviceInfo, DevicePaths, Tables, VaapiError};
 /// I/O queue pair of each SSD that executes the disks.
 pub(crate) const IO_QUEUE: u16 = 1;
 /// How often a fragment is given again before it has failed. A time-out may take two of them.
-pub(crate) const RETRIES: u8 = 3;
+const RETRIES: u8 = 3;
 /// A tick of whatever executes the disks.
 pub(crate) const TICK: Duration = Duration::from_micros(1);
 
@@ -106,32 +106,28 @@ pub(crate) fn map_disks(
     Ok(Disks { disks, limits })
 }
 
-/// What a component has whose configuration does not say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ComponentDefaults {
-    pub(crate) time_out: Duration,
-    pub(crate) retries: u8,
-    /// Length of a tick.
-    pub(crate) tick: Duration,
+/// A component in sync; what its configuration does not say is the same for all.
+fn component(
+    disk: VdHandle,
+    time_out: Option<Duration>,
+    retries: Option<u8>,
+    options: &EngineOptions,
+) -> Component {
+    let time_out = time_out.unwrap_or(options.answer_limit / 4);
+    let ticks = time_out.as_nanos().div_ceil(TICK.as_nanos());
+    Component {
+        disk: disk.0,
+        state: ComponentState::InSync,
+        time_out: ticks.min(TIME_OUT_MAX.into()) as u32,
+        retries: retries.unwrap_or(RETRIES),
+    }
 }
 
-impl ComponentDefaults {
-    /// The plan of a disk without mirrors: its one component has what every other gets.
-    pub(crate) fn single(&self, disk: VdHandle) -> PlanTemplate {
-        let mut template = PlanTemplate::single(disk.0);
-        template.components[0] = self.component(disk, None, None);
-        template
-    }
-
-    fn component(&self, disk: VdHandle, time_out: Option<Duration>, retries: Option<u8>) -> Component {
-        let ticks = time_out.unwrap_or(self.time_out).as_nanos().div_ceil(self.tick.as_nanos().max(1));
-        Component {
-            disk: disk.0,
-            state: ComponentState::InSync,
-            time_out: ticks.min(TIME_OUT_MAX.into()) as u32,
-            retries: retries.unwrap_or(self.retries),
-        }
-    }
+/// The plan of a disk without mirrors: its one component is itself.
+pub(crate) fn single_plan(disk: VdHandle, options: &EngineOptions) -> PlanTemplate {
+    let mut template = PlanTemplate::single(disk.0);
+    template.components[0] = component(disk, None, None, options);
+    template
 }
 
 /// Gives each mirrored disk of a configuration the plan of its copies. The first copy is the disk's own map,
@@ -140,7 +136,7 @@ pub(crate) fn set_plans(
     control: &mut ControlPath,
     tables: &mut dyn Tables,
     configuration: &Configuration,
-    defaults: &ComponentDefaults,
+    options: &EngineOptions,
     copies: &Copies,
 ) -> Result<(), VaapiError> {
     let mut next = configuration.disks.len() as u16;
@@ -156,7 +152,7 @@ pub(crate) fn set_plans(
                 control.ap_set_map_vd(tables, map, &mirror.map)?;
                 next += 1;
             }
-            let mut component = defaults.component(map, mirror.time_out, mirror.retries);
+            let mut component = component(map, mirror.time_out, mirror.retries, options);
             if copies.out(handle).has(copy) {
                 component.state = ComponentState::Out;
             }

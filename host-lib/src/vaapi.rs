@@ -233,8 +233,8 @@ impl ControlPath {
         }
     }
 
-    /// Frees the entries of replaced maps and plans, and the positions of removed components. Only when every command that was admitted before they
-    /// were replaced has completed.
+    /// Frees the entries of replaced maps and plans, and the positions of removed components. Only when every
+    /// command that was admitted before they were replaced has completed.
     pub fn release_retired(&mut self) {
         for range in self.retired_allocations.drain(..) {
             self.allocations.give(range);

@@ -4,9 +4,7 @@ use volplane_abi::{submission_mode, CompletionEntry, PathEntry, SubmissionEntry}
 use volplane_driver::{Capabilities, Card, ClientQueue, DmaMemory, Platform, PAGE};
 
 use super::{Addresses, Engine, EngineOptions, StartError, SubmissionMode};
-use crate::bring_up::{
-    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE, RETRIES, TICK,
-};
+use crate::bring_up::{check_options, device_info, map_disks, set_plans, Disks, Ssd, IO_QUEUE};
 use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::operations::command::CommandLimits;
@@ -57,8 +55,7 @@ impl<P: Platform> Engine<P> {
         let most = CommandLimits::from(&capabilities);
         let Disks { disks, limits } = map_disks(&mut control, &mut tables, configuration, &limits, most)?;
 
-        let defaults = ComponentDefaults { time_out: options.answer_limit / 4, retries: RETRIES, tick: TICK };
-        set_plans(&mut control, &mut tables, configuration, &defaults, &copies)?;
+        set_plans(&mut control, &mut tables, configuration, options, &copies)?;
 
         let queues = create_queues(&mut platform, &mut card, options)?;
         let vectors = (0..queues.len() as u16).filter_map(|queue| vector(&capabilities, queue));

@@ -14,9 +14,6 @@ use crate::service::{ServiceError, VdHandle};
 use crate::software::Components;
 use crate::vaapi::{CardTables, VaapiError};
 
-/// Most records taken at once: the rest waits for the next look, and client completions are not kept waiting.
-const RECORDS_MAX: usize = 64;
-
 /// What becomes of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -31,7 +28,8 @@ enum Decision {
 impl<P: Platform> Engine<P> {
     /// Ends every plan that the card handed to the control path.
     pub(super) fn decide(&mut self) -> Result<(), ServiceError> {
-        for record in self.card.take_exceptions(RECORDS_MAX)? {
+        // All that there are, which is less than the ring holds: no interrupt tells again of one that is left.
+        for record in self.card.take_exceptions(usize::MAX)? {
             self.tell(&record);
             let decision = match self.decision(&record) {
                 Ok(decision) => decision,

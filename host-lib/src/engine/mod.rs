@@ -244,7 +244,8 @@ where
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
-        self.decide()?;
+        // What it failed on stays undecided.
+        self.decide().inspect_err(|_| self.dispatcher.stop())?;
         self.dispatcher.poll(self.platform.now(), done)
     }
 

@@ -31,7 +31,7 @@ use super::engine::{Action, Bounds, DataPath};
 use super::plan::ClientTag;
 use super::ssd_path::SsdPath;
 use crate::bring_up::{
-    check_options, device_info, map_disks, set_plans, ComponentDefaults, Disks, Ssd, IO_QUEUE, RETRIES, TICK,
+    check_options, device_info, map_disks, set_plans, single_plan, Disks, Ssd, IO_QUEUE, TICK,
 };
 use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
@@ -111,12 +111,11 @@ impl<P: Platform> SoftwareEngine<P> {
         let most =
             CommandLimits { fragments: COMPONENT_FRAGMENTS_MAX as u32, transfer_bytes: TRANSFER_BYTES_MAX };
         let Disks { disks, limits } = map_disks(&mut control, &mut data_path, configuration, &found, most)?;
-        let defaults = ComponentDefaults { time_out: options.answer_limit / 4, retries: RETRIES, tick: TICK };
         for (number, _) in configuration.disks.iter().enumerate().filter(|(_, disk)| disk.plan.is_none()) {
             let disk = VdHandle(number as u16);
-            control.ssap_set_io_plan(&mut data_path, disk, &defaults.single(disk))?;
+            control.ssap_set_io_plan(&mut data_path, disk, &single_plan(disk, options))?;
         }
-        set_plans(&mut control, &mut data_path, configuration, &defaults, &copies)?;
+        set_plans(&mut control, &mut data_path, configuration, options, &copies)?;
         let pages = platform.allocate(usize::from(commands) * PAGE)?;
         let bounds = dispatcher::Bounds { operations: options.operations, answer: options.answer_limit };
         let dispatcher = Dispatcher::new(vec![(ring, pages.clone())], limits, bounds);
