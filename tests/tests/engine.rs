@@ -1,5 +1,7 @@
 //! The whole engine of host-lib on the Verilated card and simulated SSDs.
 
+#[path = "engine/mirror.rs"]
+mod mirror;
 #[path = "engine/rig.rs"]
 mod rig;
 #[path = "engine/workload.rs"]
@@ -12,11 +14,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rig::{options, refused, same, seed, three_disks, Guarded, Rig};
 use volplane::vaapi::{TableEntry, Tables, VdStatus};
-use volplane::{BlockService, EngineOptions, Operation, SubmissionMode, SubmitError, VdHandle};
+use volplane::{BlockService, Engine, EngineOptions, Operation, SubmissionMode, SubmitError, VdHandle};
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, status};
-use volplane_sim::{CommandFilter, CommandRecord, CompletionWrites, Execution, SimulatorConfig};
+use volplane_sim::{CommandFilter, CommandRecord, CompletionWrites, Execution, SimPlatform, SimulatorConfig};
 use workload::Workload;
+
+/// What the tests of mirrors run on.
+type Tested = Engine<SimPlatform>;
 
 const MEMORY: &str = "memory = true";
 const FILES: &str = "file = \"ssd#.img\"\ncreate = true";

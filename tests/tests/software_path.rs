@@ -17,7 +17,9 @@ use volplane_sim::{
 };
 use workload::Workload;
 
-type SoftwareRig = Rig<SoftwareEngine<SimPlatform>>;
+/// What the tests of mirrors run on.
+type Tested = SoftwareEngine<SimPlatform>;
+type SoftwareRig = Rig<Tested>;
 
 fn start(seed: u64, options: &EngineOptions, adjust: impl FnOnce(&mut SimulatorConfig)) -> SoftwareRig {
     Rig::start(&three_disks(128, "memory = true"), Path::new("."), seed, options, adjust)

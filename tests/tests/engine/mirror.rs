@@ -1,17 +1,18 @@
-//! Mirrored disks of a configuration on the software data path: random operations while SSDs fail, no error for
-//! the client, and every copy that is in sync holds what was written.
+//! Mirrored disks of a configuration, on whatever executes them (`Tested`): random operations while SSDs fail, no
+//! error for the client, and every copy that is in sync holds what was written.
 
 use std::path::Path;
 
 use volplane::software::{ComponentState, Components};
-use volplane::{BlockService, Operation, SoftwareEngine, SubmitError, VdHandle};
+use volplane::{BlockService, Operation, SubmitError, VdHandle};
 use volplane_abi::{opcode, status};
-use volplane_sim::{Commands, Fault, FaultKind, Moment, SimPlatform};
+use volplane_sim::{Commands, Fault, FaultKind, Moment};
 
-use super::rig::{options, refused, seed, Rig};
+use super::rig::{options, refused, seed, Executor, Rig};
 use super::workload::Workload;
+use super::Tested;
 
-type MirrorRig = Rig<SoftwareEngine<SimPlatform>>;
+type MirrorRig = Rig<Tested>;
 
 /// Three copies of different layouts, the first on ssd0, and a plain disk on ssd0 too.
 const DISKS: &str = r#"
@@ -54,8 +55,7 @@ fn start(folder: &Path, seed: u64) -> MirrorRig {
 }
 
 fn in_state(rig: &mut MirrorRig, state: ComponentState) -> Components {
-    let (control, tables) = rig.engine.vaapi();
-    control.ssri_get_io_plan(tables, VdHandle(0)).expect("a plan").in_state(state)
+    rig.engine.plan(VdHandle(0)).in_state(state)
 }
 
 /// Compares the copies that are in sync, and gives them.
@@ -109,6 +109,10 @@ fn a_copy_that_fails_is_out_and_nobody_sees_it() {
         ),
     ];
     for (number, (ssd, kind, line)) in faults.into_iter().enumerate() {
+        // The card has no time-outs: an SSD may err there, and no more.
+        if Tested::CARD && !matches!(kind, FaultKind::Error { .. }) {
+            continue;
+        }
         let folder = tempfile::tempdir().expect("folder");
         let seed = seed(30 + number as u64);
         let mut rig = start(folder.path(), seed);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use volplane::map::DiskMap;
+use volplane::software::PlanTemplate;
 use volplane::{
     Addresses, BlockService, Completion, Configuration, DmaMemory, Engine, EngineOptions, IoError, Operation,
     SoftwareEngine, StartError, StopError, SubmitError, VdHandle,
@@ -142,6 +143,9 @@ pub trait Executor: BlockService + Sized {
     ) -> Result<Self, StartError>;
 
     fn stop(self) -> Result<SimPlatform, StopError>;
+
+    /// A disk's plan, as VAAPI reads it back.
+    fn plan(&mut self, disk: VdHandle) -> PlanTemplate;
 }
 
 impl Executor for Engine<SimPlatform> {
@@ -159,6 +163,11 @@ impl Executor for Engine<SimPlatform> {
     fn stop(self) -> Result<SimPlatform, StopError> {
         Engine::stop(self)
     }
+
+    fn plan(&mut self, disk: VdHandle) -> PlanTemplate {
+        let (control, mut tables) = self.vaapi();
+        control.ssri_get_io_plan(&mut tables, disk).expect("a plan")
+    }
 }
 
 impl Executor for SoftwareEngine<SimPlatform> {
@@ -175,6 +184,11 @@ impl Executor for SoftwareEngine<SimPlatform> {
 
     fn stop(self) -> Result<SimPlatform, StopError> {
         SoftwareEngine::stop(self)
+    }
+
+    fn plan(&mut self, disk: VdHandle) -> PlanTemplate {
+        let (control, tables) = self.vaapi();
+        control.ssri_get_io_plan(tables, disk).expect("a plan")
     }
 }
 
