@@ -244,4 +244,9 @@ pub mod control_opcode {
     pub const PLAN_COMPLETE: u8 = 0x11;
     /// Gives a plan that the control path owns back: it is admitted anew.
     pub const PLAN_RESUBMIT: u8 = 0x12;
+    /// Nothing that the path `index` was given before its table entry was last written is executed any more, now
+    /// or later: all of it that is outstanding ends, with Command Aborted due to SQ Deletion. To be given when
+    /// the entry was written, as not valid or for a new queue, and the old queue was deleted or its controller
+    /// reset.
+    pub const PATH_QUIESCED: u8 = 0x20;
 }

@@ -108,7 +108,8 @@ macro_rules! component_entry {
                 map_root / with_map_root: u32 = 32,
                 /// Bit i: device i holds blocks of the component, so a Flush goes to it.
                 flush_devices / with_flush_devices: u32 = 32,
-                /// Ticks after which a fragment of it is not waited for; 0: for ever.
+                /// Ticks after which a fragment of it is not waited for; 0: for ever. The card looks every
+                /// 2^`TIME_OUT_SHIFT` ticks, so it may be up to three times that late, and never early.
                 time_out / with_time_out: u32 = 24,
                 /// Reserved.
                 reserved / with_reserved: u8 = 8,
@@ -219,16 +220,21 @@ macro_rules! exception_tail {
                 held / with_held: u8 = 1,
                 /// 1: the disk was deactivated.
                 deactivated / with_deactivated: u8 = 1,
+                /// 1: the record speaks of no plan. A fragment on `path` was not answered in time: the path wants
+                /// a fence, and then `control_opcode::PATH_QUIESCED`.
+                fence / with_fence: u8 = 1,
                 /// Reserved.
-                reserved0 / with_reserved0: u8 = 5,
+                reserved0 / with_reserved0: u8 = 4,
                 /// Reserved.
                 reserved1 / with_reserved1: u64 = 64,
                 /// Reserved.
                 reserved2 / with_reserved2: u64 = 64,
                 /// Reserved.
                 reserved3 / with_reserved3: u64 = 64,
+                /// The path that wants a fence.
+                path / with_path: u8 = 8,
                 /// Reserved.
-                reserved4 / with_reserved4: u64 = 48,
+                reserved4 / with_reserved4: u64 = 40,
                 /// Phase tag: 1 in the first round of the ring.
                 phase / with_phase: u8 = 1,
                 /// Status field the plan ended with, if it is held.
@@ -265,6 +271,9 @@ impl ComponentEntry {
 /// Most ticks of a component's time-out: what its field holds.
 pub const TIME_OUT_MAX: u32 =
     (1 << ComponentEntry::FIELDS[index_of(ComponentEntry::FIELDS, "time_out")].width) - 1;
+
+/// log2 of the ticks between two looks of the card at what is overdue.
+pub const TIME_OUT_SHIFT: u32 = 10;
 
 /// Bits of a component's state in `ComponentStates`.
 const STATE_BITS: usize = 2;

@@ -276,8 +276,10 @@ macro_rules! path_entry {
                 submission_mode / with_submission_mode: u8 = 2,
                 /// 1: the entry is valid.
                 valid / with_valid: u8 = 1,
+                /// 1: not valid now, but being made anew: what finds no path waits for the entry's next writing.
+                renewing / with_renewing: u8 = 1,
                 /// Reserved.
-                reserved / with_reserved: u16 = 13,
+                reserved / with_reserved: u16 = 12,
             }
         }
     };

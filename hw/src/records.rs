@@ -69,6 +69,18 @@ logic_record! {
 }
 
 logic_record! {
+    /// How a part's fragments are to be given to their devices. It stands where a record says `terms`.
+    PartTerms: 16 {
+        /// Time-out, in units of 2^`TIME_OUT_SHIFT` ticks, rounded down;
+        time_out = 14,
+        /// 0: none.
+        timed = 1,
+        /// 1: it is tried again, and avoids the paths that failed.
+        retried = 1,
+    }
+}
+
+logic_record! {
     /// An access of the control ring to a table, broadcast to all tables. The table whose number
     /// matches, with `index` in range, acknowledges within 32 cycles; nobody else answers.
     TableRequest: 305 {
@@ -200,8 +212,10 @@ logic_record! {
         trivial = 1,
         /// log2 of the blocks of an allocation, for the second one's border.
         allocation_shift = 8,
+        /// How to give it (`PartTerms`).
+        terms = 16,
         /// Reserved.
-        reserved = 45,
+        reserved = 29,
     }
 }
 
@@ -219,7 +233,7 @@ logic_record! {
 
 logic_record! {
     /// What the fragment builder needs of a plan, once for each plan, in order.
-    PlanHeader: 263 {
+    PlanHeader: 268 {
         /// Part of a plan (`Part`).
         part = 16,
         /// Opcode.
@@ -246,8 +260,8 @@ logic_record! {
         trivial = 1,
         /// Flush: devices to flush; no runs follow.
         flush_devices = 32,
-        /// Reserved.
-        reserved = 11,
+        /// How to give it (`PartTerms`).
+        terms = 16,
     }
 }
 
@@ -298,8 +312,10 @@ logic_record! {
         limited_retry = 1,
         /// Dataset management hints.
         cdw13 = 32,
+        /// How to give it (`PartTerms`).
+        terms = 16,
         /// Reserved.
-        reserved = 17,
+        reserved = 1,
     }
 }
 
@@ -350,8 +366,8 @@ logic_record! {
 }
 
 logic_record! {
-    /// A fragment that has come back, once for each that was issued.
-    Returned: 89 {
+    /// A fragment that has come back, once for each that was built.
+    Returned: 90 {
         /// Path.
         path = 8,
         /// Submission head the SSD reported.
@@ -366,6 +382,8 @@ logic_record! {
         last = 1,
         /// Status field.
         status = 15,
+        /// 1: the card ended it, no completion came: nothing is known of its queue.
+        own = 1,
     }
 }
 
@@ -391,7 +409,7 @@ logic_record! {
 
 logic_record! {
     /// A piece: the part of a run that its device takes in one command, or the end of a plan.
-    Piece: 348 {
+    Piece: 361 {
         /// Part of a plan (`Part`).
         part = 16,
         /// Opcode.
@@ -432,14 +450,14 @@ logic_record! {
         status = 11,
         /// 1: the PRP entries are right as they are: it is the whole plan, or has no data.
         whole = 1,
-        /// Reserved.
-        reserved = 3,
+        /// How to give it (`PartTerms`).
+        terms = 16,
     }
 }
 
 logic_record! {
     /// The end of a part: all of its fragments are back, or it was closed.
-    PartDone: 57 {
+    PartDone: 58 {
         /// The part (`Part`).
         part = 16,
         /// Status field of the failed fragment with the lowest ordinal, else success.
@@ -450,6 +468,8 @@ logic_record! {
         path = 8,
         /// Its ordinal.
         ordinal = 17,
+        /// 1: the status is not success.
+        failed = 1,
     }
 }
 
@@ -487,7 +507,7 @@ logic_record! {
 
 logic_record! {
     /// A stored command is to go through admission once more.
-    Again: 32 {
+    Again: 33 {
         /// Its slot.
         slot = 12,
         /// The component to begin.
@@ -496,14 +516,16 @@ logic_record! {
         plan = 16,
         /// 1: as if it had just come: what it was admitted with is looked up anew.
         fresh = 1,
+        /// 1: the component was begun before: it is tried again on other paths.
+        retry = 1,
     }
 }
 
 logic_record! {
     /// A stored command on its way to admission.
-    AgainCommand: 361 {
+    AgainCommand: 362 {
         /// What it is to do (`Again`).
-        again = 32,
+        again = 33,
         /// The command (`ClientCommand`).
         command = 329,
     }
@@ -523,13 +545,13 @@ logic_record! {
 
 logic_record! {
     /// A command that was looked up, and is to become the parts of a plan.
-    PendingCommand: 543 {
+    PendingCommand: 544 {
         /// The command (`ClientCommand`).
         command = 329,
         /// Its slot.
         slot = 12,
         /// What it is to do (`Again`),
-        again = 32,
+        again = 33,
         /// if this is 1: it was here before.
         is_again = 1,
         /// Its disk's entry (`DiskEntry`).
@@ -573,13 +595,27 @@ logic_record! {
 
 logic_record! {
     /// A part on its way to the judge of commands.
-    ExpandedPart: 489 {
+    ExpandedPart: 505 {
         /// The command (`ClientCommand`).
         command = 329,
         /// The part (`Part`).
         part = 16,
         /// The disk, with the component's map (`DiskEntry`).
         disk = 144,
+        /// How to give it (`PartTerms`).
+        terms = 16,
+    }
+}
+
+logic_record! {
+    /// A part that is begun, not tried again.
+    PartBegun: 40 {
+        /// The part (`Part`).
+        part = 16,
+        /// Plan template, 0: none.
+        plan = 16,
+        /// How often it may be given again.
+        retries = 8,
     }
 }
 
@@ -638,7 +674,9 @@ logic_record! {
         completes = 1,
         /// Status field it ends with.
         status = 15,
+        /// 1: no plan: it asks for a fence of the path in `disk`.
+        fence = 1,
         /// Reserved.
-        reserved = 3,
+        reserved = 2,
     }
 }

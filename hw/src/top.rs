@@ -10,6 +10,7 @@ use crate::control::executor::ControlExecutor;
 use crate::control::idle_gather::IdleGather;
 use crate::exec::collector::Collector;
 use crate::exec::command_store::CommandStore;
+use crate::exec::part_retry::PartRetry;
 use crate::exec::plan_judge::PlanJudge;
 use crate::exec::plan_slots::PlanSlots;
 use crate::exec::record_writer::RecordWriter;
@@ -25,6 +26,7 @@ use crate::host::reset_sequence::ResetSequence;
 use crate::host::write_master::WriteMaster;
 use crate::nvme::completion_filter::CompletionFilter;
 use crate::nvme::completion_window::CompletionWindow;
+use crate::nvme::deadlines::Deadlines;
 use crate::nvme::fragment_ids::FragmentIds;
 use crate::nvme::path_doorbells::PathDoorbells;
 use crate::nvme::path_returns::PathReturns;
@@ -46,6 +48,10 @@ pub struct Top<const W: usize, const B: usize> {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub tick: Signal<In, bool>,
+    /// Ticks since power-up, modulo 2^32.
+    pub ticks: Signal<In, Bits<32>>,
+    /// A fragment may become overdue: `ticks` matters, though the card is idle.
+    pub timing: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
     pub irq: Signal<Out, Bits<32>>,
 
@@ -168,9 +174,13 @@ pub struct Top<const W: usize, const B: usize> {
     path_doorbells: PathDoorbells,
     window: CompletionWindow<W, B>,
     filter: CompletionFilter,
+    deadlines: Deadlines,
     path_returns: PathReturns,
     plan_slots: PlanSlots,
     collector: Collector,
+    part_retry: PartRetry,
+    /// What is admitted once more, and what is tried again.
+    retries: Merge<Again>,
     range_lock: RangeLock,
     command_store: CommandStore,
     /// Plans that go on with a further copy, and writes whose blocks may be free by now.
@@ -195,6 +205,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             clock: Default::default(),
             reset: Default::default(),
             tick: Default::default(),
+            ticks: Default::default(),
+            timing: Default::default(),
             idle: Default::default(),
             irq: Default::default(),
             bar0_awaddr: Default::default(),
@@ -311,9 +323,12 @@ impl<const W: usize, const B: usize> Top<W, B> {
             path_doorbells: PathDoorbells::new(sizes),
             window: Default::default(),
             filter: CompletionFilter::new(sizes),
+            deadlines: Deadlines::new(sizes),
             path_returns: PathReturns::new(sizes),
             plan_slots: PlanSlots::new(sizes),
             collector: Collector::new(sizes),
+            part_retry: PartRetry::new(sizes),
+            retries: Default::default(),
             range_lock: RangeLock::new(sizes),
             command_store: CommandStore::new(sizes),
             again: Default::default(),
@@ -350,6 +365,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.fragment_ids.clock.next = self.clock.val();
         self.path_doorbells.clock.next = self.clock.val();
         self.filter.clock.next = self.clock.val();
+        self.deadlines.clock.next = self.clock.val();
+        self.part_retry.clock.next = self.clock.val();
+        self.retries.clock.next = self.clock.val();
         self.path_returns.clock.next = self.clock.val();
         self.plan_slots.clock.next = self.clock.val();
         self.collector.clock.next = self.clock.val();
@@ -380,6 +398,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.fragment_ids.reset.next = self.reset_sequence.core_reset.val();
         self.path_doorbells.reset.next = self.reset_sequence.core_reset.val();
         self.filter.reset.next = self.reset_sequence.core_reset.val();
+        self.deadlines.reset.next = self.reset_sequence.core_reset.val();
+        self.part_retry.reset.next = self.reset_sequence.core_reset.val();
+        self.retries.reset.next = self.reset_sequence.core_reset.val();
         self.path_returns.reset.next = self.reset_sequence.core_reset.val();
         self.plan_slots.reset.next = self.reset_sequence.core_reset.val();
         self.collector.reset.next = self.reset_sequence.core_reset.val();
@@ -488,33 +509,36 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         // What software reads leaves out the access that reads it.
         self.idle_gather.clock.next = self.clock.val();
         self.idle_gather.reset.next = self.reset.val();
-        self.idle_gather.parts.next = bit_cast::<27, 1>(self.reset_sequence.idle.val().into())
-            | (bit_cast::<27, 1>(self.msix.idle.val().into()) << 1)
-            | (bit_cast::<27, 1>(self.executor.idle.val().into()) << 2)
-            | (bit_cast::<27, 1>(self.queue_pairs.idle.val().into()) << 3)
-            | (bit_cast::<27, 1>(self.assembler.idle.val().into()) << 4)
-            | (bit_cast::<27, 1>(self.range_fetch.idle.val().into()) << 5)
-            | (bit_cast::<27, 1>(self.admission.idle.val().into()) << 6)
-            | (bit_cast::<27, 1>(self.mapper.idle.val().into()) << 7)
-            | (bit_cast::<27, 1>(self.fragment_builder.idle.val().into()) << 8)
-            | (bit_cast::<27, 1>(self.submission.idle.val().into()) << 9)
-            | (bit_cast::<27, 1>(self.fragment_ids.idle.val().into()) << 10)
-            | (bit_cast::<27, 1>(self.path_doorbells.idle.val().into()) << 11)
-            | (bit_cast::<27, 1>(self.window.idle.val().into()) << 12)
-            | (bit_cast::<27, 1>(self.filter.idle.val().into()) << 13)
-            | (bit_cast::<27, 1>(self.path_returns.idle.val().into()) << 14)
-            | (bit_cast::<27, 1>(self.plan_slots.idle.val().into()) << 15)
-            | (bit_cast::<27, 1>(self.collector.idle.val().into()) << 16)
-            | (bit_cast::<27, 1>(self.completion_writer.idle.val().into()) << 17)
-            | (bit_cast::<27, 1>(self.read_master.idle.val().into()) << 18)
-            | (bit_cast::<27, 1>(self.write_master.idle.val().into()) << 19)
-            | (bit_cast::<27, 1>(self.range_lock.idle.val().into()) << 20)
-            | (bit_cast::<27, 1>(self.command_store.idle.val().into()) << 21)
-            | (bit_cast::<27, 1>(self.again.idle.val().into()) << 22)
-            | (bit_cast::<27, 1>(self.plan_judge.idle.val().into()) << 23)
-            | (bit_cast::<27, 1>(self.record_writer.idle.val().into()) << 24)
-            | (bit_cast::<27, 1>(self.control_raise.idle.val().into()) << 25)
-            | (bit_cast::<27, 1>(self.unlock.idle.val().into()) << 26);
+        self.idle_gather.parts.next = bit_cast::<30, 1>(self.reset_sequence.idle.val().into())
+            | (bit_cast::<30, 1>(self.msix.idle.val().into()) << 1)
+            | (bit_cast::<30, 1>(self.executor.idle.val().into()) << 2)
+            | (bit_cast::<30, 1>(self.queue_pairs.idle.val().into()) << 3)
+            | (bit_cast::<30, 1>(self.assembler.idle.val().into()) << 4)
+            | (bit_cast::<30, 1>(self.range_fetch.idle.val().into()) << 5)
+            | (bit_cast::<30, 1>(self.admission.idle.val().into()) << 6)
+            | (bit_cast::<30, 1>(self.mapper.idle.val().into()) << 7)
+            | (bit_cast::<30, 1>(self.fragment_builder.idle.val().into()) << 8)
+            | (bit_cast::<30, 1>(self.submission.idle.val().into()) << 9)
+            | (bit_cast::<30, 1>(self.fragment_ids.idle.val().into()) << 10)
+            | (bit_cast::<30, 1>(self.path_doorbells.idle.val().into()) << 11)
+            | (bit_cast::<30, 1>(self.window.idle.val().into()) << 12)
+            | (bit_cast::<30, 1>(self.filter.idle.val().into()) << 13)
+            | (bit_cast::<30, 1>(self.path_returns.idle.val().into()) << 14)
+            | (bit_cast::<30, 1>(self.plan_slots.idle.val().into()) << 15)
+            | (bit_cast::<30, 1>(self.collector.idle.val().into()) << 16)
+            | (bit_cast::<30, 1>(self.completion_writer.idle.val().into()) << 17)
+            | (bit_cast::<30, 1>(self.read_master.idle.val().into()) << 18)
+            | (bit_cast::<30, 1>(self.write_master.idle.val().into()) << 19)
+            | (bit_cast::<30, 1>(self.range_lock.idle.val().into()) << 20)
+            | (bit_cast::<30, 1>(self.command_store.idle.val().into()) << 21)
+            | (bit_cast::<30, 1>(self.again.idle.val().into()) << 22)
+            | (bit_cast::<30, 1>(self.plan_judge.idle.val().into()) << 23)
+            | (bit_cast::<30, 1>(self.record_writer.idle.val().into()) << 24)
+            | (bit_cast::<30, 1>(self.control_raise.idle.val().into()) << 25)
+            | (bit_cast::<30, 1>(self.unlock.idle.val().into()) << 26)
+            | (bit_cast::<30, 1>(self.deadlines.idle.val().into()) << 27)
+            | (bit_cast::<30, 1>(self.part_retry.idle.val().into()) << 28)
+            | (bit_cast::<30, 1>(self.retries.idle.val().into()) << 29);
         self.idle_gather.access_idle.next = self.bar0.idle.val() & self.registers.idle.val();
 
         // Reset.
@@ -528,7 +552,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             & self.range_lock.initialised.val()
             & self.plan_judge.initialised.val()
             & self.fragment_ids.initialised.val()
-            & self.filter.initialised.val();
+            & self.filter.initialised.val()
+            & self.deadlines.initialised.val();
         self.read_master.stop.next = self.reset_sequence.stop.val();
         self.write_master.stop.next = self.reset_sequence.stop.val();
         self.registers.ready.next = self.reset_sequence.ready.val();
@@ -585,6 +610,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.filter.table_request.next = self.executor.table_request.val();
         self.path_returns.table_valid.next = self.executor.table_valid.val();
         self.path_returns.table_request.next = self.executor.table_request.val();
+        self.deadlines.table_valid.next = self.executor.table_valid.val();
+        self.deadlines.table_request.next = self.executor.table_request.val();
 
         // Control ring.
         self.queue_pairs.enable.next = self.registers.enable.val();
@@ -632,6 +659,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         StreamOut::<PlanHeader>::join(&mut self.mapper.header, &mut self.fragment_builder.header);
         StreamOut::<Run>::join(&mut self.mapper.run, &mut self.fragment_builder.run);
         self.fragment_builder.path_valid.next = self.submission.path_valid.val();
+        self.fragment_builder.suspect.next = self.deadlines.suspect.val();
+        self.part_retry.query.next = self.fragment_builder.avoid_query.val();
+        self.fragment_builder.avoided.next = self.part_retry.avoided.val();
         StreamOut::<ReadRequest>::join(&mut self.fragment_builder.list, &mut self.read_master.list);
         self.fragment_builder.answer_valid_list.next = self.read_master.answer_valid_list.val();
         self.fragment_builder.answer_data.next = self.read_master.answer_data.val();
@@ -647,6 +677,13 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.filter.record_valid.next = self.submission.record_valid.val();
         self.filter.record_index.next = self.submission.record_index.val();
         self.filter.record.next = self.submission.record.val();
+        self.deadlines.record_valid.next = self.submission.record_valid.val();
+        self.deadlines.record_index.next = self.submission.record_index.val();
+        self.deadlines.record.next = self.submission.record.val();
+        self.deadlines.record_terms.next = self.submission.record_terms.val();
+        self.deadlines.path_valid.next = self.submission.path_valid.val();
+        self.deadlines.moment.next = self.ticks.val().get_bits::<16>(10);
+        self.timing.next = self.deadlines.timing.val();
         self.path_doorbells.issued_valid.next = self.submission.issued_valid.val();
         self.path_doorbells.issued_path.next = self.submission.issued_path.val();
         self.path_doorbells.issued_tail.next = self.submission.issued_tail.val();
@@ -661,10 +698,18 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         // Completion.
         self.filter.event_valid.next = self.window.event_valid.val();
         self.filter.event_data.next = self.window.event_data.val();
+        StreamOut::<WindowEvent>::join(&mut self.deadlines.abort, &mut self.filter.abort);
+        self.deadlines.accepted_valid.next = self.filter.accepted_valid.val();
+        self.deadlines.accepted_id.next = self.filter.accepted_id.val();
+        StreamOut::<Bits<8>>::join(&mut self.deadlines.fence, &mut self.record_writer.fence);
+        self.deadlines.quiesce_valid.next = self.executor.quiesce_valid.val();
+        self.deadlines.quiesce_path.next = self.executor.quiesce_path.val();
+        self.executor.quiesced.next = self.deadlines.quiesced.val();
         self.path_doorbells.cq_event_valid.next = self.filter.cq_event_valid.val();
         self.path_doorbells.cq_event_path.next = self.filter.cq_event_path.val();
         self.path_doorbells.cq_event_head.next = self.filter.cq_event_head.val();
         StreamOut::<Returned>::join(&mut self.filter.returned, &mut self.path_returns.returned);
+        StreamOut::<Returned>::join(&mut self.submission.bounced, &mut self.path_returns.bounced);
         StreamOut::<Returned>::join(&mut self.path_returns.passed, &mut self.collector.returned);
         self.fragment_ids.release_valid.next = self.path_returns.release_valid.val();
         self.fragment_ids.release_id.next = self.path_returns.release_id.val();
@@ -687,7 +732,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.command_store.write_command.next = self.admission.owned_command.val();
         StreamOut::<Again>::join(&mut self.plan_judge.again, &mut self.again.first);
         StreamOut::<Again>::join(&mut self.range_lock.again, &mut self.again.second);
-        StreamOut::<Again>::join(&mut self.again.out, &mut self.command_store.again);
+        StreamOut::<Again>::join(&mut self.again.out, &mut self.retries.first);
+        StreamOut::<Again>::join(&mut self.part_retry.again, &mut self.retries.second);
+        StreamOut::<Again>::join(&mut self.retries.out, &mut self.command_store.again);
         StreamOut::<AgainCommand>::join(&mut self.command_store.out, &mut self.admission.again);
         StreamOut::<LockRequest>::join(&mut self.admission.lock, &mut self.range_lock.ask);
         self.admission.lock_answer.next = self.range_lock.answer_valid.val();
@@ -700,14 +747,23 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.plan_judge.begun_slot.next = self.admission.begun_slot.val();
         self.plan_judge.begun.next = self.admission.begun.val();
         StreamOut::<PartDone>::join(&mut self.collector.part, &mut self.plan_judge.part);
+        self.part_retry.admitted_valid.next = self.admission.owner_valid.val();
+        self.part_retry.admitted_slot.next = self.admission.owner_slot.val();
+        self.part_retry.begun_valid.next = self.admission.part_begun_valid.val();
+        self.part_retry.begun.next = self.admission.part_begun.val();
+        self.part_retry.renewing.next = self.submission.renewing.val();
+        self.part_retry.path_written.next = self.submission.path_written.val();
+        StreamOut::<PartDone>::join(&mut self.collector.failed, &mut self.part_retry.failed);
+        StreamOut::<PartDone>::join(&mut self.part_retry.part, &mut self.plan_judge.failed);
         self.record_writer.outcome_valid.next =
-            self.collector.part.valid.val() & self.plan_judge.part.ready.val();
-        self.record_writer.outcome.next = self.collector.part.data.val();
+            self.part_retry.part.valid.val() & self.plan_judge.failed.ready.val();
+        self.record_writer.outcome.next = self.part_retry.part.data.val();
         StreamOut::<StateChange>::join(&mut self.plan_judge.change, &mut self.admission.change);
         self.plan_judge.changed_valid.next = self.admission.changed_valid.val();
         self.plan_judge.changed.next = self.admission.changed.val();
         StreamOut::<RecordItem>::join(&mut self.plan_judge.item, &mut self.record_writer.item);
         StreamOut::<PlanDone>::join(&mut self.record_writer.done, &mut self.plan_judge.posted);
+        StreamOut::<PlanDone>::join(&mut self.part_retry.done, &mut self.plan_judge.lost);
         StreamOut::<Bits<12>>::join(&mut self.record_writer.fetch, &mut self.command_store.fetch);
         self.record_writer.fetched_valid.next = self.command_store.fetched_valid.val();
         self.record_writer.fetched.next = self.command_store.fetched.val();

@@ -135,10 +135,11 @@ impl Card {
         u64::from(RESET_CYCLES)
     }
 
-    /// One cycle; `tick` tells the card that a microsecond has passed.
+    /// One cycle; `tick` tells the card that a microsecond has passed, `ticks` is their number since power-up.
     #[inline]
-    pub(crate) fn cycle(&mut self, bus: &mut Bus, tick: bool) {
+    pub(crate) fn cycle(&mut self, bus: &mut Bus, tick: bool, ticks: u32) {
         self.model.ports.set_flag(Port::Tick, tick);
+        self.model.ports.set_word(Port::Ticks, ticks);
         self.settle();
         self.errors.cycle = self.cycle;
         let ports = &self.model.ports;
@@ -194,6 +195,12 @@ impl Card {
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet >= QUIET_CYCLES && self.registers.is_idle() && self.windows.is_idle()
+    }
+
+    /// Whether a fragment may become overdue, so that time goes in steps of `TIME_OUT_SHIFT`.
+    #[inline]
+    pub(crate) fn is_timing(&self) -> bool {
+        self.model.ports.flag(Port::Timing)
     }
 
     /// Whether anything was on the wires in the last cycle, or waits for them.

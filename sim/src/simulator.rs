@@ -19,6 +19,8 @@ use crate::ssd::{self, Namespace, Ssd};
 pub(crate) const CYCLE_NS: u64 = 4;
 /// Nanoseconds of a tick.
 const TICK_NS: u64 = 1000;
+/// Nanoseconds between two looks of the card at what is overdue.
+const LOOK_NS: u64 = TICK_NS << volplane_abi::plan::TIME_OUT_SHIFT;
 /// Posted register writes that may wait in front of the card.
 const POSTED_MAX: usize = 256;
 
@@ -212,7 +214,7 @@ impl Simulator {
             self.next_tick_ns = if due_ns > now_ns { due_ns } else { now_ns + TICK_NS };
         }
         if let Some(card) = &mut self.card {
-            card.cycle(&mut self.bus, tick);
+            card.cycle(&mut self.bus, tick, (now_ns / TICK_NS) as u32);
         }
         self.counters.cycles_evaluated += 1;
         self.bus.set_now_ns(now_ns + CYCLE_NS);
@@ -221,26 +223,39 @@ impl Simulator {
     /// Skips idle time, to the next tick or to `next_ns`; returns cycles evaluated.
     fn skip(&mut self, next_ns: u64) -> u64 {
         let walk = self.config.card.as_ref().is_some_and(|card| self.idle_ticks < card.idle_ticks_max);
-        let target_ns = if walk { next_ns.min(self.next_tick_ns) } else { next_ns };
         let now_ns = self.bus.now_ns();
+        // The card looks at what is overdue as often as this.
+        let look_ns = (now_ns / LOOK_NS + 1) * LOOK_NS;
+        let looks = self.card.as_ref().is_some_and(Card::is_timing);
+        let mut target_ns = next_ns;
+        if walk {
+            target_ns = target_ns.min(self.next_tick_ns);
+        }
+        if looks {
+            target_ns = target_ns.min(look_ns);
+        }
         let cycles = target_ns.saturating_sub(now_ns).div_ceil(CYCLE_NS);
         self.counters.cycles_skipped += cycles;
         self.bus.set_now_ns(now_ns + cycles * CYCLE_NS);
         if !walk {
             self.next_tick_ns = self.bus.now_ns() + TICK_NS;
-        } else if self.bus.now_ns() >= self.next_tick_ns {
-            self.idle_ticks += 1;
-            self.cycle();
-            // The card stays quiet unless the tick changed something, so the count goes on.
-            for _ in 0..crate::card::TICK_SETTLE_CYCLES {
-                if !self.is_quiet() {
-                    break;
-                }
-                self.cycle();
-            }
-            return 1 + u64::from(crate::card::TICK_SETTLE_CYCLES);
         }
-        0
+        let ticked = walk && self.bus.now_ns() >= self.next_tick_ns;
+        if ticked {
+            self.idle_ticks += 1;
+        }
+        if !ticked && !(looks && self.bus.now_ns() >= look_ns) {
+            return 0;
+        }
+        self.cycle();
+        // The card stays quiet unless the tick changed something, so the count goes on.
+        for _ in 0..crate::card::TICK_SETTLE_CYCLES {
+            if !self.is_quiet() {
+                break;
+            }
+            self.cycle();
+        }
+        1 + u64::from(crate::card::TICK_SETTLE_CYCLES)
     }
 
     /// Resets the card through its reset port; what waits on its wires is gone.

@@ -64,11 +64,15 @@ impl Request {
             control_opcode::PLAN_RELEASE => "release",
             control_opcode::PLAN_COMPLETE => "completion",
             control_opcode::PLAN_RESUBMIT => "resubmission",
+            control_opcode::PATH_QUIESCED => "end of what was given",
             _ => "no operation",
         }
     }
 
     fn table_name(&self) -> &'static str {
+        if self.opcode == control_opcode::PATH_QUIESCED {
+            return "path";
+        }
         if self.opcode >= control_opcode::PLAN_RELEASE {
             return "plan slot";
         }
@@ -264,6 +268,21 @@ impl<F: Function> Card<F> {
         command: PlanCommand,
     ) -> Result<(), CardError> {
         let request = Request { opcode, write: TableWrite::new(0, slot.into(), &command.0) };
+        self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
+    }
+
+    /// Tells the card that nothing is executed any more of what `path` was given before its table entry was last
+    /// written: the queue was deleted, or its controller reset. All of it that was not answered ends.
+    ///
+    /// # Errors
+    /// `CardError::Table` for a path that the card does not have, and what else `CardError` names.
+    pub fn path_quiesced<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        path: u8,
+    ) -> Result<(), CardError> {
+        let request =
+            Request { opcode: control_opcode::PATH_QUIESCED, write: TableWrite::new(0, path.into(), &[]) };
         self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
     }
 

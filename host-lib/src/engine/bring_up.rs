@@ -1,5 +1,7 @@
 //! Bring-up: card, SSDs, tables, client queues.
 
+use std::collections::BTreeSet;
+
 use volplane_abi::{submission_mode, CompletionEntry, PathEntry, SubmissionEntry};
 use volplane_driver::{Capabilities, Card, ClientQueue, DmaMemory, Platform, PAGE};
 
@@ -63,13 +65,14 @@ impl<P: Platform> Engine<P> {
         let bounds = Bounds { operations: options.operations, answer: options.answer_limit };
         Ok(Self {
             ssds,
+            gone: BTreeSet::new(),
             card,
             control,
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
             copies,
             vectors,
-            stop_limit: options.stop_limit,
+            options: *options,
             platform,
         })
     }
@@ -89,7 +92,7 @@ fn room(capabilities: &Capabilities) -> TableSizes {
 
 /// Creates the SSD's queue pair that the card drives: submission queue in host memory, completion
 /// queue in the card's window of `path`.
-fn create_path<P: Platform>(
+pub(super) fn create_path<P: Platform>(
     platform: &mut P,
     card: &Card<P::Function>,
     ssd: &mut Ssd<P::Function>,

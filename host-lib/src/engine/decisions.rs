@@ -30,6 +30,10 @@ impl<P: Platform> Engine<P> {
     pub(super) fn decide(&mut self) -> Result<(), ServiceError> {
         // All that there are, which is less than the ring holds: no interrupt tells again of one that is left.
         for record in self.card.take_exceptions(usize::MAX)? {
+            if record.tail.fence() == 1 {
+                self.fence(record.tail.path())?;
+                continue;
+            }
             self.tell(&record);
             let decision = match self.decision(&record) {
                 Ok(decision) => decision,

@@ -7,12 +7,15 @@
 //!
 //! * `bring_up`: from configuration to running queues.
 //! * `decisions`: the control path's part, which ends what the card hands up.
+//! * `fences`: SSDs that do not answer in time are made quiet.
 //!
 //! Operations become commands in `operations`.
 
 mod bring_up;
 mod decisions;
+mod fences;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
@@ -146,6 +149,8 @@ pub struct Engine<P: Platform> {
     // In order of drop: the SSDs are disabled first, then the card is reset, and only then may the
     // memory go that both of them write.
     ssds: Vec<Ssd<P::Function>>,
+    /// SSDs that are gone from their bus, by their number.
+    gone: BTreeSet<u8>,
     card: Card<P::Function>,
     control: ControlPath,
     dispatcher: Dispatcher<ClientQueue<P::Function>>,
@@ -153,7 +158,7 @@ pub struct Engine<P: Platform> {
     copies: Copies,
     /// Interrupt vectors of the client queues and of the card's records.
     vectors: Vec<u16>,
-    stop_limit: Duration,
+    options: EngineOptions,
     platform: P,
 }
 
@@ -193,22 +198,25 @@ where
     /// # Errors
     /// The first error. Even then everything that could be reached was shut down and reset.
     pub fn stop(mut self) -> Result<P, StopError> {
-        let limit = self.stop_limit;
+        let limit = self.options.stop_limit;
         let mut result = drain_and_flush(&mut self, limit);
         self.dispatcher.stop();
         let quiet = result.is_ok();
-        let Self { ssds, mut card, dispatcher, stop_limit, mut platform, .. } = self;
+        let Self { ssds, gone, mut card, dispatcher, mut platform, .. } = self;
         // Queues hold the card's rings, and a busy one its buffers: they go after the reset.
         let mut held = None;
         if quiet {
             for queue in dispatcher.into_queues() {
-                let deleted = card.delete_queue(&mut platform, queue, stop_limit);
+                let deleted = card.delete_queue(&mut platform, queue, limit);
                 result = result.and(deleted.map_err(StopError::from));
             }
         } else {
             held = Some(dispatcher);
         }
-        for Ssd { name, mut controller } in ssds {
+        for (number, Ssd { name, mut controller }) in ssds.into_iter().enumerate() {
+            if gone.contains(&(number as u8)) {
+                continue;
+            }
             let deleted =
                 if quiet { controller.delete_io_queue_pair(&mut platform, IO_QUEUE) } else { Ok(()) };
             let ended = deleted.and(controller.shutdown(&mut platform));

@@ -3,7 +3,7 @@
 //! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's
 //! owner acknowledges; when nobody has after 64 cycles, the table or the entry does not exist:
 //! Invalid Field. A command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of
-//! plans with a status. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
+//! plans with a status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
 //! the completion ring with the phase tag of this round (the first is 1), `raise` follows once the bus
 //! master has taken it, and `done` tells the queue pairs that the entry they had reserved is used.
 //! Both rings have the same size and one completion answers each command in order, so the submission
@@ -31,6 +31,8 @@ enum State {
     Table,
     /// Waits for the judge of plans.
     Plan,
+    /// Waits until what a path was given has ended.
+    Path,
     /// Builds the completion and its address.
     Build,
     Write,
@@ -56,6 +58,9 @@ pub struct ControlExecutor {
     pub plan_order: Signal<Out, PlanOrder>,
     pub plan_answered: Signal<In, bool>,
     pub plan_answer: Signal<In, Bits<11>>,
+    pub quiesce_valid: Signal<Out, bool>,
+    pub quiesce_path: Signal<Out, Bits<5>>,
+    pub quiesced: Signal<In, bool>,
     pub write: StreamOut<WideWrite>,
     pub raise: StreamOut<Bits<8>>,
     pub done: Signal<Out, bool>,
@@ -68,6 +73,7 @@ pub struct ControlExecutor {
     current: Register<ControlCommand>,
     request_valid: DFF<bool>,
     plan_request: DFF<bool>,
+    path_request: DFF<bool>,
     waited: DFF<Bits<7>>,
     result: Register<Bits<256>>,
     /// The completion carries `result`.
@@ -89,12 +95,14 @@ pub struct ControlExecutor {
     following: Signal<Local, Bits<16>>,
     index: Signal<Local, Bits<32>>,
     index_high: Signal<Local, Bits<20>>,
+    beyond_paths: Signal<Local, Bits<27>>,
     nop: Constant<Bits<8>>,
     table_write: Constant<Bits<8>>,
     table_read: Constant<Bits<8>>,
     plan_release: Constant<Bits<8>>,
     plan_complete: Constant<Bits<8>>,
     plan_resubmit: Constant<Bits<8>>,
+    path_quiesced: Constant<Bits<8>>,
     plan_gone: Constant<Bits<15>>,
     do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
@@ -135,6 +143,9 @@ impl Default for ControlExecutor {
             plan_order: Default::default(),
             plan_answered: Default::default(),
             plan_answer: Default::default(),
+            quiesce_valid: Default::default(),
+            quiesce_path: Default::default(),
+            quiesced: Default::default(),
             write: Default::default(),
             raise: Default::default(),
             done: Default::default(),
@@ -145,6 +156,7 @@ impl Default for ControlExecutor {
             current: Default::default(),
             request_valid: Default::default(),
             plan_request: Default::default(),
+            path_request: Default::default(),
             waited: Default::default(),
             result: Default::default(),
             answered: Default::default(),
@@ -164,12 +176,14 @@ impl Default for ControlExecutor {
             following: Default::default(),
             index: Default::default(),
             index_high: Default::default(),
+            beyond_paths: Default::default(),
             nop: Constant::new(u64::from(control_opcode::NOP).to_bits()),
             table_write: Constant::new(u64::from(control_opcode::TABLE_WRITE).to_bits()),
             table_read: Constant::new(u64::from(control_opcode::TABLE_READ).to_bits()),
             plan_release: Constant::new(u64::from(control_opcode::PLAN_RELEASE).to_bits()),
             plan_complete: Constant::new(u64::from(control_opcode::PLAN_COMPLETE).to_bits()),
             plan_resubmit: Constant::new(u64::from(control_opcode::PLAN_RESUBMIT).to_bits()),
+            path_quiesced: Constant::new(u64::from(control_opcode::PATH_QUIESCED).to_bits()),
             plan_gone: refusal(plan_status::PLAN_GONE),
             do_not_retry: Constant::new(u64::from(status::DNR).to_bits()),
             success: Constant::new(u64::from(status::SUCCESS).to_bits()),
@@ -199,6 +213,7 @@ impl Logic for ControlExecutor {
             building,
             request_valid,
             plan_request,
+            path_request,
             waited,
             answered,
             acknowledged,
@@ -224,12 +239,16 @@ impl Logic for ControlExecutor {
         self.idle.next = self.idle_register.q.val();
         self.request_valid.d.next = false;
         self.plan_request.d.next = false;
+        self.path_request.d.next = false;
+        self.quiesce_valid.next = self.path_request.q.val();
         self.plan_valid.next = self.plan_request.q.val();
         self.index.next = self.current.q.val().index;
+        self.quiesce_path.next = self.index.val().get_bits::<5>(0);
         self.plan_order.next.opcode = self.current.q.val().opcode;
         self.plan_order.next.slot = bit_cast::<12, 32>(self.index.val());
         self.plan_order.next.command = self.current.q.val().payload0;
         self.index_high.next = self.index.val().get_bits::<20>(12);
+        self.beyond_paths.next = self.index.val().get_bits::<27>(5);
         self.done_register.d.next = false;
 
         self.table_request.next.write = self.flag.val();
@@ -310,6 +329,14 @@ impl Logic for ControlExecutor {
                         self.state.d.next = State::Plan;
                         self.building.d.next = false;
                     }
+                } else if (self.current.q.val().opcode == self.path_quiesced.val()) {
+                    if self.beyond_paths.val().any() {
+                        self.status.d.next = self.invalid_field.val();
+                    } else {
+                        self.path_request.d.next = true;
+                        self.state.d.next = State::Path;
+                        self.building.d.next = false;
+                    }
                 } else if (self.current.q.val().opcode != self.nop.val()) {
                     self.status.d.next = self.invalid_opcode.val();
                 }
@@ -332,6 +359,12 @@ impl Logic for ControlExecutor {
                         self.status.d.next =
                             bit_cast::<15, 11>(self.plan_answer.val()) | self.do_not_retry.val();
                     }
+                    self.state.d.next = State::Build;
+                    self.building.d.next = true;
+                }
+            }
+            State::Path => {
+                if self.quiesced.val() {
                     self.state.d.next = State::Build;
                     self.building.d.next = true;
                 }
@@ -372,6 +405,7 @@ impl Logic for ControlExecutor {
             self.building.d.next = false;
             self.request_valid.d.next = false;
             self.plan_request.d.next = false;
+            self.path_request.d.next = false;
             self.done_register.d.next = false;
         }
     }

@@ -1,8 +1,8 @@
 //! Counts a part's fragments back in and ends it when all of them are.
 //!
 //! `returned` brings fragments in any order, `closed` parts that end without a last fragment. Each
-//! part's end is given once: in `done` that of a plan without a template, whose only part it is, in
-//! `part` all others. A part's total is known from its fragment marked last or from
+//! part's end is given once: of a part that succeeded in `done`, if it is the only part of a plan without a
+//! template, else in `part`; of any other in `failed`. A part's total is known from its fragment marked last or from
 //! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
 //! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry.
 //!
@@ -75,6 +75,7 @@ pub struct Collector {
     pub closed: StreamIn<PlanClosed>,
     pub done: StreamOut<PlanDone>,
     pub part: StreamOut<PartDone>,
+    pub failed: StreamOut<PartDone>,
     pub idle: Signal<Out, bool>,
 
     arrived: Slice<Returned>,
@@ -133,6 +134,10 @@ pub struct Collector {
     added: Signal<Local, Bits<17>>,
     first: Signal<Local, PartDone>,
     first_part: Signal<Local, Part>,
+    first_good: Signal<Local, bool>,
+    first_failed: Signal<Local, bool>,
+    second_good: Signal<Local, bool>,
+    second_failed: Signal<Local, bool>,
     first_single: Signal<Local, bool>,
     first_other: Signal<Local, bool>,
     second: Signal<Local, PartDone>,
@@ -169,6 +174,7 @@ impl Collector {
             closed: Default::default(),
             done: Default::default(),
             part: Default::default(),
+            failed: Default::default(),
             idle: Default::default(),
             arrived: Default::default(),
             records: BlockRam::new(sizes.slot_bits + COMPONENTS_MAX.ilog2() as usize),
@@ -214,6 +220,10 @@ impl Collector {
             added: Default::default(),
             first: Default::default(),
             first_part: Default::default(),
+            first_good: Default::default(),
+            first_failed: Default::default(),
+            second_good: Default::default(),
+            second_failed: Default::default(),
             first_single: Default::default(),
             first_other: Default::default(),
             second: Default::default(),
@@ -417,6 +427,7 @@ impl Logic for Collector {
         self.alone_done.d.next.closed = !self.taken.q.val().fragment;
         self.alone_done.d.next.path = self.taken.q.val().path;
         self.alone_done.d.next.ordinal = self.taken.q.val().ordinal;
+        self.alone_done.d.next.failed = self.taken.q.val().failed;
         self.ended_alone.push.next = self.alone_ends.q.val();
         self.ended_alone.data.next = self.alone_done.q.val();
         self.ended.push.next = self.part_ends.q.val();
@@ -426,37 +437,46 @@ impl Logic for Collector {
         self.ended.data.next.closed = self.written.q.val().closed;
         self.ended.data.next.path = self.written.q.val().path;
         self.ended.data.next.ordinal = self.written.q.val().ordinal;
+        self.ended.data.next.failed = self.written.q.val().failed;
 
         // Each FIFO's first part goes where it belongs.
         self.first.next = self.ended.out.data.val();
         self.first_part.next = self.first.val().part.into();
-        self.first_single.next =
-            self.ended.out.valid.val() & (self.first_part.val().single == self.flag.val());
-        self.first_other.next =
-            self.ended.out.valid.val() & (self.first_part.val().single == self.clear.val());
+        self.first_good.next = self.ended.out.valid.val() & (self.first.val().failed == self.clear.val());
+        self.first_single.next = self.first_good.val() & (self.first_part.val().single == self.flag.val());
+        self.first_other.next = self.first_good.val() & (self.first_part.val().single == self.clear.val());
+        self.first_failed.next = self.ended.out.valid.val() & (self.first.val().failed == self.flag.val());
         self.second.next = self.ended_alone.out.data.val();
         self.second_part.next = self.second.val().part.into();
-        self.second_single.next =
-            self.ended_alone.out.valid.val() & (self.second_part.val().single == self.flag.val());
-        self.second_other.next =
-            self.ended_alone.out.valid.val() & (self.second_part.val().single == self.clear.val());
+        self.second_good.next =
+            self.ended_alone.out.valid.val() & (self.second.val().failed == self.clear.val());
+        self.second_single.next = self.second_good.val() & (self.second_part.val().single == self.flag.val());
+        self.second_other.next = self.second_good.val() & (self.second_part.val().single == self.clear.val());
+        self.second_failed.next =
+            self.ended_alone.out.valid.val() & (self.second.val().failed == self.flag.val());
         self.done.valid.next = self.first_single.val() | self.second_single.val();
         self.done.data.next.slot = self.second_part.val().slot;
-        self.done.data.next.status = self.second.val().status;
+        self.done.data.next.status = self.success.val();
         if self.first_single.val() {
             self.done.data.next.slot = self.first_part.val().slot;
-            self.done.data.next.status = self.first.val().status;
         }
         self.part.valid.next = self.first_other.val() | self.second_other.val();
         self.part.data.next = self.second.val();
         if self.first_other.val() {
             self.part.data.next = self.first.val();
         }
+        self.failed.valid.next = self.first_failed.val() | self.second_failed.val();
+        self.failed.data.next = self.second.val();
+        if self.first_failed.val() {
+            self.failed.data.next = self.first.val();
+        }
         self.ended.out.ready.next = (self.first_single.val() & self.done.ready.val())
-            | (self.first_other.val() & self.part.ready.val());
+            | (self.first_other.val() & self.part.ready.val())
+            | (self.first_failed.val() & self.failed.ready.val());
         self.ended_alone.out.ready.next =
             (self.second_single.val() & self.done.ready.val() & !self.first_single.val())
-                | (self.second_other.val() & self.part.ready.val() & !self.first_other.val());
+                | (self.second_other.val() & self.part.ready.val() & !self.first_other.val())
+                | (self.second_failed.val() & self.failed.ready.val() & !self.first_failed.val());
         self.initialised.next = self.all_cleared.q.val();
         self.flowing.d.next = self.taken_valid.q.val()
             | self.reading_valid.q.val()
@@ -509,7 +529,7 @@ mod tests {
     }
 
     fn returned(part: u64, ordinal: u64, last: bool, status: u64) -> Vec<u32> {
-        words::<89>(Returned {
+        words::<90>(Returned {
             path: 0x5Au64.into(),
             sq_head: 0x1234u64.into(),
             command_id: 0xFFFFu64.into(),
@@ -517,6 +537,7 @@ mod tests {
             ordinal: ordinal.into(),
             last: last.into(),
             status: status.into(),
+            own: 0u64.into(),
         })
     }
 
@@ -530,17 +551,23 @@ mod tests {
     /// A part and its status.
     type End = (u64, u64);
 
-    /// What is offered in `done` and in `part`.
-    fn ends(bench: &mut Bench) -> (Option<End>, Option<End>) {
+    /// What is offered in `done`, in `part` and in `failed`.
+    fn ends(bench: &mut Bench) -> [Option<End>; 3] {
         let done = (bench.get("done$valid") == 1).then(|| {
             let done: PlanDone = bench.get_record::<27, _>("done$data");
             (done.slot.to_u64() | SINGLE, done.status.to_u64())
         });
         let part = (bench.get("part$valid") == 1).then(|| {
-            let part: PartDone = bench.get_record::<57, _>("part$data");
+            let part: PartDone = bench.get_record::<58, _>("part$data");
+            assert_eq!((part.status.to_u64(), part.failed.any()), (0, false));
+            (part.part.to_u64(), 0)
+        });
+        let failed = (bench.get("failed$valid") == 1).then(|| {
+            let part: PartDone = bench.get_record::<58, _>("failed$data");
+            assert!(part.status.any() && part.failed.any());
             (part.part.to_u64(), part.status.to_u64())
         });
-        (done, part)
+        [done, part, failed]
     }
 
     /// Hands over one item and gives the cycles until a part ends, with its number and status.
@@ -554,10 +581,11 @@ mod tests {
         bench.set(&format!("{port}$valid"), 0);
         bench.set("done$ready", 1);
         bench.set("part$ready", 1);
+        bench.set("failed$ready", 1);
         for _ in 0..12 {
-            let (done, part) = ends(bench);
-            assert!(done.is_none() || part.is_none());
-            if let Some((part, status)) = done.or(part) {
+            let mut ended = ends(bench).into_iter().flatten();
+            if let Some((part, status)) = ended.next() {
+                assert!(ended.next().is_none());
                 let latency = bench.cycles - begun;
                 bench.cycle();
                 return Some((latency, part, status));
@@ -575,15 +603,15 @@ mod tests {
         bench.cycle();
         bench.set("returned$valid", 0);
         for _ in 0..12 {
-            if bench.get("part$valid") == 1 {
+            if bench.get("failed$valid") == 1 {
                 break;
             }
             bench.cycle();
         }
-        let part: PartDone = bench.get_record::<57, _>("part$data");
-        bench.set("part$ready", 1);
+        let part: PartDone = bench.get_record::<58, _>("failed$data");
+        bench.set("failed$ready", 1);
         bench.cycle();
-        bench.set("part$ready", 0);
+        bench.set("failed$ready", 0);
         (part.status.to_u64(), part.closed.to_u64(), part.path.to_u64(), part.ordinal.to_u64())
     }
 
@@ -626,7 +654,7 @@ mod tests {
             hand_over(&mut bench, "returned", &returned(component(6), 0, true, 0)),
             Some((4, component(6), 0))
         );
-        bench.set("part$ready", 0);
+        bench.set("failed$ready", 0);
         assert_eq!(hand_over_part(&mut bench, &returned(component(0), 0, false, 0)), (0x281, 0, 0x5A, 1));
         assert_eq!(hand_over_part(&mut bench, &returned(component(1), 0, true, 6)), (6, 0, 0x5A, 0));
         // The most fragments there are.
@@ -706,6 +734,8 @@ mod tests {
             bench.set("done$ready", ready.into());
             let part_ready = random.random_bool(if (cycle / 500) % 3 == 0 { 0.1 } else { 0.9 });
             bench.set("part$ready", part_ready.into());
+            let failed_ready = random.random_bool(if (cycle / 400) % 3 == 0 { 0.1 } else { 0.9 });
+            bench.set("failed$ready", failed_ready.into());
             bench.eval();
             if bench.get("returned$ready") == 1 {
                 offered = None;
@@ -713,13 +743,14 @@ mod tests {
             if bench.get("closed$ready") == 1 {
                 model.closed.pop_front();
             }
-            let (done, part) = ends(&mut bench);
-            for (part, status) in done.filter(|_| ready).into_iter().chain(part.filter(|_| part_ready)) {
+            let now = ends(&mut bench);
+            for (end, ready) in now.into_iter().zip([ready, part_ready, failed_ready]) {
+                let Some((part, status)) = end.filter(|_| ready) else { continue };
                 assert_eq!(Some(status), model.expected.remove(&part), "part {part:#x}");
                 ended += 1;
             }
-            assert!(part.is_none_or(|(part, _)| part & SINGLE == 0));
-            assert!(!(bench.get("idle") == 1 && (done.is_some() || part.is_some())));
+            assert!(now[1].is_none_or(|(part, _)| part & SINGLE == 0));
+            assert!(!(bench.get("idle") == 1 && now.iter().any(Option::is_some)));
             bench.cycle();
         }
         assert!(model.expected.is_empty(), "a part did not end");

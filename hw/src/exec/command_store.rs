@@ -35,7 +35,7 @@ pub struct CommandStore {
     second: DFF<bool>,
     for_fetch: DFF<bool>,
     fetch_turn: DFF<bool>,
-    asked: DFF<Bits<32>>,
+    asked: DFF<Bits<33>>,
     offered: Register<AgainCommand>,
     offered_valid: DFF<bool>,
 
@@ -165,13 +165,14 @@ mod tests {
                     component: random.random_range(0..8u64).to_bits(),
                     plan: random.random_range(0..9u64).to_bits(),
                     fresh: random.random_range(0..2u64).to_bits(),
+                    retry: random.random_range(0..2u64).to_bits(),
                 });
             }
             if fetch.is_none() && random.random_bool(0.4) {
                 fetch = known(&mut random);
             }
             bench.set("again$valid", again.is_some().into());
-            bench.set_record::<32>("again$data", again.unwrap_or_default());
+            bench.set_record::<33>("again$data", again.unwrap_or_default());
             bench.set("fetch$valid", fetch.is_some().into());
             bench.set("fetch$data", fetch.unwrap_or(0) as u128);
             let ready = random.random_bool(0.6);
@@ -195,7 +196,7 @@ mod tests {
             bench.eval();
             assert!(bench.get("idle") == 0 || out.is_empty() && fetched.is_empty());
             if ready && bench.get("out$valid") == 1 {
-                assert_eq!(Some(bench.get_record::<361, AgainCommand>("out$data")), out.pop_front());
+                assert_eq!(Some(bench.get_record::<362, AgainCommand>("out$data")), out.pop_front());
                 given += 1;
             }
             if bench.get("fetched_valid") == 1 {

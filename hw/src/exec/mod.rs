@@ -5,6 +5,7 @@ pub mod command_store;
 pub mod component_states;
 pub mod mask_verdict;
 pub mod part_class;
+pub mod part_retry;
 pub mod plan_judge;
 pub mod plan_slots;
 pub mod plan_verdict;

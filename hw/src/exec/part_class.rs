@@ -131,7 +131,7 @@ mod tests {
                     closed: closed.to_bits(),
                     ..Default::default()
                 };
-                bench.set_record::<57>("done", done);
+                bench.set_record::<58>("done", done);
                 bench.cycle();
                 let of_map = [status::INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
                 let own = closed == 1 && !of_map.contains(&(status as u16 & 0x7FF));

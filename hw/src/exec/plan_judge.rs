@@ -1,6 +1,7 @@
 //! Judges plans: gathers what has become of their components and does what the masks say.
 //!
-//! `begun` tells of a plan before its parts; `part` brings the end of each. Then the plan waits, reads a further
+//! `begun` tells of a plan before its parts; `part` brings the end of each that succeeded, `failed` of
+//! each that did not and is not tried again. Then the plan waits, reads a further
 //! copy (`again`), ends (`done`), posts a record (`item`), or is held for the control path. Effects keep their
 //! order: the disk's states first (`change`), then the record, which ends the plan itself when it was posted, then
 //! the client. A read goes on only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with
@@ -9,7 +10,7 @@
 //! `command` is what the control path wants with a plan: its slot and generation must be those of the record,
 //! or the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a status.
 //!
-//! `single` and `posted` are plans that end elsewhere; they go through to `done`.
+//! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`.
 //!
 //! Latency from `part` to `done`: 4 cycles where everything went well, else 13 and the answer of `change` (5 in the
 //! card), once more with 1 when the plan changes its disk, and what `item` and `again` make it wait. Throughput: a
@@ -107,8 +108,10 @@ pub struct PlanJudge {
     pub begun_slot: Signal<In, Bits<12>>,
     pub begun: Signal<In, PlanBegun>,
     pub part: StreamIn<PartDone>,
+    pub failed: StreamIn<PartDone>,
     pub single: StreamIn<PlanDone>,
     pub posted: StreamIn<PlanDone>,
+    pub lost: StreamIn<PlanDone>,
     pub done: StreamOut<PlanDone>,
     pub change: StreamOut<StateChange>,
     pub changed_valid: Signal<In, bool>,
@@ -158,6 +161,7 @@ pub struct PlanJudge {
     cleared: DFF<Bits<13>>,
     all_cleared: DFF<bool>,
 
+    arrives: Signal<Local, bool>,
     arriving: Signal<Local, PartDone>,
     arriving_part: Signal<Local, Part>,
     current_part: Signal<Local, Part>,
@@ -192,6 +196,7 @@ pub struct PlanJudge {
     resubmit_opcode: Constant<Bits<8>>,
     no_progress: Constant<PlanProgress>,
     no_component: Constant<Bits<3>>,
+    no_reserved: Constant<Bits<2>>,
     no_reasons: Constant<Bits<16>>,
     /// The bits of a slot that no slot has.
     beyond_mask: Constant<Bits<12>>,
@@ -218,8 +223,10 @@ impl PlanJudge {
             begun_slot: Default::default(),
             begun: Default::default(),
             part: Default::default(),
+            failed: Default::default(),
             single: Default::default(),
             posted: Default::default(),
+            lost: Default::default(),
             done: Default::default(),
             change: Default::default(),
             changed_valid: Default::default(),
@@ -265,6 +272,7 @@ impl PlanJudge {
             answer_register: Default::default(),
             cleared: Default::default(),
             all_cleared: Default::default(),
+            arrives: Default::default(),
             arriving: Default::default(),
             arriving_part: Default::default(),
             current_part: Default::default(),
@@ -298,6 +306,7 @@ impl PlanJudge {
             resubmit_opcode: opcode(control_opcode::PLAN_RESUBMIT),
             no_progress: Constant::new(PlanProgress::default()),
             no_component: Constant::new(0u64.to_bits()),
+            no_reserved: Constant::new(0u64.to_bits()),
             no_reasons: Constant::new(0u64.to_bits()),
             beyond_mask: Constant::new((0xFFF & !((1u64 << sizes.slot_bits) - 1)).to_bits()),
             slots: Constant::new((1u64 << sizes.slot_bits).to_bits()),
@@ -329,8 +338,13 @@ impl Logic for PlanJudge {
 
         // The next part, or a command, which goes first. The memories are read for it in Idle.
         self.arriving.next = self.part.data.val();
+        if self.failed.valid.val() {
+            self.arriving.next = self.failed.data.val();
+        }
         self.arriving_part.next = self.arriving.val().part.into();
-        self.part.ready.next = self.resting.q.val() & !self.command_waits.q.val();
+        self.failed.ready.next = self.resting.q.val() & !self.command_waits.q.val();
+        self.part.ready.next = self.resting.q.val() & !self.command_waits.q.val() & !self.failed.valid.val();
+        self.arrives.next = self.part.valid.val() | self.failed.valid.val();
         self.current.load.next = self.resting.q.val();
         self.current.d.next = self.arriving.val();
         self.current_part.next = self.current.q.val().part.into();
@@ -399,6 +413,7 @@ impl Logic for PlanJudge {
         self.again.data.next.component = self.component.q.val();
         self.again.data.next.plan = self.plan.q.val().plan;
         self.again.data.next.fresh = self.commanding.q.val().into();
+        self.again.data.next.retry = self.clear.val();
         self.hands_next.next = self.kept.q.val().hands + self.one_hand.val();
         self.generation.next = bit_cast::<32, 8>(self.kept.q.val().hands)
             | (bit_cast::<32, 24>(self.plan.q.val().sequence) << 8);
@@ -424,18 +439,29 @@ impl Logic for PlanJudge {
         self.item.data.next.deactivated = self.kept.q.val().deactivated;
         self.item.data.next.completes = (!self.answers.q.val()).into();
         self.item.data.next.status = self.end_status.q.val();
-        self.item.data.next.reserved = self.no_component.val();
+        self.item.data.next.fence = self.clear.val();
+        self.item.data.next.reserved = self.no_reserved.val();
 
-        self.done.valid.next = self.own_valid.q.val() | self.posted.valid.val() | self.single.valid.val();
+        self.done.valid.next = self.own_valid.q.val()
+            | self.posted.valid.val()
+            | self.single.valid.val()
+            | self.lost.valid.val();
         self.done.data.next = self.single.data.val();
         if self.posted.valid.val() {
             self.done.data.next = self.posted.data.val();
         }
+        if self.lost.valid.val() {
+            self.done.data.next = self.lost.data.val();
+        }
         if self.own_valid.q.val() {
             self.done.data.next = self.own_done.q.val();
         }
-        self.posted.ready.next = self.done.ready.val() & !self.own_valid.q.val();
-        self.single.ready.next = self.done.ready.val() & !self.own_valid.q.val() & !self.posted.valid.val();
+        self.lost.ready.next = self.done.ready.val() & !self.own_valid.q.val();
+        self.posted.ready.next = self.done.ready.val() & !self.own_valid.q.val() & !self.lost.valid.val();
+        self.single.ready.next = self.done.ready.val()
+            & !self.own_valid.q.val()
+            & !self.lost.valid.val()
+            & !self.posted.valid.val();
         self.unlock.valid.next = self.unlock_valid.q.val();
         self.unlock.data.next = self.unlock_slot.q.val();
         if self.done.ready.val() {
@@ -466,7 +492,7 @@ impl Logic for PlanJudge {
                 self.out.d.next = self.zero8.val();
                 self.answers.d.next = true;
                 self.resting.d.next = self.all_cleared.q.val();
-                if self.resting.q.val() & (self.command_waits.q.val() | self.part.valid.val()) {
+                if self.resting.q.val() & (self.command_waits.q.val() | self.arrives.val()) {
                     self.command_waits.d.next = self.command_valid.val();
                     self.state.d.next = State::Read;
                     self.resting.d.next = false;
@@ -679,7 +705,7 @@ impl Logic for PlanJudge {
         }
         self.initialised.next = self.all_cleared.q.val();
         self.idle.next = self.resting.q.val()
-            & !self.part.valid.val()
+            & !self.arrives.val()
             & !self.command_valid.val()
             & !self.command_waits.q.val()
             & !self.own_valid.q.val()

@@ -113,7 +113,13 @@ impl Logic for RecordPieces {
         self.tail.next.slot = bit_cast::<16, 12>(self.item.val().slot);
         self.tail.next.reasons = self.item.val().reasons;
         self.tail.next.generation = self.item.val().generation;
-        self.tail.next.disk = self.item.val().disk;
+        // What asks for a fence has a path in place of the disk.
+        if (self.item.val().fence == self.flag.val()) {
+            self.tail.next.fence = self.flag.val();
+            self.tail.next.path = bit_cast::<8, 16>(self.item.val().disk);
+        } else {
+            self.tail.next.disk = self.item.val().disk;
+        }
         self.tail.next.plan = self.item.val().plan;
         self.tail.next.queue = bit_cast::<16, 8>(self.command.val().queue);
         self.tail.next.command_id = self.command.val().command_id;

@@ -1,6 +1,6 @@
 //! Posts the records of the exception ring.
 //!
-//! `item` says what is to be told of a plan; it is always taken, and waits here while the ring is full, so that a
+//! `item` says what is to be told of a plan, `fence` which path wants one; an item is always taken, and waits here while the ring is full, so that a
 //! full ring delays only what needs a record. `outcome` tells of every part as it ends. The plan's command comes
 //! from `CommandStore` (`fetch`, `fetched`). A record is four writes in order of address, the phase tag in the
 //! last; then the vector is raised, and a plan that ends with its record is `done`.
@@ -13,7 +13,7 @@
 //! everything; the ring begins anew.
 
 use rust_hdl::prelude::*;
-use volplane_abi::plan::{COMPONENTS_MAX, EXCEPTION_BYTES};
+use volplane_abi::plan::{reason, COMPONENTS_MAX, EXCEPTION_BYTES};
 
 use super::record_pieces::{PieceKind, RecordPieces};
 use crate::logic_record;
@@ -59,6 +59,7 @@ pub struct RecordWriter {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub item: StreamIn<RecordItem>,
+    pub fence: StreamIn<Bits<8>>,
     pub outcome_valid: Signal<In, bool>,
     pub outcome: Signal<In, PartDone>,
     pub fetch: StreamOut<Bits<12>>,
@@ -99,6 +100,7 @@ pub struct RecordWriter {
     ended: Signal<Local, Part>,
     shown: Signal<Local, Bits<8>>,
     is_shown: Signal<Local, bool>,
+    is_fence: Signal<Local, bool>,
     last_write: Signal<Local, bool>,
     last_quarter: Constant<Bits<2>>,
     first_quarter: Constant<Bits<2>>,
@@ -109,6 +111,8 @@ pub struct RecordWriter {
     low_components: Constant<Bits<3>>,
     one16: Constant<Bits<16>>,
     zero16: Constant<Bits<16>>,
+    asks_fence: Constant<RecordItem>,
+    no_command: Constant<ClientCommand>,
     flag: Constant<Bits<1>>,
 }
 
@@ -117,10 +121,16 @@ impl RecordWriter {
     pub fn new(sizes: &Sizes) -> Self {
         // The address of a quarter is put together of bits.
         const { assert!(COMPONENTS_MAX == 8 && EXCEPTION_BYTES == 256) };
+        let asks_fence = RecordItem {
+            fence: 1u64.to_bits(),
+            reasons: u64::from(reason::TIME_OUT).to_bits(),
+            ..RecordItem::default()
+        };
         Self {
             clock: Default::default(),
             reset: Default::default(),
             item: Default::default(),
+            fence: Default::default(),
             outcome_valid: Default::default(),
             outcome: Default::default(),
             fetch: Default::default(),
@@ -157,6 +167,7 @@ impl RecordWriter {
             ended: Default::default(),
             shown: Default::default(),
             is_shown: Default::default(),
+            is_fence: Default::default(),
             last_write: Default::default(),
             last_quarter: Constant::new(3u64.to_bits()),
             first_quarter: Constant::new(0u64.to_bits()),
@@ -167,6 +178,8 @@ impl RecordWriter {
             low_components: Constant::new(3u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
+            asks_fence: Constant::new(asks_fence),
+            no_command: Constant::new(ClientCommand::default()),
             flag: Constant::new(1u64.to_bits()),
         }
     }
@@ -192,9 +205,14 @@ impl Logic for RecordWriter {
         clock!(self, clock, items, outcomes, pieces, command);
         self.items.reset.next = self.reset.val();
         // A plan has one record at a time under way: there is room for all but two slots.
-        self.items.push.next = self.item.valid.val() & self.items.room.val();
+        self.items.push.next = (self.item.valid.val() | self.fence.valid.val()) & self.items.room.val();
         self.items.data.next = self.item.data.val();
+        if !self.item.valid.val() {
+            self.items.data.next = self.asks_fence.val();
+            self.items.data.next.disk = bit_cast::<16, 8>(self.fence.data.val());
+        }
         self.item.ready.next = self.items.room.val();
+        self.fence.ready.next = self.items.room.val() & !self.item.valid.val();
         self.current.next = self.items.out.data.val();
         self.items.out.ready.next = false;
 
@@ -236,8 +254,12 @@ impl Logic for RecordWriter {
         self.pieces.phase.next = self.phase.q.val();
         self.pieces.load.next = self.coming.q.val().get_bit(1);
         self.pieces.kind.next = PieceKind::Component;
-        self.command.load.next = self.fetched_valid.val();
+        self.is_fence.next = (self.current.val().fence == self.flag.val());
+        self.command.load.next = self.fetched_valid.val() | self.is_fence.val();
         self.command.d.next = self.fetched.val();
+        if self.is_fence.val() {
+            self.command.d.next = self.no_command.val();
+        }
 
         self.fetch.valid.next = (self.state.q.val() == State::Fetch);
         self.fetch.data.next = self.current.val().slot;
@@ -267,6 +289,10 @@ impl Logic for RecordWriter {
                     }
                 } else if !self.full.q.val() & self.enable.val() {
                     self.state.d.next = State::Fetch;
+                    if self.is_fence.val() {
+                        self.state.d.next = State::Fetched;
+                        self.asked.d.next = self.one3.val();
+                    }
                 }
             }
             State::Fetch => {
@@ -342,8 +368,10 @@ impl Logic for RecordWriter {
             }
             _ => {}
         }
-        self.idle.next =
-            (self.state.q.val() == State::Idle) & self.items.empty.val() & !self.item.valid.val();
+        self.idle.next = (self.state.q.val() == State::Idle)
+            & self.items.empty.val()
+            & !self.item.valid.val()
+            & !self.fence.valid.val();
 
         if !self.enable.val() | self.reset.val() {
             self.tail.d.next = self.zero16.val();
@@ -520,10 +548,11 @@ mod tests {
                         closed: random.random_range(0..2u64).to_bits(),
                         path: random.random_range(0..32u64).to_bits(),
                         ordinal: random.random_range(0..1u64 << 17).to_bits(),
+                        failed: 1u64.to_bits(),
                     };
                     outcomes[slot][component as usize] = outcome;
                     bench.set("outcome_valid", 1);
-                    bench.set_record::<57>("outcome", outcome);
+                    bench.set_record::<58>("outcome", outcome);
                 } else if offered.is_none() && cycle < 58_000 && random.random_bool(density) {
                     // Parts that did not end are not shown.
                     let mut item = random_item(&mut random, slot);

@@ -3,6 +3,7 @@
 //! Purpose: an event is accepted if its identifier's record has the same generation and path and has
 //! not been returned in that generation; any other is counted in `unknown` and dropped. Accepted or
 //! not, an event moves its path's completion queue head (`cq_event`, see `CompletionHeads`).
+//! What the card ends itself (`abort`) is let through in the same way, but neither moves a head nor counts as unknown.
 //! Handshake: an event a cycle, without ready; `returned` is a stream out of a FIFO as deep as there
 //! are identifiers, each in it at most once, so it never overflows. `record_valid` writes an
 //! identifier's record, before its fragment's entry is visible to the SSD.
@@ -19,7 +20,7 @@ use super::fragment_ids::FragmentId;
 use crate::logic_record;
 use crate::prim::fifo::Fifo;
 use crate::prim::ram::BlockRam;
-use crate::prim::stream::StreamOut;
+use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{IdRecord, Returned, TableRequest, WindowEvent};
 use crate::Sizes;
 
@@ -40,10 +41,15 @@ pub struct CompletionFilter {
     pub reset: Signal<In, bool>,
     pub event_valid: Signal<In, bool>,
     pub event_data: Signal<In, WindowEvent>,
+    /// A fragment that the card ends; taken in cycles without event.
+    pub abort: StreamIn<WindowEvent>,
     pub record_valid: Signal<In, bool>,
     pub record_index: Signal<In, Bits<11>>,
     pub record: Signal<In, IdRecord>,
     pub returned: StreamOut<Returned>,
+    /// A fragment was let through, 1 cycle ago.
+    pub accepted_valid: Signal<Out, bool>,
+    pub accepted_id: Signal<Out, Bits<16>>,
     /// Events dropped, modulo 2^32.
     pub unknown: Signal<Out, Bits<32>>,
     pub cq_event_valid: Signal<Out, bool>,
@@ -75,6 +81,14 @@ pub struct CompletionFilter {
     same1: DFF<bool>,
     same2: DFF<bool>,
     same3: DFF<bool>,
+    /// A fragment that the card ends waits for a cycle without event.
+    aborting_valid: DFF<bool>,
+    aborting: DFF<WindowEvent>,
+    /// The card's own.
+    own1: DFF<bool>,
+    own2: DFF<bool>,
+    own3: DFF<bool>,
+    id4: DFF<Bits<16>>,
     index4: DFF<Bits<11>>,
     index5: DFF<Bits<11>>,
     accepted4: DFF<bool>,
@@ -82,6 +96,7 @@ pub struct CompletionFilter {
     accepted6: DFF<bool>,
     dropped: DFF<bool>,
     dropped_count: DFF<Bits<32>>,
+    event0: Signal<Local, WindowEvent>,
     id0: Signal<Local, FragmentId>,
     id2: Signal<Local, FragmentId>,
     id3: Signal<Local, FragmentId>,
@@ -115,10 +130,13 @@ impl CompletionFilter {
             reset: Default::default(),
             event_valid: Default::default(),
             event_data: Default::default(),
+            abort: Default::default(),
             record_valid: Default::default(),
             record_index: Default::default(),
             record: Default::default(),
             returned: Default::default(),
+            accepted_valid: Default::default(),
+            accepted_id: Default::default(),
             unknown: Default::default(),
             cq_event_valid: Default::default(),
             cq_event_path: Default::default(),
@@ -144,6 +162,12 @@ impl CompletionFilter {
             same1: Default::default(),
             same2: Default::default(),
             same3: Default::default(),
+            aborting_valid: Default::default(),
+            aborting: Default::default(),
+            own1: Default::default(),
+            own2: Default::default(),
+            own3: Default::default(),
+            id4: Default::default(),
             index4: Default::default(),
             index5: Default::default(),
             accepted4: Default::default(),
@@ -151,6 +175,7 @@ impl CompletionFilter {
             accepted6: Default::default(),
             dropped: Default::default(),
             dropped_count: Default::default(),
+            event0: Default::default(),
             id0: Default::default(),
             id2: Default::default(),
             id3: Default::default(),
@@ -181,7 +206,8 @@ impl Logic for CompletionFilter {
     fn update(&mut self) {
         dff_setup!(self, clock, walking, walk_index, event1_valid, event1, event2_valid, event2);
         dff_setup!(self, clock, event3_valid, event3, record3, known3, same1, same2, same3, index4, index5);
-        dff_setup!(self, clock, accepted4, accepted5, accepted6, dropped, dropped_count);
+        dff_setup!(self, clock, accepted4, accepted5, accepted6, dropped, dropped_count, own1, own2);
+        dff_setup!(self, clock, own3, id4, aborting_valid, aborting);
         self.records.clock.next = self.clock.val();
         self.last_returns.clock.next = self.clock.val();
         self.accepted.clock.next = self.clock.val();
@@ -202,11 +228,25 @@ impl Logic for CompletionFilter {
         self.initialised.next = !self.walking.q.val();
 
         // Both RAMs are read for the event.
-        self.id0.next = self.event_data.val().command_id.into();
+        self.event0.next = self.event_data.val();
+        self.abort.ready.next = !self.aborting_valid.q.val();
+        if !self.aborting_valid.q.val() {
+            self.aborting_valid.d.next = self.abort.valid.val();
+            self.aborting.d.next = self.abort.data.val();
+        } else if !self.event_valid.val() {
+            self.aborting_valid.d.next = false;
+        }
+        if !self.event_valid.val() {
+            self.event0.next = self.aborting.q.val();
+        }
+        self.id0.next = self.event0.val().command_id.into();
         self.records.read_address.next = bit_cast::<16, 11>(self.id0.val().index);
         self.last_returns.read_address.next = bit_cast::<16, 11>(self.id0.val().index);
-        self.event1_valid.d.next = self.event_valid.val();
-        self.event1.d.next = self.event_data.val();
+        self.event1_valid.d.next = self.event_valid.val() | self.aborting_valid.q.val();
+        self.event1.d.next = self.event0.val();
+        self.own1.d.next = !self.event_valid.val();
+        self.own2.d.next = self.own1.q.val();
+        self.own3.d.next = self.own2.q.val();
         self.event2_valid.d.next = self.event1_valid.q.val();
         self.event2.d.next = self.event1.q.val();
 
@@ -237,6 +277,9 @@ impl Logic for CompletionFilter {
             & !(self.same3.q.val() & self.accepted6.q.val());
         self.index4.d.next = self.id3.val().index;
         self.index5.d.next = self.index4.q.val();
+        self.id4.d.next = self.event3.q.val().command_id;
+        self.accepted_valid.next = self.accepted4.q.val();
+        self.accepted_id.next = self.id4.q.val();
         self.accepted4.d.next = self.accepting.val();
         self.accepted5.d.next = self.accepted4.q.val();
         self.accepted6.d.next = self.accepted5.q.val();
@@ -256,12 +299,13 @@ impl Logic for CompletionFilter {
         self.answer.next.ordinal = self.record3.q.val().ordinal;
         self.answer.next.last = self.record3.q.val().last;
         self.answer.next.status = self.event3.q.val().status;
+        self.answer.next.own = self.own3.q.val().into();
         self.accepted.push.next = self.accepting.val();
         self.accepted.data.next = self.answer.val();
         self.returned.valid.next = self.accepted.out.valid.val();
         self.returned.data.next = self.accepted.out.data.val();
         self.accepted.out.ready.next = self.returned.ready.val();
-        self.dropped.d.next = self.event3_valid.q.val() & !self.accepting.val();
+        self.dropped.d.next = self.event3_valid.q.val() & !self.accepting.val() & !self.own3.q.val();
         if self.dropped.q.val() {
             self.dropped_count.d.next = self.dropped_count.q.val() + self.one32.val();
         }
@@ -279,6 +323,8 @@ impl Logic for CompletionFilter {
 
         self.idle.next = !self.walking.q.val()
             & self.accepted.empty.val()
+            & !self.abort.valid.val()
+            & !self.aborting_valid.q.val()
             & !self.event1_valid.q.val()
             & !self.event2_valid.q.val()
             & !self.event3_valid.q.val()
@@ -288,6 +334,7 @@ impl Logic for CompletionFilter {
         if self.reset.val() {
             self.walking.d.next = true;
             self.walk_index.d.next = self.zero16.val();
+            self.aborting_valid.d.next = false;
             self.event1_valid.d.next = false;
             self.event2_valid.d.next = false;
             self.event3_valid.d.next = false;
@@ -408,6 +455,7 @@ mod tests {
                             ordinal: ordinal.into(),
                             last: last.into(),
                             status: status.into(),
+                            own: 0u64.into(),
                         });
                     }
                     _ => unknown += 1,

@@ -37,6 +37,7 @@ pub struct EntryWriter {
     pub record_valid: Signal<Out, bool>,
     pub record_index: Signal<Out, Bits<11>>,
     pub record: Signal<Out, IdRecord>,
+    pub record_terms: Signal<Out, Bits<16>>,
     pub issued_valid: Signal<Out, bool>,
     pub issued_path: Signal<Out, Bits<8>>,
     pub issued_tail: Signal<Out, Bits<16>>,
@@ -57,6 +58,7 @@ pub struct EntryWriter {
     written: DFF<bool>,
     written_index: DFF<Bits<11>>,
     written_record: DFF<IdRecord>,
+    written_terms: DFF<Bits<16>>,
     issued: DFF<bool>,
     issued_on: DFF<Bits<8>>,
     issued_to: DFF<Bits<16>>,
@@ -85,6 +87,7 @@ impl Default for EntryWriter {
             record_valid: Default::default(),
             record_index: Default::default(),
             record: Default::default(),
+            record_terms: Default::default(),
             issued_valid: Default::default(),
             issued_path: Default::default(),
             issued_tail: Default::default(),
@@ -103,6 +106,7 @@ impl Default for EntryWriter {
             written: Default::default(),
             written_index: Default::default(),
             written_record: Default::default(),
+            written_terms: Default::default(),
             issued: Default::default(),
             issued_on: Default::default(),
             issued_to: Default::default(),
@@ -119,7 +123,7 @@ impl Logic for EntryWriter {
     fn update(&mut self) {
         dff_setup!(self, clock, held_valid, held, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
-        dff_setup!(self, clock, written_record, issued, issued_on, issued_to);
+        dff_setup!(self, clock, written_record, written_terms, issued, issued_on, issued_to);
 
         // The next identifier.
         self.id.ready.next = !self.held_valid.q.val();
@@ -150,6 +154,8 @@ impl Logic for EntryWriter {
         self.record_valid.next = self.written.q.val();
         self.record_index.next = self.written_index.q.val();
         self.record.next = self.written_record.q.val();
+        self.written_terms.d.next = self.fragment.val().terms;
+        self.record_terms.next = self.written_terms.q.val();
 
         // The range, then the entry.
         self.range_write.valid.next = self.range_valid.q.val();

@@ -3,6 +3,7 @@
 pub mod completion_filter;
 pub mod completion_heads;
 pub mod completion_window;
+pub mod deadlines;
 pub mod entry_writer;
 pub mod fragment_entry;
 pub mod fragment_ids;

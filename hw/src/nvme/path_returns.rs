@@ -2,7 +2,9 @@
 //!
 //! Purpose: `returned` passes through to the collector; each transfer releases its identifier, counts
 //! as returned on its path, and moves the path's submission head to the one the SSD reported, if that
-//! lies from the present head to the tail; any other head is counted in `bad_heads` and ignored.
+//! lies from the present head to the tail; any other head is counted in `bad_heads` and ignored. One that the card
+//! ended itself (`own`) only releases its identifier; one that was never issued (`bounced`) only passes through,
+//! behind the others.
 //! Handshake: `passed` repeats `returned`, so a path of `ready` leads through; `release_valid` is a
 //! pulse. `tail_path` asks `Submission` for the tail (`tail_value` a cycle later). `query_path` is
 //! answered by `query_head` and `query_returned` a cycle later; so is `state_query`, for `PathTable`.
@@ -25,6 +27,8 @@ pub struct PathReturns {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub returned: StreamIn<Returned>,
+    /// Fragments that were never issued.
+    pub bounced: StreamIn<Returned>,
     pub passed: StreamOut<Returned>,
     pub release_valid: Signal<Out, bool>,
     pub release_id: Signal<Out, Bits<16>>,
@@ -84,6 +88,7 @@ pub struct PathReturns {
     write_path: Signal<Local, Bits<16>>,
     write_head: Signal<Local, Bits<16>>,
     write_count: Signal<Local, Bits<16>>,
+    clear: Constant<Bits<1>>,
     zero16: Constant<Bits<16>>,
     one16: Constant<Bits<16>>,
     zero32: Constant<Bits<32>>,
@@ -97,6 +102,7 @@ impl PathReturns {
             clock: Default::default(),
             reset: Default::default(),
             returned: Default::default(),
+            bounced: Default::default(),
             passed: Default::default(),
             release_valid: Default::default(),
             release_id: Default::default(),
@@ -150,6 +156,7 @@ impl PathReturns {
             write_path: Default::default(),
             write_head: Default::default(),
             write_count: Default::default(),
+            clear: Constant::new(0u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
@@ -179,8 +186,14 @@ impl Logic for PathReturns {
         self.sizes.write_data.next = self.path_write.entry.val().sq_size_z;
 
         // One return in two cycles: the memories show the last but one, at most one is ahead of them.
-        self.passed.valid.next = self.returned.valid.val() & !self.return1_valid.q.val();
+        self.passed.valid.next =
+            (self.returned.valid.val() | self.bounced.valid.val()) & !self.return1_valid.q.val();
         self.passed.data.next = self.returned.data.val();
+        if !self.returned.valid.val() {
+            self.passed.data.next = self.bounced.data.val();
+        }
+        self.bounced.ready.next =
+            self.passed.ready.val() & !self.return1_valid.q.val() & !self.returned.valid.val();
         self.returned.ready.next = self.passed.ready.val() & !self.return1_valid.q.val();
         self.transfer.next =
             self.returned.valid.val() & self.passed.ready.val() & !self.return1_valid.q.val();
@@ -210,7 +223,9 @@ impl Logic for PathReturns {
         self.above_head.d.next = (self.head1.val() >= self.old_head.val());
         self.below_tail.d.next = (self.head1.val() <= self.tail_value.val());
         self.straight.d.next = (self.old_head.val() <= self.tail_value.val());
-        self.return2_valid.d.next = self.return1_valid.q.val();
+        // Of one that the card ended nothing is known.
+        self.return2_valid.d.next =
+            self.return1_valid.q.val() & (self.return1.q.val().own == self.clear.val());
         self.path2.d.next = bit_cast::<16, 8>(self.path1.val());
         self.head2.d.next = self.head1.val();
         self.count2.d.next = self.old_count.val() + self.one16.val();
@@ -273,6 +288,7 @@ impl Logic for PathReturns {
         }
         self.bad_heads.next = self.bad_count.q.val();
         self.idle.next = !self.returned.valid.val()
+            & !self.bounced.valid.val()
             & !self.return1_valid.q.val()
             & !self.return2_valid.q.val()
             & !self.bad.q.val()
@@ -336,6 +352,7 @@ mod tests {
             ordinal: random.random_range(0..1u64 << 17).into(),
             last: random.random_range(0..2u64).into(),
             status: random.random_range(0..1u64 << 15).into(),
+            own: 0u64.into(),
         }
     }
 

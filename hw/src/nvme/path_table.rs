@@ -25,6 +25,10 @@ pub struct PathTable {
     pub table_data: Signal<Out, Bits<256>>,
     /// Bit i: path i is valid.
     pub path_valid: Signal<Out, Bits<32>>,
+    /// Some path is being made anew.
+    pub renewing: Signal<Out, bool>,
+    /// An entry was written: `path_valid` and `renewing` say so.
+    pub path_written: Signal<Out, bool>,
     pub state_query: Signal<Out, Bits<8>>,
     pub state_tail: Signal<In, Bits<16>>,
     pub state_issued: Signal<In, Bits<16>>,
@@ -36,6 +40,10 @@ pub struct PathTable {
     entries: LutRam<PathEntry>,
     valid: DFF<Bits<32>>,
     written: DFF<Bits<32>>,
+    renewed: DFF<Bits<32>>,
+    any_renewed: DFF<bool>,
+    stored: DFF<bool>,
+    told: DFF<bool>,
     asked: DFF<bool>,
     is_path: DFF<bool>,
     is_state: DFF<bool>,
@@ -84,6 +92,8 @@ impl PathTable {
             table_ack: Default::default(),
             table_data: Default::default(),
             path_valid: Default::default(),
+            renewing: Default::default(),
+            path_written: Default::default(),
             state_query: Default::default(),
             state_tail: Default::default(),
             state_issued: Default::default(),
@@ -95,6 +105,10 @@ impl PathTable {
             entries: LutRam::new(sizes.path_bits),
             valid: Default::default(),
             written: Default::default(),
+            renewed: Default::default(),
+            any_renewed: Default::default(),
+            stored: Default::default(),
+            told: Default::default(),
             asked: Default::default(),
             is_path: Default::default(),
             is_state: Default::default(),
@@ -136,6 +150,7 @@ impl Logic for PathTable {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, valid, written, asked, is_path, is_state, in_range, working, storing);
+        dff_setup!(self, clock, renewed, any_renewed, stored, told);
         dff_setup!(self, clock, known_groups, known, reveal, cycle, acknowledge, answer);
         self.number.next = self.table_request.val().table;
         self.index.next = self.table_request.val().index;
@@ -172,6 +187,10 @@ impl Logic for PathTable {
         self.state_bits.next = self.state.val().into();
         if self.storing.q.val() {
             self.written.d.next = self.written.q.val().replace_bit(self.path.val().index(), true);
+            self.renewed.d.next = self.renewed.q.val().replace_bit(
+                self.path.val().index(),
+                (self.entry.val().renewing == self.one1.val()) & (self.entry.val().valid != self.one1.val()),
+            );
             self.valid.d.next = self
                 .valid
                 .q
@@ -209,10 +228,19 @@ impl Logic for PathTable {
         self.table_ack.next = self.acknowledge.q.val();
         self.table_data.next = self.answer.q.val();
         self.path_valid.next = self.valid.q.val();
+        self.stored.d.next = self.storing.q.val();
+        self.told.d.next = self.stored.q.val();
+        self.any_renewed.d.next = self.renewed.q.val().any();
+        self.renewing.next = self.any_renewed.q.val();
+        self.path_written.next = self.told.q.val();
         self.idle.next = !self.asked.q.val() & !self.working.q.val() & !self.acknowledge.q.val();
 
         if self.reset.val() {
             self.valid.d.next = self.zero32.val();
+            self.renewed.d.next = self.zero32.val();
+            self.any_renewed.d.next = false;
+            self.stored.d.next = false;
+            self.told.d.next = false;
             self.written.d.next = self.zero32.val();
             self.asked.d.next = false;
             self.working.d.next = false;

@@ -6,7 +6,8 @@
 //! is accepted before its entry is offered. Owns the path table (`PathTable`).
 //! Handshake: streams. `issued_valid` is a pulse, the cycle after the bus took the entry, with the
 //! path's new tail. Credit is asked of `PathReturns` by `query_path`, answered a cycle later, and its
-//! question `tail_path` is answered so. The builder sends nothing to a path whose `path_valid` is 0.
+//! question `tail_path` is answered so. A fragment whose path's entry is not valid (any more) when its turn comes is
+//! not issued but given back, as `bounced`.
 //! Latency: fragment to entry offered 5 or 6 cycles. Throughput: one in 2 cycles, a Dataset
 //! Management in 4. Order: as they came, also across paths: a path without credit holds up the next.
 //! Reset: forgets what is in it. Writing a path's table entry clears its accounts here, in
@@ -16,12 +17,13 @@
 
 use rust_hdl::prelude::*;
 use volplane_abi::opcode;
+use volplane_abi::plan::plan_status;
 
 use super::entry_writer::EntryWriter;
 use super::path_table::PathTable;
 use super::slot_allocator::SlotAllocator;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{Fragment, IdRecord, SmallWrite, TableRequest, WideWrite};
+use crate::records::{Fragment, IdRecord, Returned, SmallWrite, TableRequest, WideWrite};
 use crate::Sizes;
 
 /// Fragments to entries.
@@ -37,6 +39,10 @@ pub struct Submission {
     pub record_valid: Signal<Out, bool>,
     pub record_index: Signal<Out, Bits<11>>,
     pub record: Signal<Out, IdRecord>,
+    /// How the part of the record is to be given (`PartTerms`).
+    pub record_terms: Signal<Out, Bits<16>>,
+    /// Fragments whose path is not valid any more: they end with Host Pathing Error.
+    pub bounced: StreamOut<Returned>,
     pub issued_valid: Signal<Out, bool>,
     pub issued_path: Signal<Out, Bits<8>>,
     pub issued_tail: Signal<Out, Bits<16>>,
@@ -50,6 +56,8 @@ pub struct Submission {
     pub table_ack: Signal<Out, bool>,
     pub table_data: Signal<Out, Bits<256>>,
     pub path_valid: Signal<Out, Bits<32>>,
+    pub renewing: Signal<Out, bool>,
+    pub path_written: Signal<Out, bool>,
     pub state_query: Signal<Out, Bits<8>>,
     pub state_head: Signal<In, Bits<16>>,
     pub state_returned: Signal<In, Bits<16>>,
@@ -84,7 +92,17 @@ pub struct Submission {
     taking: DFF<bool>,
     /// Credit was asked for this same fragment in the last cycle.
     asked: DFF<bool>,
+    /// Of the path that was asked for in the last cycle, and of the waiting fragment's: it is not valid.
+    queried_gone: DFF<bool>,
+    gone: DFF<bool>,
+    bouncing: DFF<bool>,
+    bounced_valid: DFF<bool>,
+    bounced_fragment: DFF<Returned>,
+    query: Signal<Local, Bits<8>>,
+    query_low: Signal<Local, Bits<5>>,
+    leaves: Signal<Local, bool>,
     may_issue: Signal<Local, bool>,
+    lost: Constant<Returned>,
     flush: Constant<Bits<8>>,
     dataset_management: Constant<Bits<8>>,
     number_now: Signal<Local, Bits<16>>,
@@ -104,6 +122,8 @@ impl Submission {
             record_valid: Default::default(),
             record_index: Default::default(),
             record: Default::default(),
+            record_terms: Default::default(),
+            bounced: Default::default(),
             issued_valid: Default::default(),
             issued_path: Default::default(),
             issued_tail: Default::default(),
@@ -117,6 +137,8 @@ impl Submission {
             table_ack: Default::default(),
             table_data: Default::default(),
             path_valid: Default::default(),
+            renewing: Default::default(),
+            path_written: Default::default(),
             state_query: Default::default(),
             state_head: Default::default(),
             state_returned: Default::default(),
@@ -143,7 +165,20 @@ impl Submission {
             slot_address: Default::default(),
             asked: Default::default(),
             issuing: Default::default(),
+            queried_gone: Default::default(),
+            gone: Default::default(),
+            bouncing: Default::default(),
+            bounced_valid: Default::default(),
+            bounced_fragment: Default::default(),
+            query: Default::default(),
+            query_low: Default::default(),
+            leaves: Default::default(),
             may_issue: Default::default(),
+            lost: Constant::new(Returned {
+                status: u64::from(plan_status::HOST_PATH_ERROR).to_bits(),
+                own: 1u64.to_bits(),
+                ..Returned::default()
+            }),
             flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
             dataset_management: Constant::new(u64::from(opcode::DATASET_MANAGEMENT).to_bits()),
             number_now: Default::default(),
@@ -159,6 +194,7 @@ impl Logic for Submission {
         dff_setup!(self, clock, odd, arriving_valid, arriving, waiting_valid, waiting, slot, tail, number);
         dff_setup!(self, clock, waiting_flush, waiting_ranged);
         dff_setup!(self, clock, limit, in_flight, head, base, slot_address, issuing, moving, taking, asked);
+        dff_setup!(self, clock, queried_gone, gone, bouncing, bounced_valid, bounced_fragment);
         self.path_table.clock.next = self.clock.val();
         self.path_table.reset.next = self.reset.val();
         self.path_table.table_valid.next = self.table_valid.val();
@@ -166,6 +202,8 @@ impl Logic for Submission {
         self.table_ack.next = self.path_table.table_ack.val();
         self.table_data.next = self.path_table.table_data.val();
         self.path_valid.next = self.path_table.path_valid.val();
+        self.renewing.next = self.path_table.renewing.val();
+        self.path_written.next = self.path_table.path_written.val();
         self.state_query.next = self.path_table.state_query.val();
         self.path_table.state_tail.next = self.slots.state_tail.val();
         self.path_table.state_issued.next = self.slots.state_issued.val();
@@ -186,12 +224,19 @@ impl Logic for Submission {
         self.may_issue.next = (self.in_flight.q.val() < self.limit.q.val())
             & (self.tail.q.val() != self.head.q.val())
             & self.writer.able.val();
-        self.issuing.d.next = !self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val();
+        self.leaves.next = self.may_issue.val();
+        if self.gone.q.val() {
+            self.leaves.next = !self.bounced_valid.q.val();
+        }
+        self.issuing.d.next =
+            !self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val() & !self.gone.q.val();
+        self.bouncing.d.next =
+            !self.odd.q.val() & self.waiting_valid.q.val() & self.gone.q.val() & !self.bounced_valid.q.val();
         self.moving.d.next = !self.odd.q.val()
             & self.arriving_valid.q.val()
-            & (!self.waiting_valid.q.val() | self.may_issue.val());
+            & (!self.waiting_valid.q.val() | self.leaves.val());
         self.taking.d.next = !self.odd.q.val()
-            & (!self.arriving_valid.q.val() | !self.waiting_valid.q.val() | self.may_issue.val());
+            & (!self.arriving_valid.q.val() | !self.waiting_valid.q.val() | self.leaves.val());
         self.fragment.ready.next = self.taking.q.val();
 
         // Arriving: the path's next entry.
@@ -201,18 +246,22 @@ impl Logic for Submission {
         }
         self.slots.odd.next = self.odd.q.val();
         self.slots.path.next = self.arriving.q.val().path;
-        self.slots.take.next = self.moving.q.val();
+        self.slots.take.next = self.moving.q.val() & !self.queried_gone.q.val();
         self.slots.take_path.next = self.arriving.q.val().path;
-        if self.issuing.q.val() {
+        if self.issuing.q.val() | self.bouncing.q.val() {
             self.waiting_valid.d.next = false;
         }
 
         // Waiting: for credit, an identifier, and the entry before it to be taken.
-        self.query_path.next = self.arriving.q.val().path;
+        self.query.next = self.arriving.q.val().path;
         if self.odd.q.val() {
-            self.query_path.next = self.waiting.q.val().path;
+            self.query.next = self.waiting.q.val().path;
         }
-        self.asked.d.next = self.odd.q.val() & self.waiting_valid.q.val() & !self.issuing.q.val();
+        self.query_path.next = self.query.val();
+        self.query_low.next = self.query.val().get_bits::<5>(0);
+        self.queried_gone.d.next = !self.path_table.path_valid.val().get_bit(self.query_low.val().index());
+        self.asked.d.next =
+            self.odd.q.val() & self.waiting_valid.q.val() & !self.issuing.q.val() & !self.bouncing.q.val();
         // `asked` stands in even cycles only, fragments move in odd ones.
         self.number_now.next = self.number.q.val();
         if self.odd.q.val() {
@@ -221,6 +270,8 @@ impl Logic for Submission {
         if self.asked.q.val() | self.moving.q.val() {
             self.in_flight.d.next = self.number_now.val() - self.query_returned.val();
             self.head.d.next = self.query_head.val();
+            // Whoever has once lost its path has no entry that could be used.
+            self.gone.d.next = self.queried_gone.q.val() | (self.gone.q.val() & !self.moving.q.val());
         }
         if self.moving.q.val() {
             self.waiting_valid.d.next = true;
@@ -239,6 +290,21 @@ impl Logic for Submission {
         self.slots.commit_tail.next = self.tail.q.val();
         self.slots.commit_number.next = self.number.q.val();
 
+        // Its path is gone: it ends here.
+        self.bounced.valid.next = self.bounced_valid.q.val();
+        self.bounced.data.next = self.bounced_fragment.q.val();
+        if self.bounced.ready.val() {
+            self.bounced_valid.d.next = false;
+        }
+        if self.bouncing.q.val() {
+            self.bounced_valid.d.next = true;
+            self.bounced_fragment.d.next = self.lost.val();
+            self.bounced_fragment.d.next.path = self.waiting.q.val().path;
+            self.bounced_fragment.d.next.part = self.waiting.q.val().part;
+            self.bounced_fragment.d.next.ordinal = self.waiting.q.val().ordinal;
+            self.bounced_fragment.d.next.last = self.waiting.q.val().last;
+        }
+
         // Issued: with an identifier, to the bus.
         self.writer.clock.next = self.clock.val();
         self.writer.reset.next = self.reset.val();
@@ -255,6 +321,7 @@ impl Logic for Submission {
         self.record_valid.next = self.writer.record_valid.val();
         self.record_index.next = self.writer.record_index.val();
         self.record.next = self.writer.record.val();
+        self.record_terms.next = self.writer.record_terms.val();
         self.issued_valid.next = self.writer.issued_valid.val();
         self.issued_path.next = self.writer.issued_path.val();
         self.issued_tail.next = self.writer.issued_tail.val();
@@ -262,6 +329,7 @@ impl Logic for Submission {
             & self.slots.idle.val()
             & !self.arriving_valid.q.val()
             & !self.waiting_valid.q.val()
+            & !self.bounced_valid.q.val()
             & self.writer.idle.val();
 
         if self.reset.val() {
@@ -272,6 +340,8 @@ impl Logic for Submission {
             self.issuing.d.next = false;
             self.moving.d.next = false;
             self.taking.d.next = false;
+            self.bouncing.d.next = false;
+            self.bounced_valid.d.next = false;
         }
     }
 }
@@ -365,6 +435,7 @@ mod tests {
             force_unit_access: random.random_range(0..2u64).into(),
             limited_retry: random.random_range(0..2u64).into(),
             cdw13: u64::from(random.random::<u32>()).into(),
+            terms: random.random_range(0..1u64 << 16).into(),
             reserved: 0.into(),
         }
     }

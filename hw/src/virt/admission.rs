@@ -22,7 +22,7 @@ use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
     AdmittedPlan, Again, AgainCommand, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, Part,
-    PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
+    PartBegun, PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
 };
 use crate::sizes::Sizes;
 
@@ -48,6 +48,8 @@ pub struct Admission {
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
     pub begun: Signal<Out, PlanBegun>,
+    pub part_begun_valid: Signal<Out, bool>,
+    pub part_begun: Signal<Out, PartBegun>,
     pub change: StreamIn<StateChange>,
     pub changed_valid: Signal<Out, bool>,
     pub changed: Signal<Out, DiskStates>,
@@ -71,12 +73,12 @@ pub struct Admission {
     command1: DFF<ClientCommand>,
     slot1: DFF<Bits<12>>,
     is_again1: DFF<bool>,
-    again1: DFF<Bits<32>>,
+    again1: DFF<Bits<33>>,
     valid2: DFF<bool>,
     command2: DFF<ClientCommand>,
     slot2: DFF<Bits<12>>,
     is_again2: DFF<bool>,
-    again2: DFF<Bits<32>>,
+    again2: DFF<Bits<33>>,
     /// A part of the expander went to the judge a cycle ago.
     expanded2: DFF<bool>,
     expanded_disk: DFF<DiskEntry>,
@@ -101,6 +103,7 @@ pub struct Admission {
     offered_part: Signal<Local, ExpandedPart>,
     no_plan: Constant<Bits<16>>,
     no_component: Constant<Bits<3>>,
+    no_terms: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
     none: Constant<Bits<4>>,
@@ -130,6 +133,8 @@ impl Admission {
             begun_valid: Default::default(),
             begun_slot: Default::default(),
             begun: Default::default(),
+            part_begun_valid: Default::default(),
+            part_begun: Default::default(),
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
@@ -177,6 +182,7 @@ impl Admission {
             offered_part: Default::default(),
             no_plan: Constant::new(0u64.to_bits()),
             no_component: Constant::new(0u64.to_bits()),
+            no_terms: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
             none: Constant::new(0u64.to_bits()),
@@ -223,6 +229,8 @@ impl Logic for Admission {
         self.begun_valid.next = self.expander.begun_valid.val();
         self.begun_slot.next = self.expander.begun_slot.val();
         self.begun.next = self.expander.begun.val();
+        self.part_begun_valid.next = self.expander.part_begun_valid.val();
+        self.part_begun.next = self.expander.part_begun.val();
         self.changed_valid.next = self.states.changed_valid.val();
         self.changed.next = self.states.changed.val();
         self.disks.table_valid.next = self.table_valid.val();
@@ -308,9 +316,11 @@ impl Logic for Admission {
         self.part1.next.single = self.flag.val();
         self.judge.command.next = self.offered_part.val().command.into();
         self.judge.part.next = self.offered_part.val().part;
+        self.judge.terms.next = self.offered_part.val().terms;
         if self.valid1.q.val() {
             self.judge.command.next = self.command1.q.val();
             self.judge.part.next = self.part1.val().into();
+            self.judge.terms.next = self.no_terms.val();
         }
         self.expanded2.d.next = self.take_part.val();
         self.expanded_disk.d.next = self.offered_part.val().disk.into();

@@ -33,6 +33,7 @@ pub struct CommandJudge {
     pub clock: Signal<In, Clock>,
     pub command: Signal<In, ClientCommand>,
     pub part: Signal<In, Bits<16>>,
+    pub terms: Signal<In, Bits<16>>,
     pub disk: Signal<In, DiskEntry>,
     pub plan: Signal<Out, AdmittedPlan>,
     /// The plan's allocations, if it is mapped.
@@ -44,6 +45,7 @@ pub struct CommandJudge {
     // Cycle 1: beside the disk's entry.
     command1: DFF<ClientCommand>,
     part1: DFF<Bits<16>>,
+    terms1: DFF<Bits<16>>,
     end1: DFF<Bits<49>>,
     far1: DFF<bool>,
     refused1: DFF<bool>,
@@ -100,6 +102,7 @@ impl Default for CommandJudge {
             clock: Default::default(),
             command: Default::default(),
             part: Default::default(),
+            terms: Default::default(),
             disk: Default::default(),
             plan: Default::default(),
             lookup: Default::default(),
@@ -108,6 +111,7 @@ impl Default for CommandJudge {
             first: Default::default(),
             command1: Default::default(),
             part1: Default::default(),
+            terms1: Default::default(),
             end1: Default::default(),
             far1: Default::default(),
             refused1: Default::default(),
@@ -163,6 +167,7 @@ impl Logic for CommandJudge {
             clock,
             command1,
             part1,
+            terms1,
             end1,
             far1,
             refused1,
@@ -186,6 +191,7 @@ impl Logic for CommandJudge {
 
         self.command1.d.next = self.command.val();
         self.part1.d.next = self.part.val();
+        self.terms1.d.next = self.terms.val();
         self.lba.next = self.command.val().lba;
         self.lba_high.next = self.lba.val().get_bits::<16>(48);
         self.far1.d.next = self.lba_high.val().any();
@@ -214,6 +220,7 @@ impl Logic for CommandJudge {
         self.plan2.d.next.force_unit_access = self.command1.q.val().force_unit_access;
         self.plan2.d.next.limited_retry = self.command1.q.val().limited_retry;
         self.plan2.d.next.cdw13 = self.command1.q.val().cdw13;
+        self.plan2.d.next.terms = self.terms1.q.val();
         self.plan2.d.next.allocation_shift = self.disk.val().allocation_shift;
         self.plan2.d.next.refusal = self.status_of_disk.val();
         if !self.fit.val() {

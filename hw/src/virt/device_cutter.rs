@@ -6,7 +6,8 @@
 //! by the device's policy: `PathChoices` has worked out which come into question when its piece comes, and
 //! `PathTurns` keeps a turn for each device. What cannot be executed (a refused plan, an extent that is
 //! invalid or faults, a device that is invalid, without a limit or a usable path) becomes a closing piece,
-//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped.
+//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped. A plan that
+//! is tried again (`PartTerms::retried`) takes none of the paths that it avoids, and 13 cycles more for each piece.
 //!
 //! Handshake: streams. Latency: 2 cycles from run to piece. Throughput: a plan of one piece every 2
 //! cycles, further pieces and further runs one every 2. `idle` rises a cycle late. Owner of the device
@@ -18,10 +19,11 @@ use volplane_abi::{opcode, status};
 
 use super::device_table::DeviceTable;
 use super::flush_scan::FlushScan;
+use super::path_choices::PathChoices;
 use super::path_turns::PathTurns;
 use super::run_check::RunCheck;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{DeviceEntry, ExtentEntry, Piece, PlanHeader, Run, TableRequest};
+use crate::records::{DeviceEntry, ExtentEntry, Part, PartTerms, Piece, PlanHeader, Run, TableRequest};
 use crate::sizes::Sizes;
 
 /// See the module's header.
@@ -34,6 +36,11 @@ pub struct DeviceCutter {
     pub piece: StreamOut<Piece>,
     /// Bit i: path i has a valid entry.
     pub path_valid: Signal<In, Bits<32>>,
+    /// Bit i: path i is better not used.
+    pub suspect: Signal<In, Bits<32>>,
+    /// Asks which paths a plan avoids, and is answered 2 cycles later.
+    pub avoid_query: Signal<Out, Bits<12>>,
+    pub avoided: Signal<In, Bits<32>>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -42,6 +49,8 @@ pub struct DeviceCutter {
 
     devices: DeviceTable,
     turns: PathTurns,
+    /// The choices of a plan that is tried again.
+    others: PathChoices,
     scan: FlushScan,
     check: RunCheck,
     // First stage: the plan, what its header says, and the run.
@@ -67,8 +76,16 @@ pub struct DeviceCutter {
     of_run: DFF<bool>,
     /// It came in the cycle before.
     fresh: DFF<bool>,
+    /// The plan is tried again; its choices take time after each change of the first stage.
+    retried: DFF<bool>,
+    steady: DFF<Bits<4>>,
+    other_choices: DFF<Bits<4>>,
     idle_register: DFF<bool>,
 
+    settled: Signal<Local, bool>,
+    choices: Signal<Local, Bits<4>>,
+    terms: Signal<Local, PartTerms>,
+    plan_part: Signal<Local, Part>,
     refuses: Signal<Local, bool>,
     flushes: Signal<Local, bool>,
     free: Signal<Local, bool>,
@@ -97,7 +114,9 @@ pub struct DeviceCutter {
     no_status: Constant<Bits<11>>,
     zero17: Constant<Bits<17>>,
     no_prp: Constant<Bits<64>>,
-    no_reserved: Constant<Bits<3>>,
+    steady_after: Constant<Bits<4>>,
+    zero4: Constant<Bits<4>>,
+    one4: Constant<Bits<4>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -112,6 +131,9 @@ impl DeviceCutter {
             run: Default::default(),
             piece: Default::default(),
             path_valid: Default::default(),
+            suspect: Default::default(),
+            avoid_query: Default::default(),
+            avoided: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -119,6 +141,7 @@ impl DeviceCutter {
             idle: Default::default(),
             devices: DeviceTable::new(sizes),
             turns: PathTurns::new(sizes.device_bits),
+            others: Default::default(),
             scan: Default::default(),
             check: Default::default(),
             plan: Default::default(),
@@ -126,6 +149,10 @@ impl DeviceCutter {
             refused_plan: Default::default(),
             is_flush: Default::default(),
             mapped: Default::default(),
+            settled: Default::default(),
+            choices: Default::default(),
+            terms: Default::default(),
+            plan_part: Default::default(),
             refuses: Default::default(),
             flushes: Default::default(),
             is_zeroes: Default::default(),
@@ -139,6 +166,9 @@ impl DeviceCutter {
             out_valid: Default::default(),
             of_run: Default::default(),
             fresh: Default::default(),
+            retried: Default::default(),
+            steady: Default::default(),
+            other_choices: Default::default(),
             idle_register: Default::default(),
             free: Default::default(),
             load: Default::default(),
@@ -165,7 +195,9 @@ impl DeviceCutter {
             no_status: Constant::new((status::SUCCESS as u64).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
             no_prp: Constant::new(0u64.to_bits()),
-            no_reserved: Constant::new(0u64.to_bits()),
+            steady_after: Constant::new(12u64.to_bits()),
+            zero4: Constant::new(0u64.to_bits()),
+            one4: Constant::new(1u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -194,6 +226,9 @@ impl Logic for DeviceCutter {
             out_valid,
             of_run,
             fresh,
+            retried,
+            steady,
+            other_choices,
             idle_register
         );
         self.devices.clock.next = self.clock.val();
@@ -211,7 +246,9 @@ impl Logic for DeviceCutter {
         self.refuses.next = (self.header.data.val().refusal != self.no_status.val())
             | (self.header.data.val().trivial == self.flag.val());
         self.flushes.next = (self.header.data.val().opcode == self.flush_opcode.val());
+        self.terms.next = self.header.data.val().terms.into();
         if self.header_room.val() {
+            self.retried.d.next = (self.terms.val().retried == self.flag.val());
             self.plan.d.next = self.header.data.val();
             self.plan_have.d.next = self.header.valid.val();
             self.refused_plan.d.next = self.refuses.val();
@@ -246,7 +283,25 @@ impl Logic for DeviceCutter {
         self.devices.path_valid.next = self.path_valid.val();
         self.turns.clock.next = self.clock.val();
         self.turns.address.next = self.address.val();
-        self.turns.choices.next = self.devices.choices.val();
+        self.devices.suspect.next = self.suspect.val();
+
+        // A plan that is tried again waits for what is left of the choices without the paths that it avoids.
+        self.plan_part.next = self.plan.q.val().part.into();
+        self.avoid_query.next = self.plan_part.val().slot;
+        self.others.clock.next = self.clock.val();
+        self.others.device.next = self.device.val();
+        self.others.path_valid.next = self.path_valid.val() & !self.avoided.val();
+        self.others.suspect.next = self.suspect.val();
+        self.other_choices.d.next = self.others.choices.val();
+        self.choices.next = self.devices.choices.val();
+        if self.retried.q.val() {
+            self.choices.next = self.other_choices.q.val();
+        }
+        self.settled.next = !self.retried.q.val() | (self.steady.q.val() == self.steady_after.val());
+        if (self.steady.q.val() != self.steady_after.val()) {
+            self.steady.d.next = self.steady.q.val() + self.one4.val();
+        }
+        self.turns.choices.next = self.choices.val();
         self.path.next = self.device.val().path;
         if (self.turns.place.val() == self.places[1].val()) {
             self.path.next = self.device.val().path1;
@@ -264,7 +319,7 @@ impl Logic for DeviceCutter {
         self.check.is_zeroes.next = self.is_zeroes.q.val();
         self.check.is_range.next = self.is_range.q.val();
         self.check.is_flush.next = self.is_flush.q.val();
-        self.check.choices.next = self.devices.choices.val();
+        self.check.choices.next = self.choices.val();
         self.check.is_run.next =
             self.plan_have.q.val() & self.run_have.q.val() & self.mapped.q.val() & !self.dropping.q.val();
         self.check.is_closed.next = self.closed_plan.val();
@@ -280,11 +335,19 @@ impl Logic for DeviceCutter {
         self.load.next = self.free.val()
             & self.plan_have.q.val()
             & !self.dropping.q.val()
+            & self.settled.val()
             & (self.closed_plan.val()
                 | self.scan.ready.val()
                 | (self.run_have.q.val() & self.mapped.q.val()));
+        if (self.header_room.val() & self.header.valid.val())
+            | (self.run_room.val() & self.run.valid.val())
+            | self.load.val()
+        {
+            self.steady.d.next = self.zero4.val();
+        }
         self.turns.here.next = self.plan_have.q.val()
             & !self.dropping.q.val()
+            & self.settled.val()
             & (self.scan.ready.val() | (self.run_have.q.val() & self.mapped.q.val()));
         self.turns.leaves.next = self.free.val();
         self.fresh.d.next = self.load.val();
@@ -308,7 +371,7 @@ impl Logic for DeviceCutter {
             self.out.d.next.lba =
                 self.extent.val().start + bit_cast::<48, 33>(self.current.q.val().extent_offset);
             self.out.d.next.status = self.plan.q.val().refusal;
-            self.out.d.next.reserved = self.no_reserved.val();
+            self.out.d.next.terms = self.plan.q.val().terms;
             self.out.d.next.first = self.clear.val();
             if self.first.q.val() {
                 self.out.d.next.first = self.flag.val();
@@ -470,7 +533,7 @@ mod tests {
         };
         let (since, mut first, mut at, mut seen) = (bench.cycles, None, 0, 0);
         let (mut in_plan, mut in_run) = (0, 0);
-        bench.set_record::<263>("header$data", header);
+        bench.set_record::<268>("header$data", header);
         bench.set("header$valid", 1);
         bench.set("run$valid", 1);
         bench.set("piece$ready", 1);
@@ -478,7 +541,7 @@ mod tests {
             bench.set_record::<140>("run$data", runs[at % runs.len()]);
             bench.eval();
             if bench.get("piece$valid") == 1 {
-                let piece: Piece = bench.get_record::<348, _>("piece$data");
+                let piece: Piece = bench.get_record::<361, _>("piece$data");
                 let of = &runs[in_plan];
                 let left = of.blocks.to_u64() - in_run;
                 assert_eq!(piece.closing.to_u64(), 0);
@@ -651,7 +714,7 @@ mod tests {
         for _ in 0..20_000 {
             let offers = [header.is_some(), at < runs.len()].map(|some| some && !random.random_bool(stall));
             bench.set("header$valid", offers[0].into());
-            bench.set_record::<263>("header$data", header.unwrap_or_default());
+            bench.set_record::<268>("header$data", header.unwrap_or_default());
             bench.set("run$valid", offers[1].into());
             bench.set_record::<140>("run$data", runs.get(at).copied().unwrap_or_default());
             bench.set("piece$ready", (!random.random_bool(stall)).into());
@@ -661,7 +724,7 @@ mod tests {
             }
             at += usize::from(offers[1] && bench.get("run$ready") == 1);
             if bench.get("piece$valid") == 1 && bench.get("piece$ready") == 1 {
-                pieces.push(bench.get_record::<348, Piece>("piece$data"));
+                pieces.push(bench.get_record::<361, Piece>("piece$data"));
             }
             bench.cycle();
             let last = pieces.last().is_some_and(|piece| piece.last.any());

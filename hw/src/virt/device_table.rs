@@ -32,6 +32,8 @@ pub struct DeviceTable {
     pub choices: Signal<Out, Bits<4>>,
     /// Bit i: path i has a valid entry.
     pub path_valid: Signal<In, Bits<32>>,
+    /// Bit i: path i is better not used.
+    pub suspect: Signal<In, Bits<32>>,
     pub settled: Signal<Out, bool>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
@@ -92,6 +94,7 @@ impl DeviceTable {
             entry: Default::default(),
             choices: Default::default(),
             path_valid: Default::default(),
+            suspect: Default::default(),
             settled: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
@@ -215,6 +218,7 @@ impl Logic for DeviceTable {
         self.choosing.d.next = self.judging.q.val();
         self.chooser.device.next = self.devices_readback.read_data.val();
         self.chooser.path_valid.next = self.path_valid.val();
+        self.chooser.suspect.next = self.suspect.val();
 
         // What was swept while the copy was written is passed over, and swept again.
         self.kept_choices.write.next = !self.judged.q.val();

@@ -5,7 +5,7 @@
 //! several asks for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the command
 //! is dropped here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says that. What the judge of plans has to know of the plan is
 //! told once, in `begun`, before the first part. A command that comes again for one component becomes that part
-//! alone. A command that is refused, or has nothing to go to, becomes a single part.
+//! alone, tried again (`retry`) or begun, which `part_begun` tells. A command that is refused, or has nothing to go to, becomes a single part.
 //!
 //! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write. Throughput: a
 //! command in that time, parts one in 3 cycles beside it. Order: as they came. Owner of the tables `PLAN` and
@@ -20,8 +20,8 @@ use super::part_issuer::{PartIssuer, PartsOrder};
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, PendingCommand, PlanBegun,
-    PlanEntry, TableRequest,
+    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, PartBegun, PendingCommand,
+    PlanBegun, PlanEntry, TableRequest,
 };
 use crate::sizes::Sizes;
 
@@ -52,6 +52,8 @@ pub struct Expander {
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
     pub begun: Signal<Out, PlanBegun>,
+    pub part_begun_valid: Signal<Out, bool>,
+    pub part_begun: Signal<Out, PartBegun>,
     pub part: StreamOut<ExpandedPart>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
@@ -170,6 +172,8 @@ impl Expander {
             begun_valid: Default::default(),
             begun_slot: Default::default(),
             begun: Default::default(),
+            part_begun_valid: Default::default(),
+            part_begun: Default::default(),
             part: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
@@ -284,6 +288,8 @@ impl Logic for Expander {
         self.table_ack.next = self.plans.table_ack.val() | self.issuer.table_ack.val();
         self.table_data.next = self.plans.table_data.val() | self.issuer.table_data.val();
         StreamOut::<ExpandedPart>::link(&mut self.part, &mut self.issuer.part);
+        self.part_begun_valid.next = self.issuer.begun_valid.val();
+        self.part_begun.next = self.issuer.begun.val();
 
         // The pending command stands until it is done with.
         self.item.next = self.pending.data.val();
@@ -426,10 +432,12 @@ impl Logic for Expander {
         } else {
             self.order.next.deactivated = self.clear.val();
         }
+        self.order.next.retry = self.clear.val();
         if self.goes_again.q.val() {
+            self.order.next.retry = self.again.val().retry;
             self.order.next.plan = self.again.val().plan;
             self.order.next.parts = self.one_component.val();
-            self.order.next.single = self.clear.val();
+            self.order.next.single = (self.again.val().plan == self.no_plan.val()).into();
             self.order.next.refusal = self.no_status.val();
             self.order.next.deactivated = self.clear.val();
         }
@@ -544,10 +552,11 @@ impl Logic for Expander {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::records::{ComponentEntry, Part};
+    use crate::records::{ComponentEntry, Part, PartTerms};
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
+    use volplane_abi::plan::TIME_OUT_SHIFT;
 
     const PLANS: usize = 8;
 
@@ -574,7 +583,7 @@ mod tests {
                 allocation_shift: number(6).to_bits(),
                 map_root: number(32).to_bits(),
                 flush_devices: number(32).to_bits(),
-                time_out: number(24).to_bits(),
+                time_out: (number(24) * number(1)).to_bits(),
                 ..Default::default()
             });
             Self { entry, components }
@@ -647,7 +656,12 @@ mod tests {
             component: random.random_range(0..8u64).to_bits(),
             plan: random.random_range(1..PLANS as u64).to_bits(),
             fresh: u64::from(random.random_bool(0.3)).to_bits(),
+            retry: u64::from(random.random_bool(0.5)).to_bits(),
         };
+        // One that is tried again may be of a disk without a template.
+        let bare = again.retry.any() && random.random_bool(0.3);
+        let plan = if bare && !again.fresh.any() { 0u64.to_bits() } else { again.plan };
+        let again = Again { plan, ..again };
         // From where it waited for its lock, or from the control path.
         let parked = again.fresh.any() && random.random_bool(0.7);
         let again = Again { plan: if parked { 0u64.to_bits() } else { again.plan }, ..again };
@@ -682,7 +696,7 @@ mod tests {
             component: (component as u64).to_bits(),
             single: u64::from(single).to_bits(),
         };
-        ExpandedPart { command: command.into(), part: part.into(), disk: disk.into() }
+        ExpandedPart { command: command.into(), part: part.into(), disk: disk.into(), ..Default::default() }
     }
 
     fn model(item: &PendingCommand, templates: &[Template], turn: u8, sequence: u64) -> Expected {
@@ -699,10 +713,20 @@ mod tests {
                 flush_devices: map.flush_devices,
                 ..disk
             };
-            part(item, number, false, command, disk)
+            let terms = PartTerms {
+                time_out: (map.time_out.to_u64() >> TIME_OUT_SHIFT).to_bits(),
+                timed: u64::from(map.time_out.any()).to_bits(),
+                retried: u64::from(item.is_again.any() && !again.fresh.any() && again.retry.any()).to_bits(),
+            };
+            ExpandedPart { terms: terms.into(), ..part(item, number, false, command, disk) }
         };
         if item.is_again.any() && !again.fresh.any() {
-            let parts = vec![mapped(again.plan.to_u64(), again.component.index())];
+            let terms = PartTerms { retried: again.retry, ..Default::default() };
+            let parts = if again.plan.any() {
+                vec![mapped(again.plan.to_u64(), again.component.index())]
+            } else {
+                vec![ExpandedPart { terms: terms.into(), ..part(item, 0, true, command, disk) }]
+            };
             return Expected { parts, ..Expected::default() };
         }
         let deactivated = states.deactivated.any();
@@ -782,6 +806,8 @@ mod tests {
         let (mut lock_due, mut asked) = (None, false);
         let (mut denials, mut seen, mut kinds) = (0, 0, [0; 3]);
         let mut dropped = false;
+        // Parts that are begun, with the component's tries.
+        let (mut begins, mut begins_seen) = (VecDeque::<PartBegun>::new(), 0);
         let (mut unlocks, mut unlocked) = (VecDeque::new(), 0);
         for _ in 0..60_000 {
             if pending.is_none() && random.random_bool(0.8) {
@@ -792,7 +818,7 @@ mod tests {
                 (asked, dropped) = (false, false);
             }
             bench.set("pending$valid", pending.is_some().into());
-            bench.set_record::<543>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
+            bench.set_record::<544>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
             let part_ready = random.random_bool(0.8);
             bench.set("part$ready", part_ready.into());
             let lock_ready = random.random_bool(0.8);
@@ -826,12 +852,16 @@ mod tests {
                 assert_eq!(unlocks.pop_front(), Some(bench.get("unlock$data") as u64));
                 unlocked += 1;
             }
+            if bench.get("part_begun_valid") == 1 {
+                assert_eq!(Some(bench.get_record::<40, PartBegun>("part_begun")), begins.pop_front());
+                begins_seen += 1;
+            }
             if bench.get("begun_valid") == 1 {
                 let record: PlanBegun = bench.get_record::<168, _>("begun");
                 assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
             }
             if part_ready && bench.get("part$valid") == 1 {
-                let part: ExpandedPart = bench.get_record::<489, _>("part$data");
+                let part: ExpandedPart = bench.get_record::<505, _>("part$data");
                 assert_eq!(Some(part), parts.pop_front());
                 seen += 1;
             }
@@ -842,6 +872,22 @@ mod tests {
                 assert_eq!(expected.lock, asked);
                 kinds[usize::from(expected.begun.is_some()) + usize::from(expected.lock)] += 1;
                 if !dropped {
+                    let tried = PartTerms::from(expected.parts[0].terms).retried.any();
+                    let plan = if item.is_again.any() && !Again::from(item.again).fresh.any() {
+                        Again::from(item.again).plan
+                    } else {
+                        DiskEntry::from(item.disk).plan
+                    };
+                    for part in expected.parts.iter().map(|part| Part::from(part.part)) {
+                        if !part.single.any() && !tried {
+                            let component = templates[plan.index()].components[part.component.index()];
+                            begins.push_back(PartBegun {
+                                part: part.into(),
+                                plan,
+                                retries: component.retries,
+                            });
+                        }
+                    }
                     unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
                     parts.extend(expected.parts);
                     begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
@@ -854,6 +900,7 @@ mod tests {
             bench.cycle();
         }
         let enough = denials > 200 && seen > 3_000 && unlocked > 50 && kinds.iter().all(|&kind| kind > 300);
+        assert!(begins_seen > 2_000 && begins.len() < 9, "{begins_seen} {}", begins.len());
         assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
     }
 
@@ -874,7 +921,7 @@ mod tests {
             states: states.into(),
             ..Default::default()
         };
-        bench.set_record::<543>("pending$data", item);
+        bench.set_record::<544>("pending$data", item);
         bench.set("pending$valid", 1);
         bench.set("lock_granted", 1);
         let (since, mut due, mut seen) = (bench.cycles, None, Vec::new());

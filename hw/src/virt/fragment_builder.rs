@@ -25,6 +25,9 @@ pub struct FragmentBuilder<const W: usize> {
     pub closed: StreamOut<PlanClosed>,
     /// Bit i: path i has a valid entry.
     pub path_valid: Signal<In, Bits<32>>,
+    pub suspect: Signal<In, Bits<32>>,
+    pub avoid_query: Signal<Out, Bits<12>>,
+    pub avoided: Signal<In, Bits<32>>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -53,6 +56,9 @@ impl<const W: usize> FragmentBuilder<W> {
             fragment: Default::default(),
             closed: Default::default(),
             path_valid: Default::default(),
+            suspect: Default::default(),
+            avoid_query: Default::default(),
+            avoided: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -92,6 +98,9 @@ impl<const W: usize> Logic for FragmentBuilder<W> {
         StreamOut::<ReadRequest>::link(&mut self.list, &mut self.reader.list);
 
         self.cutter.path_valid.next = self.path_valid.val();
+        self.cutter.suspect.next = self.suspect.val();
+        self.avoid_query.next = self.cutter.avoid_query.val();
+        self.cutter.avoided.next = self.avoided.val();
         self.cutter.table_valid.next = self.table_valid.val();
         self.cutter.table_request.next = self.table_request.val();
         self.table_ack.next = self.cutter.table_ack.val();

@@ -23,7 +23,6 @@ pub struct HeaderQueue {
 
     headers: Fifo<PlanHeader>,
     item: Signal<Local, PlanHeader>,
-    no_reserved: Constant<Bits<11>>,
 }
 
 impl Default for HeaderQueue {
@@ -38,7 +37,6 @@ impl Default for HeaderQueue {
             header: Default::default(),
             headers: Fifo::lut(3, 2),
             item: Default::default(),
-            no_reserved: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -64,7 +62,7 @@ impl Logic for HeaderQueue {
         self.item.next.refusal = self.plan.val().refusal;
         self.item.next.trivial = self.plan.val().trivial;
         self.item.next.flush_devices = self.plan.val().flush_devices;
-        self.item.next.reserved = self.no_reserved.val();
+        self.item.next.terms = self.plan.val().terms;
         self.headers.data.next = self.item.val();
         self.headers.push.next = self.push.val();
     }

@@ -80,6 +80,7 @@ pub struct LockParking {
     no_component: Constant<Bits<3>>,
     no_plan: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
+    clear: Constant<Bits<1>>,
 }
 
 impl LockParking {
@@ -125,6 +126,7 @@ impl LockParking {
             no_component: Constant::new(0u64.to_bits()),
             no_plan: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
+            clear: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -211,6 +213,7 @@ impl Logic for LockParking {
         self.again.data.next.component = self.no_component.val();
         self.again.data.next.plan = self.no_plan.val();
         self.again.data.next.fresh = self.flag.val();
+        self.again.data.next.retry = self.clear.val();
         self.idle.next =
             !self.woken.q.val() & !self.some_to_try.q.val() & !self.offered.q.val() & !self.push.q.val();
 

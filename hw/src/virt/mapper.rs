@@ -325,7 +325,7 @@ mod tests {
                 let busy = headers.len() > plans.len() || lasts > lookups.len();
                 assert!(!busy || bench.get("idle") == 0, "round {round}: idle, yet something is owed");
                 if ready[0] && bench.get("header$valid") == 1 {
-                    assert_eq!(Some(bench.get_record::<263, PlanHeader>("header$data")), headers.pop_front());
+                    assert_eq!(Some(bench.get_record::<268, PlanHeader>("header$data")), headers.pop_front());
                 }
                 if ready[1] && bench.get("run$valid") == 1 {
                     let owed = runs.pop_front().expect("no run is owed");

@@ -2,21 +2,24 @@
 //!
 //! `order` brings a command with the components it goes to; a single one (refused, or without a template) is
 //! issued as it is. Latency: 2 cycles from `order` to a single part, 4 to the first of several; then one in 3
-//! cycles, in order of component. Owner of the table `COMPONENT`. Reset drops what is in work; the table stays.
+//! cycles, in order of component; `begun` tells of each that is not tried again, with its offer. Owner of the table `COMPONENT`. Reset drops what is in work; the table stays.
 
 use rust_hdl::prelude::*;
+use volplane_abi::plan::TIME_OUT_SHIFT;
 use volplane_abi::{status, table, vd_status};
 
 use super::lookup_table::LookupTable;
 use crate::logic_record;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{ClientCommand, ComponentEntry, DiskEntry, ExpandedPart, Part, TableRequest};
+use crate::records::{
+    ClientCommand, ComponentEntry, DiskEntry, ExpandedPart, Part, PartBegun, PartTerms, TableRequest,
+};
 use crate::sizes::Sizes;
 
 logic_record! {
     /// The parts that a command is to become.
-    PartsOrder: 522 {
+    PartsOrder: 523 {
         /// The command (`ClientCommand`).
         command = 329,
         /// Its slot.
@@ -33,6 +36,8 @@ logic_record! {
         refusal = 11,
         /// 1: the disk is deactivated.
         deactivated = 1,
+        /// 1: it was begun before: it avoids the paths that failed.
+        retry = 1,
     }
 }
 
@@ -43,6 +48,9 @@ pub struct PartIssuer {
     pub reset: Signal<In, bool>,
     pub order: StreamIn<PartsOrder>,
     pub part: StreamOut<ExpandedPart>,
+    /// A component's part is begun, not tried again.
+    pub begun_valid: Signal<Out, bool>,
+    pub begun: Signal<Out, PartBegun>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -61,6 +69,8 @@ pub struct PartIssuer {
     asked_component: DFF<Bits<3>>,
     offered: Register<ExpandedPart>,
     offered_valid: DFF<bool>,
+    begins: DFF<bool>,
+    begun_register: DFF<PartBegun>,
 
     orders: Signal<Local, PartsOrder>,
     command: Signal<Local, ClientCommand>,
@@ -70,6 +80,8 @@ pub struct PartIssuer {
     composed_command: Signal<Local, ClientCommand>,
     composed_disk: Signal<Local, DiskEntry>,
     composed_part: Signal<Local, Part>,
+    terms: Signal<Local, PartTerms>,
+    ticks: Signal<Local, Bits<24>>,
     lowest: Signal<Local, Bits<3>>,
     lowest_bit: Signal<Local, Bits<8>>,
     ask: Signal<Local, bool>,
@@ -82,6 +94,7 @@ pub struct PartIssuer {
     one8: Constant<Bits<8>>,
     zero8: Constant<Bits<8>>,
     zero3: Constant<Bits<3>>,
+    no_time_out: Constant<Bits<14>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -89,11 +102,15 @@ pub struct PartIssuer {
 impl PartIssuer {
     /// With the components of 2^`plan_bits` templates.
     pub fn new(sizes: &Sizes) -> Self {
+        // A time-out's upper bits are taken as they stand.
+        const { assert!(TIME_OUT_SHIFT == 10) };
         Self {
             clock: Default::default(),
             reset: Default::default(),
             order: Default::default(),
             part: Default::default(),
+            begun_valid: Default::default(),
+            begun: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -110,6 +127,8 @@ impl PartIssuer {
             asked_component: Default::default(),
             offered: Default::default(),
             offered_valid: Default::default(),
+            begins: Default::default(),
+            begun_register: Default::default(),
             orders: Default::default(),
             command: Default::default(),
             disk: Default::default(),
@@ -118,6 +137,8 @@ impl PartIssuer {
             composed_command: Default::default(),
             composed_disk: Default::default(),
             composed_part: Default::default(),
+            terms: Default::default(),
+            ticks: Default::default(),
             lowest: Default::default(),
             lowest_bit: Default::default(),
             ask: Default::default(),
@@ -130,6 +151,7 @@ impl PartIssuer {
             one8: Constant::new(1u64.to_bits()),
             zero8: Constant::new(0u64.to_bits()),
             zero3: Constant::new(0u64.to_bits()),
+            no_time_out: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -140,7 +162,7 @@ impl Logic for PartIssuer {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, busy, left, next_component, next_valid, single_left, asked, asked_component);
-        dff_setup!(self, clock, offered_valid);
+        dff_setup!(self, clock, offered_valid, begins, begun_register);
         clock!(self, clock, components, current, offered);
         self.components.reset.next = self.reset.val();
         self.components.table_valid.next = self.table_valid.val();
@@ -205,8 +227,14 @@ impl Logic for PartIssuer {
         if (self.orders.val().deactivated == self.flag.val()) {
             self.composed_disk.next.status = self.deactivated.val();
         }
+        self.ticks.next = self.map.val().time_out;
+        self.terms.next.time_out = self.no_time_out.val();
+        self.terms.next.timed = self.clear.val();
+        self.terms.next.retried = self.orders.val().retry;
         if (self.orders.val().single == self.clear.val()) {
             // It was admitted, now or when it came first.
+            self.terms.next.time_out = self.ticks.val().get_bits::<14>(10);
+            self.terms.next.timed = self.ticks.val().any().into();
             self.composed_disk.next.status = self.enabled.val();
             self.composed_disk.next.allocation_shift = self.map.val().allocation_shift;
             self.composed_disk.next.map_root = self.map.val().map_root;
@@ -217,6 +245,7 @@ impl Logic for PartIssuer {
         self.composed.next.command = self.composed_command.val().into();
         self.composed.next.part = self.composed_part.val().into();
         self.composed.next.disk = self.composed_disk.val().into();
+        self.composed.next.terms = self.terms.val().into();
         self.offer_single.next = self.single_left.q.val() & self.free.val();
         self.offered.load.next = self.offer_single.val() | self.components.response_valid.val();
         self.offered.d.next = self.composed.val();
@@ -235,6 +264,13 @@ impl Logic for PartIssuer {
             self.asked.d.next = false;
             self.busy.d.next = self.next_valid.q.val() | self.left.q.val().any();
         }
+        self.begins.d.next =
+            self.components.response_valid.val() & (self.orders.val().retry == self.clear.val());
+        self.begun_register.d.next.part = self.composed_part.val().into();
+        self.begun_register.d.next.plan = self.orders.val().plan;
+        self.begun_register.d.next.retries = self.map.val().retries;
+        self.begun_valid.next = self.begins.q.val();
+        self.begun.next = self.begun_register.q.val();
         self.idle.next = !self.busy.q.val() & !self.offered_valid.q.val() & self.components.idle.val();
 
         if self.reset.val() {
@@ -244,6 +280,7 @@ impl Logic for PartIssuer {
             self.single_left.d.next = false;
             self.asked.d.next = false;
             self.offered_valid.d.next = false;
+            self.begins.d.next = false;
         }
     }
 }

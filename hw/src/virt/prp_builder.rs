@@ -118,7 +118,7 @@ pub struct PrpBuilder {
     zero10: Constant<Bits<10>>,
     one17: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
-    no_reserved: Constant<Bits<17>>,
+    no_reserved: Constant<Bits<1>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -270,6 +270,7 @@ impl Logic for PrpBuilder {
         self.fragment.data.next.force_unit_access = self.work.q.val().force_unit_access;
         self.fragment.data.next.limited_retry = self.work.q.val().limited_retry;
         self.fragment.data.next.cdw13 = self.work.q.val().cdw13;
+        self.fragment.data.next.terms = self.work.q.val().terms;
         self.fragment.data.next.reserved = self.no_reserved.val();
         self.closed.valid.next = self.closing.q.val();
         self.closed.data.next.part = self.work.q.val().part;

@@ -463,7 +463,7 @@ mod tests {
             bench.set("unit_run$ready", ready[1].into());
             bench.eval();
             if ready[0] && bench.get("header$valid") == 1 {
-                let header: PlanHeader = bench.get_record::<263, _>("header$data");
+                let header: PlanHeader = bench.get_record::<268, _>("header$data");
                 let plan = headers.pop_front().expect("no header is owed");
                 assert_eq!((header.part, header.prp1, header.blocks), (plan.part, plan.prp1, plan.blocks));
             }

@@ -31,6 +31,8 @@ ports! {
     Clock "clock" Bits(1);
     Reset "reset" Bits(1);
     Tick "tick" Bits(1);
+    Ticks "ticks" Bits(32);
+    Timing "timing" Bits(1);
     Idle "idle" Bits(1);
     Irq "irq" Bits(32);
     Bar0Awaddr "bar0_awaddr" Bits(18);

@@ -107,6 +107,39 @@ impl Machine {
         entry
     }
 
+    /// Closes a path to commands; what finds no other waits while it is to be made anew.
+    ///
+    /// # Panics
+    /// When the card refuses.
+    pub fn close_path(&mut self, path: u8, renewing: bool) {
+        let closed = self.configuration.tables.paths[&path].with_valid(0).with_renewing(renewing.into());
+        self.card.table_write(&mut self.platform, table::PATH, path.into(), &closed.0).expect("an entry");
+    }
+
+    /// Gives a closed path new queues, and opens it.
+    ///
+    /// # Panics
+    /// When the SSD or the card refuses.
+    pub fn renew_path(&mut self, path: u8) {
+        let found = self.configuration.routes.iter().find(|route| route.path == path);
+        let route = found.expect("a path of the machine").clone();
+        let controller = &mut self.controllers[route.ssd];
+        controller.delete_io_queue_pair(&mut self.platform, route.queue).expect("its queues are deleted");
+        let entry = self.create_path(&route);
+        self.configuration.tables.paths.insert(path, entry);
+        self.card.table_write(&mut self.platform, table::PATH, path.into(), &entry.0).expect("an entry");
+    }
+
+    /// What a control path does when a fence is asked for.
+    ///
+    /// # Panics
+    /// When the SSD or the card refuses.
+    pub fn fence(&mut self, path: u8) {
+        self.close_path(path, true);
+        self.renew_path(path);
+        self.card.path_quiesced(&mut self.platform, path).expect("the card has the path");
+    }
+
     /// Deletes the SSDs' queues, resets the card and opens it again, empty.
     ///
     /// # Panics

@@ -11,7 +11,7 @@
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans. `plan_judge`: what
 //!   must come of these.
-//! * `session`: the run. `plain`: a machine and a client for directed tests.
+//! * `session`: the run. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;
 pub mod configuration;
@@ -29,6 +29,7 @@ pub mod raw_queue;
 pub mod records;
 pub mod session;
 pub mod traffic;
+pub mod triple;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -346,7 +346,8 @@ fn plans_end_as_the_masks_say() {
                 }
             }
         }
-        bench.set("part$valid", offered.is_some().into());
+        bench.set("part$valid", offered.is_some_and(|(_, _, status, _)| status == 0).into());
+        bench.set("failed$valid", offered.is_some_and(|(_, _, status, _)| status != 0).into());
         if let Some((slot, component, status, closed)) = offered {
             let done = PartDone {
                 part: (component << 12 | slot as u64).to_bits(),
@@ -354,8 +355,10 @@ fn plans_end_as_the_masks_say() {
                 closed: u64::from(closed).to_bits(),
                 path: random.random_range(0..9u64).to_bits(),
                 ordinal: random.random_range(0..9u64).to_bits(),
+                failed: u64::from(status != 0).to_bits(),
             };
-            bench.set_record::<57>("part$data", done);
+            bench.set_record::<58>("part$data", done);
+            bench.set_record::<58>("failed$data", done);
         }
         // Commands of the control path.
         bench.set("command_valid", 0);
@@ -396,7 +399,9 @@ fn plans_end_as_the_masks_say() {
             }
         }
         bench.eval();
-        if offered.is_some() && bench.get("part$ready") == 1 {
+        let port =
+            if offered.is_some_and(|(_, _, status, _)| status == 0) { "part$ready" } else { "failed$ready" };
+        if offered.is_some() && bench.get(port) == 1 {
             let (slot, component, status, closed) = offered.take().expect("it is offered");
             let plan = plans[slot].as_mut().expect("a part of a plan");
             // The view is asked for later, and answered with the states as they are then: nobody else
@@ -445,7 +450,7 @@ fn plans_end_as_the_masks_say() {
             }
         }
         if again_ready && bench.get("again$valid") == 1 {
-            let again: Again = bench.get_record::<32, _>("again$data");
+            let again: Again = bench.get_record::<33, _>("again$data");
             let slot = again.slot.index();
             let plan = plans[slot].as_mut().expect("a plan goes on");
             assert!(plan.owed.changes.is_empty());
@@ -514,11 +519,18 @@ fn cycles_to_done(bench: &mut Bench, begun: PlanBegun, status: u64) -> (u64, u32
     for port in ["change", "again", "item", "done", "unlock"] {
         bench.set(&format!("{port}$ready"), 1);
     }
-    let done = PartDone { part: 1u64.to_bits(), status: status.to_bits(), ..Default::default() };
-    bench.set_record::<57>("part$data", done);
-    bench.set("part$valid", 1);
+    let failed = status != 0;
+    let done = PartDone {
+        part: 1u64.to_bits(),
+        status: status.to_bits(),
+        failed: u64::from(failed).to_bits(),
+        ..Default::default()
+    };
+    let port = if failed { "failed" } else { "part" };
+    bench.set_record::<58>(&format!("{port}$data"), done);
+    bench.set(&format!("{port}$valid"), 1);
     bench.eval();
-    assert_eq!(bench.get("part$ready"), 1);
+    assert_eq!(bench.get(&format!("{port}$ready")), 1);
     let (since, mut changes, mut due) = (bench.cycles, 0, None);
     for _ in 0..60 {
         bench.set("changed_valid", u128::from(due == Some(bench.cycles)));
@@ -533,7 +545,7 @@ fn cycles_to_done(bench: &mut Bench, begun: PlanBegun, status: u64) -> (u64, u32
             due = Some(bench.cycles + 5);
         }
         bench.cycle();
-        bench.set("part$valid", 0);
+        bench.set(&format!("{port}$valid"), 0);
     }
     panic!("no end");
 }

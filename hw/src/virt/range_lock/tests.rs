@@ -121,7 +121,7 @@ fn again(bench: &mut Bench) -> Option<usize> {
     for _ in 0..600 {
         bench.eval();
         if bench.get("again$valid") == 1 {
-            let again: Again = bench.get_record::<32, _>("again$data");
+            let again: Again = bench.get_record::<33, _>("again$data");
             let rest = (again.component.to_u64(), again.plan.to_u64(), again.fresh.to_u64());
             assert_eq!(rest, (0, 0, 1));
             bench.set("again$ready", 1);
@@ -421,7 +421,7 @@ fn step(bench: &mut Bench, model: &mut Model, random: &mut impl Rng, busy: bool,
         model.answered(bench.get("granted") == 1, now, hold);
     }
     if ready && bench.get("again$valid") == 1 {
-        let again: Again = bench.get_record::<32, _>("again$data");
+        let again: Again = bench.get_record::<33, _>("again$data");
         let slot = again.slot.to_u64() as usize;
         assert_eq!(model.life[slot], Life::Parked);
         model.life[slot] = Life::Offered(now + random.random_range(1..60));
