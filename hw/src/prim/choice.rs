@@ -1,7 +1,8 @@
-//! Two streams in one, without a register: what is taken from `out` is taken from one of the two in the same
-//! cycle. The first goes before the second; an item that is offered stays until it is taken.
+//! Two streams in one, without a register for the data: what is taken from `out` is taken from one of the two in
+//! the same cycle. The first goes before the second; an item that is offered stays until it is taken.
 //!
-//! Latency 0, throughput one item a cycle, the order of each kept. Reset forgets which one is offered.
+//! Who is given stands in registers, since all bits of the data hang on it. Latency 1 cycle, throughput an item every
+//! 2 cycles, the order of each kept. Reset forgets which one is offered.
 
 use rust_hdl::prelude::*;
 
@@ -15,27 +16,38 @@ pub struct Choice<T: Synth> {
     pub first: StreamIn<T>,
     pub second: StreamIn<T>,
     pub out: StreamOut<T>,
-    /// The second is offered and was not taken yet.
-    second_waits: DFF<bool>,
-    gives_second: Signal<Local, bool>,
+    /// Which one is offered; neither in the cycle after one was taken.
+    gives_first: DFF<bool>,
+    gives_second: DFF<bool>,
+    /// It is the second's data that is shown: for the data alone.
+    shows_second: DFF<bool>,
+    free: Signal<Local, bool>,
 }
 
 impl<T: Synth> Logic for Choice<T> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, second_waits);
-        self.gives_second.next =
-            self.second_waits.q.val() | (self.second.valid.val() & !self.first.valid.val());
-        self.out.valid.next = self.first.valid.val() | self.second.valid.val();
+        dff_setup!(self, clock, gives_first, gives_second, shows_second);
+        self.free.next = !self.gives_first.q.val() & !self.gives_second.q.val();
+        self.out.valid.next = self.gives_first.q.val() | self.gives_second.q.val();
         self.out.data.next = self.first.data.val();
-        if self.gives_second.val() {
+        if self.shows_second.q.val() {
             self.out.data.next = self.second.data.val();
         }
-        self.first.ready.next = self.out.ready.val() & !self.gives_second.val();
-        self.second.ready.next = self.out.ready.val() & self.gives_second.val();
-        self.second_waits.d.next = self.gives_second.val() & !self.out.ready.val();
+        self.first.ready.next = self.out.ready.val() & self.gives_first.q.val();
+        self.second.ready.next = self.out.ready.val() & self.gives_second.q.val();
+        if self.out.ready.val() {
+            self.gives_first.d.next = false;
+            self.gives_second.d.next = false;
+        }
+        if self.free.val() {
+            self.gives_first.d.next = self.first.valid.val();
+            self.gives_second.d.next = self.second.valid.val() & !self.first.valid.val();
+            self.shows_second.d.next = !self.first.valid.val();
+        }
         if self.reset.val() {
-            self.second_waits.d.next = false;
+            self.gives_first.d.next = false;
+            self.gives_second.d.next = false;
         }
     }
 }
@@ -56,6 +68,7 @@ mod tests {
         let mut next = [0u128, 1 << 19];
         let mut offered = [false; 2];
         let (mut held, mut taken) = (None, [0; 2]);
+        let (mut due, mut first_before) = (false, false);
         for _ in 0..10_000 {
             for (i, port) in ["first", "second"].into_iter().enumerate() {
                 offered[i] |= random.random_bool(0.4);
@@ -65,13 +78,18 @@ mod tests {
             let ready = random.random_bool(0.5);
             bench.set("out$ready", ready.into());
             bench.eval();
-            assert_eq!(bench.get("out$valid") == 1, offered[0] || offered[1]);
             let data = bench.get("out$data");
-            if offered[0] || offered[1] {
+            // Offered in the cycle after it came, or two after one was taken.
+            assert_eq!(bench.get("out$valid") == 1, due);
+            let was_due = due;
+            due = if due { !ready } else { offered[0] || offered[1] };
+            if !was_due {
+                first_before = offered[0];
+            } else {
                 assert!(held.is_none_or(|held| held == data), "the offer changed");
                 let which = usize::from(data >> 19 == 1);
                 assert!(offered[which] && data == next[which]);
-                assert!(which == 0 || !offered[0] || held.is_some(), "the first goes first");
+                assert!(which == 0 || !first_before || held.is_some(), "the first goes first");
                 held = (!ready).then_some(data);
                 assert_eq!(bench.get(["first$ready", "second$ready"][which]) == 1, ready);
                 assert_eq!(bench.get(["second$ready", "first$ready"][which]), 0);
