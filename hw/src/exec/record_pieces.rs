@@ -1,7 +1,8 @@
 //! The four quarters of an exception record, one at a time in one register of 64 bytes.
 //!
 //! `load` takes what `kind` says: the command, the tail, or one component, which moves the register on by a
-//! quarter of its width, so that four of them fill it, the first in the lowest bytes. Latency 1 cycle. No reset.
+//! quarter of its width, so that four of them fill it, the first in the lowest bytes. Latency 2 cycles: what is to be
+//! done stands in registers first, on which 512 bits hang. No reset.
 
 use rust_hdl::prelude::*;
 use volplane_abi::opcode;
@@ -36,6 +37,10 @@ pub struct RecordPieces {
     pub piece: Signal<Out, Bits<512>>,
 
     register: Register<Bits<512>>,
+    loads: DFF<bool>,
+    loads_command: DFF<bool>,
+    loads_tail: DFF<bool>,
+    moving_in: DFF<Bits<128>>,
     entry: Signal<Local, SubmissionEntry>,
     component: Signal<Local, ExceptionComponent>,
     component_bits: Signal<Local, Bits<128>>,
@@ -63,6 +68,10 @@ impl Default for RecordPieces {
             phase: Default::default(),
             piece: Default::default(),
             register: Default::default(),
+            loads: Default::default(),
+            loads_command: Default::default(),
+            loads_tail: Default::default(),
+            moving_in: Default::default(),
             entry: Default::default(),
             component: Default::default(),
             component_bits: Default::default(),
@@ -82,6 +91,7 @@ impl Default for RecordPieces {
 impl Logic for RecordPieces {
     #[hdl_gen]
     fn update(&mut self) {
+        dff_setup!(self, clock, loads, loads_command, loads_tail, moving_in);
         clock!(self, clock, register);
         self.blocks_z.next = self.command.val().blocks - self.one17.val();
         if (self.command.val().opcode == self.flush.val()) {
@@ -140,12 +150,17 @@ impl Logic for RecordPieces {
         }
         self.tail.next.status = self.item.val().status;
 
-        self.register.load.next = self.load.val();
+        // The item and the command stand still.
+        self.loads.d.next = self.load.val();
+        self.loads_command.d.next = (self.kind.val() == PieceKind::Command);
+        self.loads_tail.d.next = (self.kind.val() == PieceKind::Tail);
+        self.moving_in.d.next = self.component_bits.val();
+        self.register.load.next = self.loads.q.val();
         self.register.d.next =
-            (self.register.q.val() >> 128) | (bit_cast::<512, 128>(self.component_bits.val()) << 384);
-        if (self.kind.val() == PieceKind::Command) {
+            (self.register.q.val() >> 128) | (bit_cast::<512, 128>(self.moving_in.q.val()) << 384);
+        if self.loads_command.q.val() {
             self.register.d.next = self.entry.val().into();
-        } else if (self.kind.val() == PieceKind::Tail) {
+        } else if self.loads_tail.q.val() {
             self.register.d.next = self.tail.val().into();
         }
         self.piece.next = self.register.q.val();
