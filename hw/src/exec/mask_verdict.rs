@@ -5,7 +5,7 @@
 //! `docs/plan-outcomes.md`. `deactivate` and `drain` stand while the plan is still under way; all else is
 //! for a plan of which nothing is running.
 //!
-//! Handshake: a pipeline that never stalls, and carries nothing but the answer. Latency: 2 cycles.
+//! Handshake: a pipeline that never stalls, and carries nothing but the answer. Latency: 3 cycles.
 //! Throughput: one a cycle, in order. No reset: what says that an answer means something has one.
 
 use rust_hdl::prelude::*;
@@ -111,6 +111,11 @@ pub struct MaskVerdicts {
     pub verdict: Signal<Out, MaskVerdict>,
 
     found: DFF<MaskFindings>,
+    // A cycle later: with what is to be compared and looked for.
+    weighed: DFF<MaskFindings>,
+    enough: DFF<bool>,
+    component: DFF<Bits<3>>,
+    nobody: DFF<bool>,
     verdict_register: DFF<MaskVerdict>,
     good_copies: Signal<Local, Bits<8>>,
     counting: Signal<Local, Bits<8>>,
@@ -146,6 +151,10 @@ impl Default for MaskVerdicts {
             masks: Default::default(),
             verdict: Default::default(),
             found: Default::default(),
+            weighed: Default::default(),
+            enough: Default::default(),
+            component: Default::default(),
+            nobody: Default::default(),
             verdict_register: Default::default(),
             good_copies: Default::default(),
             counting: Default::default(),
@@ -177,7 +186,7 @@ impl Default for MaskVerdicts {
 impl Logic for MaskVerdicts {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, found, verdict_register);
+        dff_setup!(self, clock, found, weighed, enough, component, nobody, verdict_register);
 
         // What there is.
         self.good_copies.next = self.sets.val().done & self.sets.val().readable;
@@ -220,49 +229,54 @@ impl Logic for MaskVerdicts {
         self.found.d.next.deactivate = self.deactivating.val().any().into();
         self.found.d.next.is_read = self.sets.val().is_read;
 
-        // What comes of it.
-        self.stopped.next = (self.found.q.val().unforgiven == self.flag.val());
-        self.succeeds.next = (self.found.q.val().counting == self.clear.val())
-            & (self.found.q.val().copies >= self.found.q.val().minimum);
-        if (self.found.q.val().is_read == self.flag.val()) {
-            self.succeeds.next = (self.found.q.val().done == self.flag.val());
+        // Whether there are enough, and whose status is reported.
+        self.weighed.d.next = self.found.q.val();
+        self.enough.d.next = (self.found.q.val().copies >= self.found.q.val().minimum);
+        self.reported.next = self.found.q.val().reported;
+        self.component.d.next = bits::<3>(7);
+        for i in 1..8 {
+            if self.reported.val().get_bit(7 - i) {
+                self.component.d.next = (7 - i).to_bits();
+            }
         }
-        if (self.found.q.val().refused == self.flag.val()) | self.stopped.val() {
+        self.nobody.d.next = !self.reported.val().any();
+
+        // What comes of it.
+        self.stopped.next = (self.weighed.q.val().unforgiven == self.flag.val());
+        self.succeeds.next = (self.weighed.q.val().counting == self.clear.val()) & self.enough.q.val();
+        if (self.weighed.q.val().is_read == self.flag.val()) {
+            self.succeeds.next = (self.weighed.q.val().done == self.flag.val());
+        }
+        if (self.weighed.q.val().refused == self.flag.val()) | self.stopped.val() {
             self.succeeds.next = false;
         }
         self.log_reasons.next = self.zero16.val();
-        if (self.found.q.val().log == self.flag.val()) {
+        if (self.weighed.q.val().log == self.flag.val()) {
             self.log_reasons.next = self.log.val();
         }
-        if (self.found.q.val().log_with_data == self.flag.val()) {
+        if (self.weighed.q.val().log_with_data == self.flag.val()) {
             self.log_reasons.next = self.log_with_data.val();
         }
-        self.verdict_register.d.next.drain = self.found.q.val().unforgiven;
+        self.verdict_register.d.next.drain = self.weighed.q.val().unforgiven;
         self.verdict_register.d.next.exception =
-            (self.stopped.val() & (self.found.q.val().running == self.clear.val())).into();
-        self.verdict_register.d.next.another = ((self.found.q.val().is_read == self.flag.val())
-            & (self.found.q.val().done == self.clear.val())
-            & (self.found.q.val().refused == self.clear.val())
-            & self.found.q.val().left.any()
+            (self.stopped.val() & (self.weighed.q.val().running == self.clear.val())).into();
+        self.verdict_register.d.next.another = ((self.weighed.q.val().is_read == self.flag.val())
+            & (self.weighed.q.val().done == self.clear.val())
+            & (self.weighed.q.val().refused == self.clear.val())
+            & self.weighed.q.val().left.any()
             & !self.stopped.val())
         .into();
         self.verdict_register.d.next.success = self.succeeds.val().into();
-        self.reported.next = self.found.q.val().reported;
-        self.verdict_register.d.next.component = bits::<3>(7);
-        for i in 1..8 {
-            if self.reported.val().get_bit(7 - i) {
-                self.verdict_register.d.next.component = (7 - i).to_bits();
-            }
-        }
-        self.verdict_register.d.next.nobody = (!self.reported.val().any()).into();
-        self.verdict_register.d.next.held = self.found.q.val().log_with_data;
-        self.verdict_register.d.next.deactivate = self.found.q.val().deactivate;
+        self.verdict_register.d.next.component = self.component.q.val();
+        self.verdict_register.d.next.nobody = self.nobody.q.val().into();
+        self.verdict_register.d.next.held = self.weighed.q.val().log_with_data;
+        self.verdict_register.d.next.deactivate = self.weighed.q.val().deactivate;
         self.verdict_register.d.next.out = self.zero8.val();
-        self.verdict_register.d.next.left = self.found.q.val().left;
+        self.verdict_register.d.next.left = self.weighed.q.val().left;
         self.verdict_register.d.next.reasons = self.log_reasons.val();
-        if self.succeeds.val() & (self.found.q.val().is_read == self.clear.val()) {
-            self.verdict_register.d.next.out = self.found.q.val().failed;
-            if (self.found.q.val().missed == self.flag.val()) {
+        if self.succeeds.val() & (self.weighed.q.val().is_read == self.clear.val()) {
+            self.verdict_register.d.next.out = self.weighed.q.val().failed;
+            if (self.weighed.q.val().missed == self.flag.val()) {
                 self.verdict_register.d.next.held = self.flag.val();
                 self.verdict_register.d.next.reasons = self.log_reasons.val() | self.missed_write.val();
             }
@@ -396,8 +410,8 @@ pub(crate) mod tests {
             bench.set_record::<61>("sets", sets);
             bench.set_record::<40>("masks", masks);
             bench.eval();
-            if due.len() == 2 {
-                let (sets, masks) = due.pop_front().expect("two");
+            if due.len() == 3 {
+                let (sets, masks) = due.pop_front().expect("three");
                 let verdict: MaskVerdict = bench.get_record::<42, _>("verdict");
                 assert_eq!(verdict, expected(&sets, &masks), "{sets:?} {masks:?}");
                 let flags =

@@ -1,7 +1,7 @@
 //! What the end of a part means to its plan: `volplane_abi::plan::status_class`, after all retries.
 //!
 //! A status that the card gave itself is the client's own doing, but for Internal Error and Host Pathing
-//! Error, which tell of the component's map and of its devices. Registered: latency 1 cycle, one a cycle. No reset.
+//! Error, which tell of the component's map and of its devices. Registered: latency 2 cycles, one a cycle. No reset.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
@@ -24,6 +24,10 @@ pub struct PartClass {
     failed_register: DFF<Bits<8>>,
     refused_register: DFF<Bits<8>>,
     success_register: DFF<bool>,
+    // The status, compared.
+    is_good: DFF<bool>,
+    is_of_client: DFF<bool>,
+    component_now: DFF<Bits<3>>,
     part: Signal<Local, Part>,
     component: Signal<Local, Bits<3>>,
     bit_of: Signal<Local, Bits<8>>,
@@ -57,6 +61,9 @@ impl Default for PartClass {
             failed_register: Default::default(),
             refused_register: Default::default(),
             success_register: Default::default(),
+            is_good: Default::default(),
+            is_of_client: Default::default(),
+            component_now: Default::default(),
             part: Default::default(),
             component: Default::default(),
             bit_of: Default::default(),
@@ -82,9 +89,11 @@ impl Logic for PartClass {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, succeeded_register, failed_register, refused_register, success_register);
+        dff_setup!(self, clock, is_good, is_of_client, component_now);
         self.part.next = self.done.val().part.into();
         self.component.next = self.part.val().component;
-        self.bit_of.next = (self.one.val() << self.component.val());
+        self.component_now.d.next = self.component.val();
+        self.bit_of.next = (self.one.val() << self.component_now.q.val());
         self.field.next = self.done.val().status;
         self.code.next = self.field.val().get_bits::<11>(0);
         self.good.next = (self.code.val() == self.success.val());
@@ -95,13 +104,15 @@ impl Logic for PartClass {
             | ((self.done.val().closed == self.flag.val())
                 & (self.code.val() != self.internal_error.val())
                 & (self.code.val() != self.path_error.val()));
+        self.is_good.d.next = self.good.val();
+        self.is_of_client.d.next = self.of_client.val();
         self.succeeded_register.d.next = self.zero.val();
         self.failed_register.d.next = self.zero.val();
         self.refused_register.d.next = self.zero.val();
-        self.success_register.d.next = self.good.val();
-        if self.good.val() {
+        self.success_register.d.next = self.is_good.q.val();
+        if self.is_good.q.val() {
             self.succeeded_register.d.next = self.bit_of.val();
-        } else if self.of_client.val() {
+        } else if self.is_of_client.q.val() {
             self.refused_register.d.next = self.bit_of.val();
         } else {
             self.failed_register.d.next = self.bit_of.val();
@@ -132,6 +143,7 @@ mod tests {
                     ..Default::default()
                 };
                 bench.set_record::<58>("done", done);
+                bench.cycle();
                 bench.cycle();
                 let of_map = [status::INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
                 let own = closed == 1 && !of_map.contains(&(status as u16 & 0x7FF));

@@ -76,7 +76,7 @@ enum State {
     /// What the disk's states are now.
     View,
     Viewed,
-    /// The verdict is worked out, for three cycles.
+    /// The verdict is worked out, from the cycle on in which the states come.
     Sets,
     Find,
     Verdict,
@@ -94,6 +94,8 @@ enum State {
     Finish,
     /// Writes what has become of the plan.
     Keep,
+    /// Whether the command's handle is that of the plan stands in a register then.
+    Check,
     Command,
     Refuse,
 }
@@ -142,7 +144,6 @@ pub struct PlanJudge {
     plan: Register<PlanBegun>,
     loading: DFF<bool>,
     kept: DFF<PlanProgress>,
-    view: DFF<DiskStates>,
     acting: DFF<MaskVerdict>,
     running: DFF<bool>,
     clean: DFF<bool>,
@@ -174,6 +175,7 @@ pub struct PlanJudge {
     lowest_left: Signal<Local, Bits<3>>,
     left: Signal<Local, Bits<8>>,
     fits: Signal<Local, bool>,
+    fits_register: DFF<bool>,
     beyond: Signal<Local, Bits<12>>,
     /// Components that are not to begin again.
     excused: Signal<Local, Bits<8>>,
@@ -255,7 +257,6 @@ impl PlanJudge {
             plan: Default::default(),
             loading: Default::default(),
             kept: Default::default(),
-            view: Default::default(),
             acting: Default::default(),
             running: Default::default(),
             clean: Default::default(),
@@ -285,6 +286,7 @@ impl PlanJudge {
             lowest_left: Default::default(),
             left: Default::default(),
             fits: Default::default(),
+            fits_register: Default::default(),
             beyond: Default::default(),
             excused: Default::default(),
             generation: Default::default(),
@@ -323,12 +325,12 @@ impl PlanJudge {
 impl Logic for PlanJudge {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, resting, slot, commanding, command_waits, order, loading, kept, view);
+        dff_setup!(self, clock, state, resting, slot, commanding, command_waits, order, loading, kept);
         dff_setup!(
             self, clock, acting, running, clean, end_status, out, deactivate, answers, own_done, own_valid
         );
         dff_setup!(self, clock, unlock_slot, unlock_valid, component, answered_register, answer_register);
-        dff_setup!(self, clock, cleared, all_cleared);
+        dff_setup!(self, clock, cleared, all_cleared, fits_register);
         clock!(self, clock, begun_records, progress, statuses, plan_verdict, part_class, current, plan);
 
         // What a plan was begun as.
@@ -361,7 +363,7 @@ impl Logic for PlanJudge {
             self.command_waits.d.next = true;
             self.order.d.next = self.command.val();
         }
-        self.part_class.done.next = self.current.q.val();
+        self.part_class.done.next = self.arriving.val();
 
         // Its plan, with what has just ended.
         self.read_begun.next = self.begun_records.read_data.val();
@@ -389,7 +391,7 @@ impl Logic for PlanJudge {
         // The verdict.
         self.plan_verdict.plan.next = self.plan.q.val();
         self.plan_verdict.progress.next = self.kept.q.val();
-        self.plan_verdict.states.next = self.view.q.val();
+        self.plan_verdict.states.next = self.changed.val();
         self.left.next = self.acting.q.val().left;
         self.lowest_left.next = self.no_component.val();
         for i in 0..8 {
@@ -479,9 +481,14 @@ impl Logic for PlanJudge {
         self.excused.next = self.plan.q.val().begun & !self.request.val().restart;
         self.beyond.next = self.order.q.val().slot & self.beyond_mask.val();
         self.fits.next = (self.request.val().generation == self.generation.val()) & !self.beyond.val().any();
+        self.fits_register.d.next = self.fits.val();
         self.finishing.next = false;
         self.writes.next = false;
-        self.clears.next = false;
+        // What is written then: a plan that goes on, or that the control path has. Asks no stream, for its fan-out.
+        self.clears.next = (self.state.q.val() != State::Keep)
+            & !self.running.q.val()
+            & (self.kept.q.val().held == self.clear.val())
+            & (self.kept.q.val().owned == self.clear.val());
         self.changes.next = (self.acting.q.val().deactivate == self.flag.val())
             & (self.kept.q.val().deactivated == self.clear.val());
         match self.state.q.val() {
@@ -503,7 +510,7 @@ impl Logic for PlanJudge {
             }
             State::Update => {
                 self.kept.d.next = self.read_progress.val();
-                self.state.d.next = State::Command;
+                self.state.d.next = State::Check;
                 if !self.commanding.q.val() {
                     self.kept.d.next.done = self.read_progress.val().done | self.part_class.succeeded.val();
                     self.kept.d.next.failed = self.read_progress.val().failed | self.part_class.failed.val();
@@ -534,7 +541,6 @@ impl Logic for PlanJudge {
                 }
             }
             State::Viewed => {
-                self.view.d.next = self.changed.val();
                 if self.changed_valid.val() {
                     self.state.d.next = State::Sets;
                 }
@@ -616,7 +622,6 @@ impl Logic for PlanJudge {
                 if self.again.ready.val() {
                     self.state.d.next = State::Keep;
                     if self.commanding.q.val() {
-                        self.clears.next = true;
                         self.writes.next = true;
                         self.state.d.next = State::Idle;
                         self.resting.d.next = true;
@@ -631,12 +636,16 @@ impl Logic for PlanJudge {
                 self.state.d.next = State::Idle;
                 self.resting.d.next = true;
             }
+            State::Check => {
+                self.state.d.next = State::Command;
+            }
             State::Command => {
+                self.running.d.next = false;
                 self.answered_register.d.next = true;
                 self.answer_register.d.next = self.good.val();
                 self.state.d.next = State::Finish;
                 self.end_status.d.next = self.kept.q.val().status;
-                if !self.fits.val() {
+                if !self.fits_register.q.val() {
                     self.answer_register.d.next = self.gone.val();
                     self.state.d.next = State::Refuse;
                 } else if (self.order.q.val().opcode == self.release_opcode.val()) {
@@ -679,10 +688,7 @@ impl Logic for PlanJudge {
             self.unlock_slot.d.next = self.slot.q.val();
             self.unlock_valid.d.next =
                 (self.plan.q.val().locked == self.flag.val()) & !self.commanding.q.val();
-            if (self.kept.q.val().held == self.clear.val()) & (self.kept.q.val().owned == self.clear.val()) {
-                self.clears.next = true;
-                self.own_valid.d.next = self.answers.q.val();
-            }
+            self.own_valid.d.next = self.answers.q.val() & self.clears.val();
         }
         self.own_done.d.next = self.own_done.q.val();
         if !self.own_valid.q.val() {

@@ -3,7 +3,7 @@
 //! A read goes on only with a copy that is in sync now as well as at its admission; at most one component of it is
 //! under way, and that one has ended when anybody asks. A write is judged by what was in sync when it was admitted.
 //!
-//! No handshake, no reset. Latency: 3 cycles to `verdict`, 1 to `is_running`. Throughput: one a cycle.
+//! No handshake, no reset. Latency: 4 cycles to `verdict`, 1 to `is_running`. Throughput: one a cycle.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::component_state;
