@@ -6,7 +6,7 @@
 //! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
 //! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry.
 //!
-//! Latency: 4 cycles for a part of one fragment, 7 for the last of several; one less from `closed`.
+//! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`.
 //! Throughput: one fragment a cycle of different parts, one every 5 cycles of the same part. Ordering:
 //! none between parts. Reset clears every part's record, one a cycle; `initialised` says when that is
 //! done, and nothing is taken before.
@@ -83,6 +83,9 @@ pub struct Collector {
     /// Parts that ended with their one event, and those that ended by their record.
     ended_alone: Fifo<PartDone>,
     ended: Fifo<PartDone>,
+    /// What comes behind has its own paths.
+    done_out: Slice<PlanDone>,
+    part_out: Slice<PartDone>,
     /// A closed part that waits for a cycle without a fragment.
     closing: DFF<PlanClosed>,
     closing_valid: DFF<bool>,
@@ -180,6 +183,8 @@ impl Collector {
             records: BlockRam::new(sizes.slot_bits + COMPONENTS_MAX.ilog2() as usize),
             ended_alone: Fifo::quick(3, 4),
             ended: Fifo::quick(4, 7),
+            done_out: Default::default(),
+            part_out: Default::default(),
             closing: Default::default(),
             closing_valid: Default::default(),
             taken: Default::default(),
@@ -286,6 +291,11 @@ impl Logic for Collector {
         // No room for an event until every record is cleared.
         self.arrived.reset.next = !self.all_cleared.q.val();
         StreamIn::<Returned>::link(&mut self.returned, &mut self.arrived.inlet);
+        clock!(self, clock, done_out, part_out);
+        self.done_out.reset.next = self.reset.val();
+        self.part_out.reset.next = self.reset.val();
+        StreamOut::<PlanDone>::link(&mut self.done, &mut self.done_out.out);
+        StreamOut::<PartDone>::link(&mut self.part, &mut self.part_out.out);
         self.arriving.next = self.arrived.out.data.val();
 
         // Both sources as events.
@@ -454,35 +464,39 @@ impl Logic for Collector {
         self.second_other.next = self.second_good.val() & (self.second_part.val().single == self.clear.val());
         self.second_failed.next =
             self.ended_alone.out.valid.val() & (self.second.val().failed == self.flag.val());
-        self.done.valid.next = self.first_single.val() | self.second_single.val();
-        self.done.data.next.slot = self.second_part.val().slot;
-        self.done.data.next.status = self.success.val();
+        self.done_out.inlet.valid.next = self.first_single.val() | self.second_single.val();
+        self.done_out.inlet.data.next.slot = self.second_part.val().slot;
+        self.done_out.inlet.data.next.status = self.success.val();
         if self.first_single.val() {
-            self.done.data.next.slot = self.first_part.val().slot;
+            self.done_out.inlet.data.next.slot = self.first_part.val().slot;
         }
-        self.part.valid.next = self.first_other.val() | self.second_other.val();
-        self.part.data.next = self.second.val();
+        self.part_out.inlet.valid.next = self.first_other.val() | self.second_other.val();
+        self.part_out.inlet.data.next = self.second.val();
         if self.first_other.val() {
-            self.part.data.next = self.first.val();
+            self.part_out.inlet.data.next = self.first.val();
         }
         self.failed.valid.next = self.first_failed.val() | self.second_failed.val();
         self.failed.data.next = self.second.val();
         if self.first_failed.val() {
             self.failed.data.next = self.first.val();
         }
-        self.ended.out.ready.next = (self.first_single.val() & self.done.ready.val())
-            | (self.first_other.val() & self.part.ready.val())
+        self.ended.out.ready.next = (self.first_single.val() & self.done_out.inlet.ready.val())
+            | (self.first_other.val() & self.part_out.inlet.ready.val())
             | (self.first_failed.val() & self.failed.ready.val());
         self.ended_alone.out.ready.next =
-            (self.second_single.val() & self.done.ready.val() & !self.first_single.val())
-                | (self.second_other.val() & self.part.ready.val() & !self.first_other.val())
+            (self.second_single.val() & self.done_out.inlet.ready.val() & !self.first_single.val())
+                | (self.second_other.val() & self.part_out.inlet.ready.val() & !self.first_other.val())
                 | (self.second_failed.val() & self.failed.ready.val() & !self.first_failed.val());
         self.initialised.next = self.all_cleared.q.val();
         self.flowing.d.next = self.taken_valid.q.val()
             | self.reading_valid.q.val()
             | self.updating_valid.q.val()
             | self.updated_valid.q.val();
-        self.quiet.next = self.ended.empty.val() & self.ended_alone.empty.val() & self.arrived.idle.val();
+        self.quiet.next = self.ended.empty.val()
+            & self.ended_alone.empty.val()
+            & self.arrived.idle.val()
+            & self.done_out.idle.val()
+            & self.part_out.idle.val();
         self.idle.next = self.all_cleared.q.val()
             & self.quiet.val()
             & !self.closing_valid.q.val()
@@ -621,7 +635,7 @@ mod tests {
         // One fragment: the shortcut. Only More and CRD are cleared.
         assert_eq!(
             hand_over(&mut bench, "returned", &returned(SINGLE | 3, 0, true, 0)),
-            Some((4, SINGLE | 3, 0))
+            Some((5, SINGLE | 3, 0))
         );
         assert_eq!(
             hand_over(&mut bench, "returned", &returned(SINGLE | 3, 0, true, 0x7FFF)),
@@ -635,7 +649,7 @@ mod tests {
             Some((7, SINGLE | 5, 0x4004))
         );
         // Closed before and after its fragment.
-        assert_eq!(hand_over(&mut bench, "closed", &closed(SINGLE | 5, 0, 0)), Some((4, SINGLE | 5, 0)));
+        assert_eq!(hand_over(&mut bench, "closed", &closed(SINGLE | 5, 0, 0)), Some((5, SINGLE | 5, 0)));
         assert_eq!(
             hand_over(&mut bench, "closed", &closed(SINGLE | 5, 0, 0x80)),
             Some((4, SINGLE | 5, 0x4080))
@@ -652,7 +666,7 @@ mod tests {
         assert_eq!(hand_over(&mut bench, "returned", &returned(component(0), 1, true, 0x281)), None);
         assert_eq!(
             hand_over(&mut bench, "returned", &returned(component(6), 0, true, 0)),
-            Some((4, component(6), 0))
+            Some((5, component(6), 0))
         );
         bench.set("failed$ready", 0);
         assert_eq!(hand_over_part(&mut bench, &returned(component(0), 0, false, 0)), (0x281, 0, 0x5A, 1));
@@ -672,7 +686,7 @@ mod tests {
         }
         bench.set("returned$valid", 0);
         // Four of them are still inside.
-        for _ in 0..4 * 5 + 7 {
+        for _ in 0..4 * 5 + 8 {
             bench.cycle();
         }
         assert_eq!((bench.get("done$valid"), bench.get("done$data")), (1, 2));
