@@ -6,7 +6,8 @@
 //! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
 //! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry.
 //!
-//! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`.
+//! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`, and for one
+//! that failed.
 //! Throughput: one fragment a cycle of different parts, one every 5 cycles of the same part. Ordering:
 //! none between parts. Reset clears every part's record, one a cycle; `initialised` says when that is
 //! done, and nothing is taken before.

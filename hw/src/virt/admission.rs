@@ -6,7 +6,7 @@
 //! `again`. `CommandJudge` says what is refused. A part that is mapped has one item in `lookup`: its first
 //! allocation, and how much lies beyond, in as many allocations as it takes.
 //!
-//! Latency, without a template: 8 cycles to `plan`, 7 to `lookup` when none waits before it, else 8. `idle` comes a
+//! Latency, without a template: 9 cycles to `plan`, 8 to `lookup` when none waits before it, else 9. `idle` comes a
 //! cycle late and goes with the command that ends it. Throughput: a command every 2 cycles. Ordering: among
 //! commands without a template, and among those with one. Owner of the tables `VD`, `PLAN`, `COMPONENT` and
 //! `STATES`; an entry changes between two commands. Reset drops what is in work; the tables stay.
@@ -75,15 +75,26 @@ pub struct Admission {
     is_again1: DFF<bool>,
     again1: DFF<Bits<33>>,
     valid2: DFF<bool>,
+    /// What goes to the judge: that command, else a part of the expander.
     command2: DFF<ClientCommand>,
+    part2: DFF<Bits<16>>,
+    terms2: DFF<Bits<16>>,
     slot2: DFF<Bits<12>>,
     is_again2: DFF<bool>,
     again2: DFF<Bits<33>>,
     /// A part of the expander went to the judge a cycle ago.
     expanded2: DFF<bool>,
     expanded_disk: DFF<DiskEntry>,
+    // The cycle after: it is known to have a template.
+    pends: DFF<bool>,
+    command3: DFF<ClientCommand>,
+    slot3: DFF<Bits<12>>,
+    is_again3: DFF<bool>,
+    again3: DFF<Bits<33>>,
+    disk3: DFF<DiskEntry>,
+    states3: DFF<DiskStates>,
     /// Bit i: cycle i + 3 of the pipeline, from the command's acceptance on, holds a part.
-    valids: DFF<Bits<4>>,
+    valids: DFF<Bits<5>>,
     new1: DFF<bool>,
     // For `idle`: nothing in work, and something came.
     rests: DFF<bool>,
@@ -96,7 +107,6 @@ pub struct Admission {
     again_item: Signal<Local, AgainCommand>,
     again_fields: Signal<Local, Again>,
     disk2: Signal<Local, DiskEntry>,
-    judged_disk: Signal<Local, DiskEntry>,
     direct: Signal<Local, bool>,
     part1: Signal<Local, Part>,
     take_part: Signal<Local, bool>,
@@ -106,8 +116,8 @@ pub struct Admission {
     no_terms: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
-    none: Constant<Bits<4>>,
-    entering: Constant<Bits<4>>,
+    none: Constant<Bits<5>>,
+    entering: Constant<Bits<5>>,
 }
 
 impl Admission {
@@ -147,9 +157,9 @@ impl Admission {
             states: DiskStateTable::new(sizes),
             expander: Expander::new(sizes),
             judge: Default::default(),
-            pending: Fifo::lut(3, 4),
-            plans: Fifo::lut(4, 7),
-            lookups: Fifo::quick(4, 7),
+            pending: Fifo::lut(3, 5),
+            plans: Fifo::lut(4, 8),
+            lookups: Fifo::quick(4, 8),
             held_slot: Default::default(),
             held: Default::default(),
             valid1: Default::default(),
@@ -159,11 +169,20 @@ impl Admission {
             again1: Default::default(),
             valid2: Default::default(),
             command2: Default::default(),
+            part2: Default::default(),
+            terms2: Default::default(),
             slot2: Default::default(),
             is_again2: Default::default(),
             again2: Default::default(),
             expanded2: Default::default(),
             expanded_disk: Default::default(),
+            pends: Default::default(),
+            command3: Default::default(),
+            slot3: Default::default(),
+            is_again3: Default::default(),
+            again3: Default::default(),
+            disk3: Default::default(),
+            states3: Default::default(),
             valids: Default::default(),
             new1: Default::default(),
             rests: Default::default(),
@@ -175,7 +194,6 @@ impl Admission {
             again_item: Default::default(),
             again_fields: Default::default(),
             disk2: Default::default(),
-            judged_disk: Default::default(),
             direct: Default::default(),
             part1: Default::default(),
             take_part: Default::default(),
@@ -210,6 +228,7 @@ impl Logic for Admission {
             rests,
             came
         );
+        dff_setup!(self, clock, part2, terms2, pends, command3, slot3, is_again3, again3, disk3, states3);
         clock!(self, clock, disks, states, expander, judge, pending, plans, lookups);
         self.disks.reset.next = self.reset.val();
         self.states.reset.next = self.reset.val();
@@ -288,22 +307,29 @@ impl Logic for Admission {
         self.owner.next.command_id = self.command1.q.val().command_id;
         self.owned_command.next = self.command1.q.val();
         self.valid2.d.next = self.valid1.q.val();
-        self.command2.d.next = self.command1.q.val();
         self.slot2.d.next = self.slot1.q.val();
         self.is_again2.d.next = self.is_again1.q.val();
         self.again2.d.next = self.again1.q.val();
         self.disk2.next = self.disks.response.val().into();
         self.direct.next =
             self.valid2.q.val() & !self.is_again2.q.val() & (self.disk2.val().plan == self.no_plan.val());
-        self.pending.push.next = self.valid2.q.val() & !self.direct.val();
-        self.pending.data.next.command = self.command2.q.val().into();
-        self.pending.data.next.slot = self.slot2.q.val();
-        self.pending.data.next.again = self.again2.q.val();
-        self.pending.data.next.is_again = self.is_again2.q.val().into();
-        self.pending.data.next.disk = self.disk2.val().into();
-        self.pending.data.next.states = self.states.queried.val().into();
+        // Whether it has one is known too late to push it in the same cycle.
+        self.pends.d.next = self.valid2.q.val() & !self.direct.val();
+        self.command3.d.next = self.command2.q.val();
+        self.slot3.d.next = self.slot2.q.val();
+        self.is_again3.d.next = self.is_again2.q.val();
+        self.again3.d.next = self.again2.q.val();
+        self.states3.d.next = self.states.queried.val();
+        self.pending.push.next = self.pends.q.val();
+        self.pending.data.next.command = self.command3.q.val().into();
+        self.pending.data.next.slot = self.slot3.q.val();
+        self.pending.data.next.again = self.again3.q.val();
+        self.pending.data.next.is_again = self.is_again3.q.val().into();
+        self.pending.data.next.disk = self.disk3.q.val().into();
+        self.pending.data.next.states = self.states3.q.val().into();
 
-        // To the judge: what was just looked up, else a part of the expander, its disk a cycle later.
+        // To the judge, from registers of its own: what was just looked up, else a part of the expander, its disk
+        // a cycle later.
         self.offered_part.next = self.expander.part.data.val();
         self.take_part.next = self.expander.part.valid.val()
             & !self.valid1.q.val()
@@ -314,35 +340,39 @@ impl Logic for Admission {
         self.part1.next.slot = self.slot1.q.val();
         self.part1.next.component = self.no_component.val();
         self.part1.next.single = self.flag.val();
-        self.judge.command.next = self.offered_part.val().command.into();
-        self.judge.part.next = self.offered_part.val().part;
-        self.judge.terms.next = self.offered_part.val().terms;
+        self.command2.d.next = self.offered_part.val().command.into();
+        self.part2.d.next = self.offered_part.val().part;
+        self.terms2.d.next = self.offered_part.val().terms;
         if self.valid1.q.val() {
-            self.judge.command.next = self.command1.q.val();
-            self.judge.part.next = self.part1.val().into();
-            self.judge.terms.next = self.no_terms.val();
+            self.command2.d.next = self.command1.q.val();
+            self.part2.d.next = self.part1.val().into();
+            self.terms2.d.next = self.no_terms.val();
         }
+        self.judge.command.next = self.command2.q.val();
+        self.judge.part.next = self.part2.q.val();
+        self.judge.terms.next = self.terms2.q.val();
         self.expanded2.d.next = self.take_part.val();
         self.expanded_disk.d.next = self.offered_part.val().disk.into();
-        self.judged_disk.next = self.disk2.val();
+        self.disk3.d.next = self.disk2.val();
         if self.expanded2.q.val() {
-            self.judged_disk.next = self.expanded_disk.q.val();
+            self.disk3.d.next = self.expanded_disk.q.val();
         }
-        self.judge.disk.next = self.judged_disk.val();
+        self.judge.disk.next = self.disk3.q.val();
         self.valids.d.next = (self.valids.q.val() << 1);
         if self.direct.val() | self.expanded2.q.val() {
             self.valids.d.next = (self.valids.q.val() << 1) | self.entering.val();
         }
         self.plans.data.next = self.judge.plan.val();
-        self.plans.push.next = self.valids.q.val().get_bit(3);
+        self.plans.push.next = self.valids.q.val().get_bit(4);
         self.lookups.data.next = self.judge.lookup.val();
-        self.lookups.push.next = self.valids.q.val().get_bit(3) & self.judge.mapped.val();
+        self.lookups.push.next = self.valids.q.val().get_bit(4) & self.judge.mapped.val();
 
         self.came.d.next = self.accept_again.val() | self.accept_new.val() | self.table_valid.val();
         self.rests.d.next = (self.valids.q.val() == self.none.val())
             & !self.valid1.q.val()
             & !self.valid2.q.val()
             & !self.expanded2.q.val()
+            & !self.pends.q.val()
             & self.pending.empty.val()
             & self.expander.idle.val()
             & self.plans.empty.val()
@@ -357,6 +387,7 @@ impl Logic for Admission {
             self.new1.d.next = false;
             self.valid2.d.next = false;
             self.expanded2.d.next = false;
+            self.pends.d.next = false;
             self.valids.d.next = self.none.val();
             self.rests.d.next = false;
         }

@@ -34,6 +34,8 @@ enum State {
     Wait,
     /// The template has come: what it prefers is there, the components a cycle later.
     Choose,
+    /// It comes again when its blocks are free.
+    Drop,
     /// Hands them over.
     Hand,
 }
@@ -68,6 +70,7 @@ pub struct Expander {
     is_read: DFF<bool>,
     refused: DFF<bool>,
     goes_again: DFF<bool>,
+    /// It is written to several.
     locks: DFF<bool>,
     handle: DFF<Bits<16>>,
     locked: DFF<bool>,
@@ -87,9 +90,8 @@ pub struct Expander {
     preferred: DFF<Bits<8>>,
     enough: DFF<bool>,
     parts: DFF<Bits<8>>,
-    /// The component whose turn is next, and the one behind the component that was chosen.
+    /// The component whose turn is next.
     turn: DFF<Bits<3>>,
-    after_lowest: DFF<Bits<3>>,
     number: DFF<Bits<24>>,
     begun_register: DFF<bool>,
     begun_slot_register: DFF<Bits<12>>,
@@ -113,7 +115,6 @@ pub struct Expander {
     ones: [Signal<Local, Bits<4>>; 8],
     pairs: [Signal<Local, Bits<4>>; 4],
     less_one: Signal<Local, Bits<8>>,
-    many: Signal<Local, bool>,
     asks_now: Signal<Local, bool>,
     reads: Signal<Local, bool>,
     start: Signal<Local, Bits<3>>,
@@ -121,6 +122,7 @@ pub struct Expander {
     from_turn: Signal<Local, Bits<8>>,
     candidates: Signal<Local, Bits<8>>,
     lowest: Signal<Local, Bits<8>>,
+    after_read: Signal<Local, Bits<3>>,
     chosen: Signal<Local, Bits<8>>,
     component: Signal<Local, Bits<3>>,
     one_component: Signal<Local, Bits<8>>,
@@ -205,7 +207,6 @@ impl Expander {
             enough: Default::default(),
             parts: Default::default(),
             turn: Default::default(),
-            after_lowest: Default::default(),
             number: Default::default(),
             begun_register: Default::default(),
             begun_slot_register: Default::default(),
@@ -227,7 +228,6 @@ impl Expander {
             ones: Default::default(),
             pairs: Default::default(),
             less_one: Default::default(),
-            many: Default::default(),
             asks_now: Default::default(),
             reads: Default::default(),
             start: Default::default(),
@@ -235,6 +235,7 @@ impl Expander {
             from_turn: Default::default(),
             candidates: Default::default(),
             lowest: Default::default(),
+            after_read: Default::default(),
             chosen: Default::default(),
             component: Default::default(),
             one_component: Default::default(),
@@ -277,7 +278,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, state, is_read, refused, goes_again, locks, present, readable, writable);
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
-        dff_setup!(self, clock, handle, locked, after_lowest, unlock_valid, unlock_slot, parked);
+        dff_setup!(self, clock, handle, locked, unlock_valid, unlock_slot, parked);
         clock!(self, clock, plans, issuer, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -337,12 +338,13 @@ impl Logic for Expander {
             | (self.disk.val().status != self.enabled.val())
             | (self.disk.val().plan == self.no_plan.val())
             | (self.given.val().deactivated == self.flag.val());
-        self.locks.d.next = !self.reads.val() & (self.command.val().blocks != self.no_blocks.val());
+        self.less_one.next = self.writable_now.val() - self.one8.val();
+        self.locks.d.next = !self.reads.val()
+            & (self.command.val().blocks != self.no_blocks.val())
+            & (self.writable_now.val() & self.less_one.val()).any();
 
         // Route on: how many copies, whether any is missed, and what is to be asked.
-        self.less_one.next = self.writable.q.val() - self.one8.val();
-        self.many.next = (self.writable.q.val() & self.less_one.val()).any();
-        self.locked.d.next = self.locks.q.val() & self.many.val();
+        self.locked.d.next = self.locks.q.val();
         for i in 0..4 {
             self.pairs[i].next = self.ones[2 * i].val() + self.ones[2 * i + 1].val();
         }
@@ -361,7 +363,6 @@ impl Logic for Expander {
             & !self.goes_again.q.val()
             & !self.refused.q.val()
             & self.locks.q.val()
-            & self.many.val()
             & self.plans.request.ready.val();
         self.lock.valid.next = self.lock_asks.q.val() | self.asks_now.val();
         self.lock.data.next.slot = self.item.val().slot;
@@ -400,11 +401,16 @@ impl Logic for Expander {
             self.candidates.next = self.readable.q.val();
         }
         self.lowest.next = self.zero8.val();
-        self.after_lowest.d.next = self.zero3.val();
         for i in 0..8 {
             if self.candidates.val().get_bit(7 - i) {
                 self.lowest.next = (self.one8.val() << (7 - i).to_bits::<3>());
-                self.after_lowest.d.next = (7 - i).to_bits::<3>() + self.one3.val();
+            }
+        }
+        // Of a read there is one: bit for bit the one behind it.
+        self.after_read.next = self.zero3.val();
+        for i in 0..8 {
+            if self.parts.q.val().get_bit(i) {
+                self.after_read.next = self.after_read.val() | (i.to_bits::<3>() + self.one3.val());
             }
         }
         self.chosen.next = self.writable.q.val();
@@ -486,7 +492,7 @@ impl Logic for Expander {
                 } else if self.plans.request.ready.val() {
                     self.template_waits.d.next = true;
                     self.lock_asks.d.next = self.asks_now.val() & !self.lock.ready.val();
-                    self.lock_waits.d.next = self.locks.q.val() & self.many.val();
+                    self.lock_waits.d.next = self.locks.q.val();
                     self.denied.d.next = false;
                     self.state.d.next = State::Wait;
                 }
@@ -495,8 +501,7 @@ impl Logic for Expander {
                 if self.settled.val() {
                     self.state.d.next = State::Choose;
                     if self.denied.q.val() {
-                        self.taking.next = true;
-                        self.state.d.next = State::Idle;
+                        self.state.d.next = State::Drop;
                     } else if self.locked.q.val() {
                         // The lock takes longer than the template and the choice.
                         self.state.d.next = State::Hand;
@@ -505,6 +510,10 @@ impl Logic for Expander {
             }
             State::Choose => {
                 self.state.d.next = State::Hand;
+            }
+            State::Drop => {
+                self.taking.next = true;
+                self.state.d.next = State::Idle;
             }
             State::Hand => {
                 self.issuer.order.valid.next = !self.unlock_valid.q.val();
@@ -521,7 +530,7 @@ impl Logic for Expander {
                         & !self.refused.q.val()
                         & self.parts.q.val().any()
                     {
-                        self.turn.d.next = self.after_lowest.q.val();
+                        self.turn.d.next = self.after_read.val();
                     }
                 }
             }

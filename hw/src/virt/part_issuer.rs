@@ -246,7 +246,8 @@ impl Logic for PartIssuer {
         self.composed.next.part = self.composed_part.val().into();
         self.composed.next.disk = self.composed_disk.val().into();
         self.composed.next.terms = self.terms.val().into();
-        self.offer_single.next = self.single_left.q.val() & self.free.val();
+        // Its register's enable hangs on registers: by the time a component has come, it is free.
+        self.offer_single.next = self.single_left.q.val() & !self.offered_valid.q.val();
         self.offered.load.next = self.offer_single.val() | self.components.response_valid.val();
         self.offered.d.next = self.composed.val();
         self.part.valid.next = self.offered_valid.q.val();
