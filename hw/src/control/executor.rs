@@ -75,6 +75,8 @@ pub struct ControlExecutor {
     plan_request: DFF<bool>,
     path_request: DFF<bool>,
     waited: DFF<Bits<7>>,
+    /// It has waited as long as it waits.
+    late: DFF<bool>,
     result: Register<Bits<256>>,
     /// The completion carries `result`.
     answered: DFF<bool>,
@@ -158,6 +160,7 @@ impl Default for ControlExecutor {
             plan_request: Default::default(),
             path_request: Default::default(),
             waited: Default::default(),
+            late: Default::default(),
             result: Default::default(),
             answered: Default::default(),
             acknowledged: Default::default(),
@@ -189,7 +192,7 @@ impl Default for ControlExecutor {
             success: Constant::new(u64::from(status::SUCCESS).to_bits()),
             invalid_opcode: refusal(status::INVALID_OPCODE),
             invalid_field: refusal(status::INVALID_FIELD),
-            patience: Constant::new(64u64.to_bits()),
+            patience: Constant::new(63u64.to_bits()),
             one7: Constant::new(1u64.to_bits()),
             zero7: Constant::new(0u64.to_bits()),
             one16: Constant::new(1u64.to_bits()),
@@ -215,6 +218,7 @@ impl Logic for ControlExecutor {
             plan_request,
             path_request,
             waited,
+            late,
             answered,
             acknowledged,
             answer,
@@ -303,6 +307,7 @@ impl Logic for ControlExecutor {
                 self.answered.d.next = false;
                 self.status.d.next = self.success.val();
                 self.waited.d.next = self.zero7.val();
+                self.late.d.next = false;
                 if self.command.valid.val() {
                     self.state.d.next = State::Decode;
                     self.resting.d.next = false;
@@ -343,11 +348,12 @@ impl Logic for ControlExecutor {
             }
             State::Table => {
                 self.waited.d.next = self.waited.q.val() + self.one7.val();
+                self.late.d.next = (self.waited.q.val() == self.patience.val());
                 if self.acknowledged.q.val() {
                     self.answered.d.next = self.is_read.q.val();
                     self.state.d.next = State::Build;
                     self.building.d.next = true;
-                } else if (self.waited.q.val() == self.patience.val()) {
+                } else if self.late.q.val() {
                     self.status.d.next = self.invalid_field.val();
                     self.state.d.next = State::Build;
                     self.building.d.next = true;

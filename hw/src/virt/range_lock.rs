@@ -262,7 +262,8 @@ impl Logic for RangeLock {
         self.ask.ready.next = self.ready.q.val();
         self.taking.next = self.ready.q.val() & self.ask.valid.val();
         self.ready.d.next = false;
-        self.request.load.next = self.taking.val();
+        // Whatever is offered: it stands still once it was taken.
+        self.request.load.next = self.ready.q.val();
         self.request.d.next = self.ask.data.val();
         self.asked.next = self.request.q.val();
         self.place.request.next = self.asked.val();
