@@ -75,6 +75,8 @@ pub struct ControlExecutor {
     plan_request: DFF<bool>,
     path_request: DFF<bool>,
     waited: DFF<Bits<7>>,
+    told: DFF<bool>,
+    told_answer: DFF<Bits<11>>,
     /// It has waited as long as it waits.
     late: DFF<bool>,
     result: Register<Bits<256>>,
@@ -161,6 +163,8 @@ impl Default for ControlExecutor {
             path_request: Default::default(),
             waited: Default::default(),
             late: Default::default(),
+            told: Default::default(),
+            told_answer: Default::default(),
             result: Default::default(),
             answered: Default::default(),
             acknowledged: Default::default(),
@@ -219,6 +223,8 @@ impl Logic for ControlExecutor {
             path_request,
             waited,
             late,
+            told,
+            told_answer,
             answered,
             acknowledged,
             answer,
@@ -293,6 +299,8 @@ impl Logic for ControlExecutor {
         // All tables answer on one wire each.
         self.acknowledged.d.next = self.table_ack.val();
         self.answer.d.next = self.table_data.val();
+        self.told.d.next = self.plan_answered.val();
+        self.told_answer.d.next = self.plan_answer.val();
         self.result.load.next = self.acknowledged.q.val();
         self.result.d.next = self.answer.q.val();
         self.current.load.next = self.resting.q.val();
@@ -360,10 +368,10 @@ impl Logic for ControlExecutor {
                 }
             }
             State::Plan => {
-                if self.plan_answered.val() {
-                    if self.plan_answer.val().any() {
+                if self.told.q.val() {
+                    if self.told_answer.q.val().any() {
                         self.status.d.next =
-                            bit_cast::<15, 11>(self.plan_answer.val()) | self.do_not_retry.val();
+                            bit_cast::<15, 11>(self.told_answer.q.val()) | self.do_not_retry.val();
                     }
                     self.state.d.next = State::Build;
                     self.building.d.next = true;
@@ -412,6 +420,7 @@ impl Logic for ControlExecutor {
             self.request_valid.d.next = false;
             self.plan_request.d.next = false;
             self.path_request.d.next = false;
+            self.told.d.next = false;
             self.done_register.d.next = false;
         }
     }

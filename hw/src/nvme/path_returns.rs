@@ -80,7 +80,11 @@ pub struct PathReturns {
     path0: Signal<Local, Bits<16>>,
     path1: Signal<Local, Bits<8>>,
     head1: Signal<Local, Bits<16>>,
-    old_head: Signal<Local, Bits<16>>,
+    forwarded: Signal<Local, bool>,
+    above_stored: Signal<Local, bool>,
+    above_new: Signal<Local, bool>,
+    stored_straight: Signal<Local, bool>,
+    new_straight: Signal<Local, bool>,
     old_count: Signal<Local, Bits<16>>,
     in_range: Signal<Local, bool>,
     head_write: Signal<Local, bool>,
@@ -148,7 +152,11 @@ impl PathReturns {
             path0: Default::default(),
             path1: Default::default(),
             head1: Default::default(),
-            old_head: Default::default(),
+            forwarded: Default::default(),
+            above_stored: Default::default(),
+            above_new: Default::default(),
+            stored_straight: Default::default(),
+            new_straight: Default::default(),
             old_count: Default::default(),
             in_range: Default::default(),
             head_write: Default::default(),
@@ -211,18 +219,24 @@ impl Logic for PathReturns {
         // Compare the reported head with the present one, the tail and the size.
         self.path1.next = self.return1.q.val().path;
         self.head1.next = self.return1.q.val().sq_head;
-        self.old_head.next = self.heads.read_data.val();
         self.old_count.next = self.counts.read_data.val();
         if self.same_path.q.val() & self.return3_valid.q.val() {
             self.old_count.next = self.count3.q.val();
-            if self.head3_valid.q.val() {
-                self.old_head.next = self.head3.q.val();
-            }
         }
         self.fits.d.next = (self.head1.val() <= self.sizes.read_data.val());
-        self.above_head.d.next = (self.head1.val() >= self.old_head.val());
+        // With either head, and the right one of both then.
+        self.forwarded.next = self.same_path.q.val() & self.return3_valid.q.val() & self.head3_valid.q.val();
+        self.above_stored.next = (self.head1.val() >= self.heads.read_data.val());
+        self.above_new.next = (self.head1.val() >= self.head3.q.val());
+        self.stored_straight.next = (self.heads.read_data.val() <= self.tail_value.val());
+        self.new_straight.next = (self.head3.q.val() <= self.tail_value.val());
+        self.above_head.d.next = self.above_stored.val();
+        self.straight.d.next = self.stored_straight.val();
+        if self.forwarded.val() {
+            self.above_head.d.next = self.above_new.val();
+            self.straight.d.next = self.new_straight.val();
+        }
         self.below_tail.d.next = (self.head1.val() <= self.tail_value.val());
-        self.straight.d.next = (self.old_head.val() <= self.tail_value.val());
         // Of one that the card ended nothing is known.
         self.return2_valid.d.next =
             self.return1_valid.q.val() & (self.return1.q.val().own == self.clear.val());

@@ -98,6 +98,7 @@ pub struct Admission {
     new1: DFF<bool>,
     // For `idle`: nothing in work, and something came.
     rests: DFF<bool>,
+    expander_rests: DFF<bool>,
     came: DFF<bool>,
 
     may_accept: Signal<Local, bool>,
@@ -186,6 +187,7 @@ impl Admission {
             valids: Default::default(),
             new1: Default::default(),
             rests: Default::default(),
+            expander_rests: Default::default(),
             came: Default::default(),
             may_accept: Default::default(),
             accept_again: Default::default(),
@@ -226,6 +228,7 @@ impl Logic for Admission {
             valids,
             new1,
             rests,
+            expander_rests,
             came
         );
         dff_setup!(self, clock, part2, terms2, pends, command3, slot3, is_again3, again3, disk3, states3);
@@ -368,13 +371,15 @@ impl Logic for Admission {
         self.lookups.push.next = self.valids.q.val().get_bit(4) & self.judge.mapped.val();
 
         self.came.d.next = self.accept_again.val() | self.accept_new.val() | self.table_valid.val();
+        // A command that it has in work stands in `pending` first, a table access in `disks` as well.
+        self.expander_rests.d.next = self.expander.idle.val();
         self.rests.d.next = (self.valids.q.val() == self.none.val())
             & !self.valid1.q.val()
             & !self.valid2.q.val()
             & !self.expanded2.q.val()
             & !self.pends.q.val()
             & self.pending.empty.val()
-            & self.expander.idle.val()
+            & self.expander_rests.q.val()
             & self.plans.empty.val()
             & self.lookups.empty.val()
             & self.states.idle.val()

@@ -88,6 +88,7 @@ pub struct Expander {
     lock_waits: DFF<bool>,
     denied: DFF<bool>,
     preferred: DFF<Bits<8>>,
+    lowest_readable: DFF<Bits<8>>,
     enough: DFF<bool>,
     parts: DFF<Bits<8>>,
     /// The component whose turn is next.
@@ -98,9 +99,11 @@ pub struct Expander {
     begun_record: Register<PlanBegun>,
     unlock_valid: DFF<bool>,
     unlock_slot: DFF<Bits<12>>,
+    /// The pending command is done with: known a cycle ahead, since its successor's bits hang on it.
+    takes: DFF<bool>,
 
-    /// The pending command is done with.
-    taking: Signal<Local, bool>,
+    /// The state is about to be `Hand`.
+    handing: Signal<Local, bool>,
     item: Signal<Local, PendingCommand>,
     command: Signal<Local, ClientCommand>,
     disk: Signal<Local, DiskEntry>,
@@ -114,13 +117,14 @@ pub struct Expander {
     writable_now: Signal<Local, Bits<8>>,
     ones: [Signal<Local, Bits<4>>; 8],
     pairs: [Signal<Local, Bits<4>>; 4],
-    less_one: Signal<Local, Bits<8>>,
+    some: Signal<Local, bool>,
+    many: Signal<Local, bool>,
     asks_now: Signal<Local, bool>,
     reads: Signal<Local, bool>,
     start: Signal<Local, Bits<3>>,
     only: Signal<Local, Bits<8>>,
     from_turn: Signal<Local, Bits<8>>,
-    candidates: Signal<Local, Bits<8>>,
+    lowest_preferred: Signal<Local, Bits<8>>,
     lowest: Signal<Local, Bits<8>>,
     after_read: Signal<Local, Bits<3>>,
     chosen: Signal<Local, Bits<8>>,
@@ -213,7 +217,7 @@ impl Expander {
             begun_record: Default::default(),
             unlock_valid: Default::default(),
             unlock_slot: Default::default(),
-            taking: Default::default(),
+            handing: Default::default(),
             item: Default::default(),
             command: Default::default(),
             disk: Default::default(),
@@ -227,13 +231,16 @@ impl Expander {
             writable_now: Default::default(),
             ones: Default::default(),
             pairs: Default::default(),
-            less_one: Default::default(),
+            some: Default::default(),
+            many: Default::default(),
+            lowest_readable: Default::default(),
+            takes: Default::default(),
             asks_now: Default::default(),
             reads: Default::default(),
             start: Default::default(),
             only: Default::default(),
             from_turn: Default::default(),
-            candidates: Default::default(),
+            lowest_preferred: Default::default(),
             lowest: Default::default(),
             after_read: Default::default(),
             chosen: Default::default(),
@@ -278,7 +285,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, state, is_read, refused, goes_again, locks, present, readable, writable);
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
-        dff_setup!(self, clock, handle, locked, unlock_valid, unlock_slot, parked);
+        dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
         clock!(self, clock, plans, issuer, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -308,13 +315,11 @@ impl Logic for Expander {
         self.writable_now.next = self.zero8.val();
         for i in 0..8 {
             self.states[i].next = self.state_bits.val().get_bits::<2>(2 * i);
-            self.ones[i].next = self.zero4.val();
             if (self.states[i].val() != self.absent.val()) {
                 self.present_now.next = self.present_now.val() | (self.one8.val() << i.to_bits::<3>());
             }
             if (self.states[i].val() == self.in_sync.val()) {
                 self.readable_now.next = self.readable_now.val() | (self.one8.val() << i.to_bits::<3>());
-                self.ones[i].next = self.one4.val();
             }
             if (self.states[i].val() == self.in_sync.val()) | (self.states[i].val() == self.write_only.val())
             {
@@ -338,13 +343,25 @@ impl Logic for Expander {
             | (self.disk.val().status != self.enabled.val())
             | (self.disk.val().plan == self.no_plan.val())
             | (self.given.val().deactivated == self.flag.val());
-        self.less_one.next = self.writable_now.val() - self.one8.val();
-        self.locks.d.next = !self.reads.val()
-            & (self.command.val().blocks != self.no_blocks.val())
-            & (self.writable_now.val() & self.less_one.val()).any();
+        self.some.next = false;
+        self.many.next = false;
+        for i in 0..8 {
+            if self.writable_now.val().get_bit(i) {
+                self.many.next = self.many.val() | self.some.val();
+                self.some.next = true;
+            }
+        }
+        self.locks.d.next =
+            !self.reads.val() & (self.command.val().blocks != self.no_blocks.val()) & self.many.val();
 
         // Route on: how many copies, whether any is missed, and what is to be asked.
         self.locked.d.next = self.locks.q.val();
+        for i in 0..8 {
+            self.ones[i].next = self.zero4.val();
+            if self.readable.q.val().get_bit(i) {
+                self.ones[i].next = self.one4.val();
+            }
+        }
         for i in 0..4 {
             self.pairs[i].next = self.ones[2 * i].val() + self.ones[2 * i + 1].val();
         }
@@ -396,15 +413,19 @@ impl Logic for Expander {
         self.enough.d.next = (self.copies.q.val() >= self.template.q.val().minimum) & !self.missing.q.val();
 
         // Choose.
-        self.candidates.next = self.preferred.q.val();
-        if !self.preferred.q.val().any() {
-            self.candidates.next = self.readable.q.val();
-        }
-        self.lowest.next = self.zero8.val();
+        self.lowest_readable.d.next = self.zero8.val();
+        self.lowest_preferred.next = self.zero8.val();
         for i in 0..8 {
-            if self.candidates.val().get_bit(7 - i) {
-                self.lowest.next = (self.one8.val() << (7 - i).to_bits::<3>());
+            if self.readable.q.val().get_bit(7 - i) {
+                self.lowest_readable.d.next = (self.one8.val() << (7 - i).to_bits::<3>());
             }
+            if self.preferred.q.val().get_bit(7 - i) {
+                self.lowest_preferred.next = (self.one8.val() << (7 - i).to_bits::<3>());
+            }
+        }
+        self.lowest.next = self.lowest_preferred.val();
+        if !self.preferred.q.val().any() {
+            self.lowest.next = self.lowest_readable.q.val();
         }
         // Of a read there is one: bit for bit the one behind it.
         self.after_read.next = self.zero3.val();
@@ -479,7 +500,8 @@ impl Logic for Expander {
         if !self.unlock_valid.q.val() {
             self.unlock_slot.d.next = self.item.val().slot;
         }
-        self.taking.next = false;
+        self.handing.next = false;
+        self.takes.d.next = false;
         match self.state.q.val() {
             State::Idle => {
                 if self.pending.valid.val() {
@@ -488,6 +510,7 @@ impl Logic for Expander {
             }
             State::Route => {
                 if self.goes_again.q.val() | self.refused.q.val() {
+                    self.handing.next = true;
                     self.state.d.next = State::Hand;
                 } else if self.plans.request.ready.val() {
                     self.template_waits.d.next = true;
@@ -501,26 +524,28 @@ impl Logic for Expander {
                 if self.settled.val() {
                     self.state.d.next = State::Choose;
                     if self.denied.q.val() {
+                        self.takes.d.next = true;
                         self.state.d.next = State::Drop;
                     } else if self.locked.q.val() {
                         // The lock takes longer than the template and the choice.
+                        self.handing.next = true;
                         self.state.d.next = State::Hand;
                     }
                 }
             }
             State::Choose => {
+                self.handing.next = true;
                 self.state.d.next = State::Hand;
             }
             State::Drop => {
-                self.taking.next = true;
                 self.state.d.next = State::Idle;
             }
             State::Hand => {
-                self.issuer.order.valid.next = !self.unlock_valid.q.val();
-                if self.issuer.order.ready.val() & !self.unlock_valid.q.val() {
+                self.issuer.order.valid.next = self.takes.q.val();
+                self.handing.next = !self.takes.q.val();
+                if self.takes.q.val() {
                     self.unlock_valid.d.next =
                         self.parked.q.val() & (self.refused.q.val() | !self.locked.q.val());
-                    self.taking.next = true;
                     self.state.d.next = State::Idle;
                     self.begun_register.d.next =
                         !self.goes_again.q.val() & !self.refused.q.val() & self.parts.q.val().any();
@@ -536,7 +561,11 @@ impl Logic for Expander {
             }
             _ => {}
         }
-        self.pending.ready.next = self.taking.val();
+        // Whoever is ready in the cycle before stays so.
+        if self.handing.val() & self.issuer.order.ready.val() & !self.unlock_valid.q.val() {
+            self.takes.d.next = true;
+        }
+        self.pending.ready.next = self.takes.q.val();
         self.idle.next = (self.state.q.val() == State::Idle)
             & !self.pending.valid.val()
             & !self.begun_register.q.val()
@@ -550,6 +579,7 @@ impl Logic for Expander {
             self.lock_waits.d.next = false;
             self.template_waits.d.next = false;
             self.begun_register.d.next = false;
+            self.takes.d.next = false;
             self.unlock_valid.d.next = false;
             self.turn.d.next = self.zero3.val();
             self.number.d.next = self.zero24.val();
