@@ -94,7 +94,9 @@ pub struct RecordWriter {
     coming_shown: DFF<Bits<2>>,
     address: DFF<Bits<64>>,
     tail: DFF<Bits<16>>,
+    /// Right two cycles after `tail`, and `full` after three: the next record is not begun before.
     tail_next: DFF<Bits<16>>,
+    at_end: DFF<bool>,
     phase: DFF<bool>,
     full: DFF<bool>,
     no_ring: DFF<bool>,
@@ -163,6 +165,7 @@ impl RecordWriter {
             address: Default::default(),
             tail: Default::default(),
             tail_next: Default::default(),
+            at_end: Default::default(),
             phase: Default::default(),
             full: Default::default(),
             no_ring: Default::default(),
@@ -204,7 +207,7 @@ impl Logic for RecordWriter {
             address,
             tail
         );
-        dff_setup!(self, clock, tail_next, phase, full, no_ring);
+        dff_setup!(self, clock, tail_next, at_end, phase, full, no_ring);
         clock!(self, clock, items, outcomes, pieces, command);
         self.items.reset.next = self.reset.val();
         // A plan has one record at a time under way: there is room for all but two slots.
@@ -232,8 +235,9 @@ impl Logic for RecordWriter {
 
         // Where in the ring.
         self.address.d.next = self.base.val() + (bit_cast::<64, 16>(self.tail.q.val()) << 8);
+        self.at_end.d.next = (self.tail.q.val() == self.entries_z.val());
         self.tail_next.d.next = self.tail.q.val() + self.one16.val();
-        if (self.tail.q.val() == self.entries_z.val()) {
+        if self.at_end.q.val() {
             self.tail_next.d.next = self.zero16.val();
         }
         self.full.d.next = (self.tail_next.q.val() == self.head.val());
@@ -342,7 +346,7 @@ impl Logic for RecordWriter {
                     if self.last_write.val() {
                         self.asking.d.next = false;
                         self.tail.d.next = self.tail_next.q.val();
-                        if (self.tail.q.val() == self.entries_z.val()) {
+                        if self.at_end.q.val() {
                             self.phase.d.next = !self.phase.q.val();
                         }
                         self.state.d.next = State::Done;

@@ -124,6 +124,7 @@ pub struct Expander {
     start: Signal<Local, Bits<3>>,
     only: Signal<Local, Bits<8>>,
     from_turn: Signal<Local, Bits<8>>,
+    below_readable: Signal<Local, Bits<8>>,
     lowest_preferred: Signal<Local, Bits<8>>,
     lowest: Signal<Local, Bits<8>>,
     after_read: Signal<Local, Bits<3>>,
@@ -240,6 +241,7 @@ impl Expander {
             start: Default::default(),
             only: Default::default(),
             from_turn: Default::default(),
+            below_readable: Default::default(),
             lowest_preferred: Default::default(),
             lowest: Default::default(),
             after_read: Default::default(),
@@ -413,12 +415,10 @@ impl Logic for Expander {
         self.enough.d.next = (self.copies.q.val() >= self.template.q.val().minimum) & !self.missing.q.val();
 
         // Choose.
-        self.lowest_readable.d.next = self.zero8.val();
+        self.below_readable.next = self.readable.q.val() - self.one8.val();
+        self.lowest_readable.d.next = self.readable.q.val() & !self.below_readable.val();
         self.lowest_preferred.next = self.zero8.val();
         for i in 0..8 {
-            if self.readable.q.val().get_bit(7 - i) {
-                self.lowest_readable.d.next = (self.one8.val() << (7 - i).to_bits::<3>());
-            }
             if self.preferred.q.val().get_bit(7 - i) {
                 self.lowest_preferred.next = (self.one8.val() << (7 - i).to_bits::<3>());
             }

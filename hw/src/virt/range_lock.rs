@@ -6,7 +6,7 @@
 //! modulo the buckets, so two pages may share one: a false hit, which only delays. All buckets of a write or
 //! none are taken; a write of more than 257 pages takes its disk alone.
 //!
-//! Latency: the answer comes 8 cycles after an ask of one page is taken, another one later for each
+//! Latency: the answer comes 7 cycles after an ask of one page is taken, another one later for each
 //! further page. Throughput: one ask every 7 cycles, two more for each further page, and beside it one release
 //! every 6 cycles, one more for each further page and each conflict with an ask, which goes first.
 //! The claim (`lock_claim.rs`) keeps what one parked write wants from all others.
@@ -288,7 +288,7 @@ impl Logic for RangeLock {
         self.hit.d.next = self.bucket_hit.val();
         self.acted.d.next = (self.state.q.val() == State::Act);
         self.granting.d.next = (self.state.q.val() == State::Act) & !self.denied.q.val();
-        self.answer.d.next = self.acted.q.val();
+        self.answer.d.next = (self.state.q.val() == State::Act);
         self.answer_granted.d.next = !self.denied.q.val();
         match self.state.q.val() {
             State::Idle => {
