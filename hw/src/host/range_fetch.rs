@@ -92,6 +92,7 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     known: Signal<Local, bool>,
     has_blocks: Signal<Local, bool>,
     is_dataset: Signal<Local, bool>,
+    is_flush: Signal<Local, bool>,
     is_odd: Signal<Local, bool>,
     prp1: Signal<Local, Bits<64>>,
     prp1_low: Signal<Local, Bits<2>>,
@@ -129,6 +130,7 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     one16: Constant<Bits<16>>,
     four16: Constant<Bits<16>>,
     one17: Constant<Bits<17>>,
+    no_blocks: Constant<Bits<17>>,
     zero3: Constant<Bits<3>>,
     one3: Constant<Bits<3>>,
     last_dword: Constant<Bits<3>>,
@@ -185,6 +187,7 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             known: Default::default(),
             has_blocks: Default::default(),
             is_dataset: Default::default(),
+            is_flush: Default::default(),
             is_odd: Default::default(),
             prp1: Default::default(),
             prp1_low: Default::default(),
@@ -221,6 +224,7 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             one16: Constant::new(1u64.to_bits()),
             four16: Constant::new(4u64.to_bits()),
             one17: Constant::new(1u64.to_bits()),
+            no_blocks: Constant::new(0u64.to_bits()),
             zero3: Constant::new(0u64.to_bits()),
             one3: Constant::new(1u64.to_bits()),
             last_dword: Constant::new(3u64.to_bits()),
@@ -254,9 +258,8 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
             | (self.fields.val().opcode == self.write_opcode.val())
             | (self.fields.val().opcode == self.zeroes_opcode.val());
         self.is_dataset.next = (self.fields.val().opcode == self.dataset_opcode.val());
-        self.known.next = self.has_blocks.val()
-            | self.is_dataset.val()
-            | (self.fields.val().opcode == self.flush_opcode.val());
+        self.is_flush.next = (self.fields.val().opcode == self.flush_opcode.val());
+        self.known.next = self.has_blocks.val() | self.is_dataset.val() | self.is_flush.val();
         self.is_odd.next =
             (self.fields.val().fuse != self.zero2.val()) | (self.fields.val().psdt != self.zero2.val());
 
@@ -272,6 +275,10 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
             self.parsed.d.next.lba = self.fields.val().starting_lba;
             self.parsed.d.next.blocks =
                 bit_cast::<17, 16>(self.fields.val().block_count_z) + self.one17.val();
+            // Of a Flush the field is reserved: it concerns no blocks, and waits for none.
+            if self.is_flush.val() {
+                self.parsed.d.next.blocks = self.no_blocks.val();
+            }
             self.parsed.d.next.deallocate = self.fields.val().deallocate;
             self.parsed.d.next.force_unit_access = self.fields.val().force_unit_access;
             self.parsed.d.next.limited_retry = self.fields.val().limited_retry;

@@ -11,7 +11,8 @@ fn number<const N: usize>(value: u64) -> Bits<N> {
 
 /// What a command must come out as: blocks, first block, refusal, trivial.
 fn expected(entry: &volplane_abi::SubmissionEntry, range: (u32, u64), refused: bool) -> (u64, u64, u64, u64) {
-    let plain = (u64::from(entry.block_count_z()) + 1, entry.starting_lba());
+    let blocks = if entry.opcode() == opcode::FLUSH { 0 } else { u64::from(entry.block_count_z()) + 1 };
+    let plain = (blocks, entry.starting_lba());
     let refuse = |status: u16| (plain.0, plain.1, u64::from(status), 0);
     if entry.fuse() != 0 || entry.psdt() != 0 {
         return refuse(status::INVALID_FIELD);
