@@ -153,6 +153,11 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_changed_states: Signal<Out, Bits<16>>,
     pub trace_changed_durably_out: Signal<Out, Bits<8>>,
     pub trace_changed_deactivated: Signal<Out, Bits<1>>,
+    pub trace_issued: Signal<Out, bool>,
+    pub trace_issued_id: Signal<Out, Bits<16>>,
+    pub trace_issued_path: Signal<Out, Bits<8>>,
+    pub trace_issued_part: Signal<Out, Bits<16>>,
+    pub trace_issued_ordinal: Signal<Out, Bits<17>>,
     pub trace_done: Signal<Out, bool>,
     pub trace_done_slot: Signal<Out, Bits<12>>,
     pub trace_done_status: Signal<Out, Bits<15>>,
@@ -303,6 +308,11 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_changed_states: Default::default(),
             trace_changed_durably_out: Default::default(),
             trace_changed_deactivated: Default::default(),
+            trace_issued: Default::default(),
+            trace_issued_id: Default::default(),
+            trace_issued_path: Default::default(),
+            trace_issued_part: Default::default(),
+            trace_issued_ordinal: Default::default(),
             trace_done: Default::default(),
             trace_done_slot: Default::default(),
             trace_done_status: Default::default(),
@@ -822,6 +832,12 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_changed_states.next = self.admission.changed.val().states;
         self.trace_changed_durably_out.next = self.admission.changed.val().durably_out;
         self.trace_changed_deactivated.next = self.admission.changed.val().deactivated;
+        self.trace_issued.next = self.submission.record_valid.val();
+        self.trace_issued_id.next = bit_cast::<16, 11>(self.submission.record_index.val())
+            | (bit_cast::<16, 5>(self.submission.record.val().generation) << 11);
+        self.trace_issued_path.next = self.submission.record.val().path;
+        self.trace_issued_part.next = self.submission.record.val().part;
+        self.trace_issued_ordinal.next = self.submission.record.val().ordinal;
         self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
         self.trace_done_slot.next = self.plan_judge.done.data.val().slot;
         self.trace_done_status.next = self.plan_judge.done.data.val().status;

@@ -12,7 +12,7 @@ use crate::card::{self, BAR2_BYTES};
 use crate::config::{ConfigError, SimulatorConfig};
 use crate::faults::{Fault, FaultId, FaultReport};
 use crate::host_memory::{HostMemory, Refusal};
-use crate::probe::{BusRecord, CommandRecord, PlanRecord};
+use crate::probe::{BusRecord, CommandRecord, EndRecord, PlanRecord};
 use crate::simulator::{Counters, Simulator};
 use crate::ssd::{self, CommandFilter};
 
@@ -299,6 +299,11 @@ impl SimHandle {
     /// Recorded commands of an SSD since they were last taken, and how many more found no room.
     pub fn take_commands(&self, ssd: &str) -> (Vec<CommandRecord>, u64) {
         self.with_ssd(ssd, ssd::Ssd::take_commands)
+    }
+
+    /// Ends of an SSD's commands since they were last taken, as they came, and how many more found no room.
+    pub fn take_ends(&self, ssd: &str) -> (Vec<EndRecord>, u64) {
+        self.with_ssd(ssd, ssd::Ssd::take_ends)
     }
 
     /// Recorded bus transactions since they were last taken, and how many more found no room.

@@ -45,6 +45,19 @@ impl CommandRecord {
     }
 }
 
+/// The end of a command that an SSD fetched from an I/O queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndRecord {
+    /// Number of its `CommandRecord`.
+    pub order: u64,
+    /// When, in simulated ns.
+    pub at_ns: u64,
+    /// Whether its data moved, and blocks changed, without an error.
+    pub effect: bool,
+    /// Status field that it completes with.
+    pub status: u16,
+}
+
 /// What went over the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusAction {
@@ -140,6 +153,19 @@ pub enum PlanEvent {
         durably_out: u8,
         /// Whether the disk is deactivated.
         deactivated: bool,
+    },
+    /// A fragment of it got an identifier; its entry is written next.
+    Issued {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+        /// Number of the fragment in its part.
+        ordinal: u32,
+        /// Path.
+        path: u8,
+        /// Identifier.
+        id: u16,
     },
     /// Its client is told.
     Done {

@@ -34,7 +34,7 @@ use crate::config::{CompletionWrites, SsdConfig};
 use crate::events::SsdEvent;
 use crate::faults::{FaultId, FaultSet};
 use crate::host_memory::Agent;
-use crate::probe::{CommandRecord, Recorder};
+use crate::probe::{CommandRecord, EndRecord, Recorder};
 use crate::random;
 
 pub use filter::{CommandFilter, Execution};
@@ -93,6 +93,7 @@ pub(crate) struct Ssd {
     /// Faults that may kill this controller, and whether each did.
     deaths: BTreeMap<FaultId, bool>,
     record: Recorder<CommandRecord>,
+    ends: Recorder<EndRecord>,
     fetched: u64,
     complaints: Vec<String>,
 }
@@ -127,6 +128,7 @@ impl Ssd {
             faults: FaultSet::new(seed, index, &config.name),
             deaths: BTreeMap::new(),
             record: Recorder::new(record_commands),
+            ends: Recorder::new(record_commands),
             fetched: 0,
             complaints: Vec::new(),
             config: config.clone(),
@@ -151,6 +153,10 @@ impl Ssd {
 
     pub(crate) fn take_commands(&mut self) -> (Vec<CommandRecord>, u64) {
         self.record.take()
+    }
+
+    pub(crate) fn take_ends(&mut self) -> (Vec<EndRecord>, u64) {
+        self.ends.take()
     }
 
     pub(crate) fn complaints(&self) -> &[String] {

@@ -50,6 +50,16 @@ pub(super) fn sample(ports: &Ports, cycle: u64, record: &mut Recorder<PlanRecord
             fresh: ports.flag(Port::TraceAgainFresh),
         });
     }
+    if ports.flag(Port::TraceIssued) {
+        let part = ports.half(Port::TraceIssuedPart);
+        push(PlanEvent::Issued {
+            slot: part & 0xFFF,
+            component: (part >> 12 & 7) as u8,
+            ordinal: ports.word(Port::TraceIssuedOrdinal),
+            path: ports.byte(Port::TraceIssuedPath),
+            id: ports.half(Port::TraceIssuedId),
+        });
+    }
     if ports.flag(Port::TraceDone) {
         let (slot, status) = (ports.half(Port::TraceDoneSlot), ports.half(Port::TraceDoneStatus));
         push(PlanEvent::Done { slot, status });

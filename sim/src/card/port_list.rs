@@ -129,6 +129,11 @@ ports! {
     TraceChangedStates "trace_changed_states" Bits(16);
     TraceChangedDurablyOut "trace_changed_durably_out" Bits(8);
     TraceChangedDeactivated "trace_changed_deactivated" Bits(1);
+    TraceIssued "trace_issued" Bits(1);
+    TraceIssuedId "trace_issued_id" Bits(16);
+    TraceIssuedPath "trace_issued_path" Bits(8);
+    TraceIssuedPart "trace_issued_part" Bits(16);
+    TraceIssuedOrdinal "trace_issued_ordinal" Bits(17);
     TraceDone "trace_done" Bits(1);
     TraceDoneSlot "trace_done_slot" Bits(12);
     TraceDoneStatus "trace_done_status" Bits(15);

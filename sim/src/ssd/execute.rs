@@ -5,7 +5,7 @@ use volplane_abi::{opcode, DatasetAttributes, DeallocateRange, SubmissionEntry};
 
 use crate::bus::Bus;
 use crate::events::SsdEvent;
-use crate::probe::CommandRecord;
+use crate::probe::{CommandRecord, EndRecord};
 use crate::random;
 
 use super::queues::Outcome;
@@ -87,6 +87,14 @@ impl Ssd {
             status: execution.status.unwrap_or(effect.err().map_or(0, status::with_dnr)),
             result: 0,
         };
+        if self.ends.is_on() {
+            self.ends.push(EndRecord {
+                order: record.order,
+                at_ns: bus.now_ns(),
+                effect: execution.effect && effect.is_ok(),
+                status: outcome.status,
+            });
+        }
         let freed = &mut self.slots[slot];
         freed.record = record;
         freed.busy = false;
