@@ -3,7 +3,7 @@
 //! `VOLPLANE_SEED` runs one machine in place of the list, `VOLPLANE_COMMANDS` sets how many commands each
 //! machine gets.
 
-use volplane_tests::harness::{from_environment, Configuration, Coverage, Executor, Session};
+use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 1_500;
@@ -21,8 +21,7 @@ fn width_128() {
     let whole = seeds.len() as u64 == MACHINES && commands == COMMANDS;
     let mut coverage = Coverage::default();
     for seed in seeds {
-        let configuration =
-            Configuration::mirrored(seed, 128, Executor { locks: true, ..Executor::default() });
+        let configuration = Configuration::mirrored(seed, 128);
         coverage.merge(&Session::start(configuration).run(commands));
     }
     if whole {

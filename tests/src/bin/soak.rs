@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use volplane_sim::CARD_WIDTHS;
-use volplane_tests::harness::{Configuration, Executor, Session};
+use volplane_tests::harness::{Configuration, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 5_000;
@@ -27,11 +27,8 @@ fn main() {
         let width = CARD_WIDTHS[(seed % CARD_WIDTHS.len() as u64) as usize];
         let commands = COMMANDS.min(wanted - compared);
         let mirrored = seed % 2 == 1;
-        let configuration = if mirrored {
-            Configuration::mirrored(seed, width, Executor { locks: true, ..Executor::default() })
-        } else {
-            Configuration::random(seed, width)
-        };
+        let configuration =
+            if mirrored { Configuration::mirrored(seed, width) } else { Configuration::random(seed, width) };
         Session::start(configuration).run(commands);
         compared += commands;
         seed += 1;

@@ -12,7 +12,7 @@ use volplane_driver::{DmaMemory, Platform, PAGE};
 use super::mix;
 
 /// Pages that follow one another on the bus.
-const RUN_PAGES: usize = 1200;
+const RUN_PAGES: usize = 2400;
 /// Regions of one page, with nothing mapped around them.
 const ISLANDS: usize = 64;
 /// Entries of a list page.

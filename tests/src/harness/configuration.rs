@@ -9,7 +9,7 @@ use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOV
 
 use super::disks::{DiskMaker, Shelf, Space};
 use super::fork;
-use super::mirrors::{Executor, Mirror};
+use super::mirrors::Mirror;
 use volplane::software::Tables;
 
 /// Devices of a random machine; number 15 stays free to be the one that is not there.
@@ -70,22 +70,20 @@ pub struct Configuration {
     pub errors_of_4096: u64,
     /// Disks with plan templates.
     pub mirrors: Vec<Mirror>,
-    /// What the card can do with them.
-    pub executor: Executor,
 }
 
 impl Configuration {
     /// A random machine around a card of `width` bits.
     pub fn random(seed: u64, width: usize) -> Self {
-        Self::build(seed, width, None)
+        Self::build(seed, width, false)
     }
 
-    /// A random machine with mirrored disks, of which `executor` says what the card can do with them.
-    pub fn mirrored(seed: u64, width: usize, executor: Executor) -> Self {
-        Self::build(seed, width, Some(executor))
+    /// A random machine with mirrored disks.
+    pub fn mirrored(seed: u64, width: usize) -> Self {
+        Self::build(seed, width, true)
     }
 
-    fn build(seed: u64, width: usize, mirrored: Option<Executor>) -> Self {
+    fn build(seed: u64, width: usize, mirrored: bool) -> Self {
         let random = &mut fork(seed, "configuration");
         let ssds = random.random_range(3..=8);
         let shifts: Vec<u8> = match random.random_range(0..4) {
@@ -104,11 +102,11 @@ impl Configuration {
         let disks = random.random_range(2..=6);
         let mut maker = DiskMaker::new(random, &shelves, Space { next }, bad_of_1000);
         let mut mirrors = Vec::new();
-        if let Some(executor) = mirrored {
+        if mirrored {
             let copies: Vec<usize> = (0..maker.random.random_range(1..=4))
                 .map(|_| [2, 2, 3, 4, maker.random.random_range(2..=8)][maker.random.random_range(0..5)])
                 .collect();
-            mirrors = maker.make_mirrors(&mut tables, executor, &copies, disks);
+            mirrors = maker.make_mirrors(&mut tables, &copies, disks);
         }
         maker.make(&mut tables, disks);
         let space = maker.space;
@@ -119,9 +117,8 @@ impl Configuration {
         let stalls = [0, 0, 16, 64, 128][random.random_range(0..5)];
         let read = [0, 0, 20, 100][random.random_range(0..4)];
         let write = [0, 0, 10, 60][random.random_range(0..4)];
-        let record_plans = if mirrored.is_some() { RECORDS } else { 0 };
         let card = CardConfig {
-            record_plans,
+            record_plans: RECORDS,
             window_merge_of_256: [0, 64, 200][random.random_range(0..3)],
             ..CardConfig::new(width).with_stalls(stalls).with_latency_cycles(read, write)
         };
@@ -131,11 +128,10 @@ impl Configuration {
             seed,
             simulator: simulator.with_card(card).with_command_record(RECORDS),
             routes,
-            clients: clients(random),
+            clients: clients(random, mirrored),
             tables,
             errors_of_4096: [0, 0, 16, 200][random.random_range(0..4)],
             mirrors,
-            executor: mirrored.unwrap_or_default(),
         }
     }
 
@@ -147,6 +143,11 @@ impl Configuration {
     /// The route of a path.
     pub fn route(&self, path: u8) -> Option<&Route> {
         self.routes.iter().find(|route| route.path == path)
+    }
+
+    /// The path that is a queue of an SSD.
+    pub fn path(&self, ssd: usize, queue: u16) -> Option<u8> {
+        self.routes.iter().find(|route| (route.ssd, route.queue) == (ssd, queue)).map(|route| route.path)
     }
 
     /// The mirrored disk of a handle.
@@ -261,7 +262,7 @@ fn limit_blocks(random: &mut ChaCha8Rng, exponent: u8, block_shift: u8) -> u32 {
     }
 }
 
-fn clients(random: &mut ChaCha8Rng) -> Vec<Client> {
+fn clients(random: &mut ChaCha8Rng, deep: bool) -> Vec<Client> {
     let mut numbers: Vec<u16> = (1..=QUEUES).collect();
     numbers.shuffle(random);
     let count = random.random_range(2..=6);
@@ -275,7 +276,7 @@ fn clients(random: &mut ChaCha8Rng) -> Vec<Client> {
         vector: random.random_bool(0.5).then(|| random.random_range(1..VECTORS)),
     };
     let mut clients: Vec<Client> = numbers.into_iter().take(count).map(client).collect();
-    // One at least lets 64 commands be in flight.
-    clients[0].entries = clients[0].entries.max(128);
+    // One at least lets 64 commands be in flight, and many where plans are to meet.
+    clients[0].entries = if deep { 256 } else { clients[0].entries.max(128) };
     clients
 }

@@ -7,6 +7,11 @@ use volplane_abi::status::{self, DNR};
 
 use volplane::software::{Cuts, Issued};
 
+const SENT: &str = "sent";
+const SENT_DEEP: &str = "sent with many in flight";
+/// Of 100 commands to mirrored disks, how many at least find many in flight.
+const DEEP_PERCENT: u64 = 90;
+
 /// How often each kind of command was met.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -24,6 +29,17 @@ impl Coverage {
         self.count("cut before a chain pointer".into(), cuts.chain_cuts > 0);
         self.count("a wrong list entry behind fragments".into(), cuts.issued == Issued::Prefix);
         self.count("stopped on the way".into(), fragments > 0 && cuts.closing != status::SUCCESS);
+    }
+
+    /// Notes a command that was sent, and whether many were in flight.
+    pub fn sent(&mut self, deep: bool) {
+        self.count(SENT.into(), true);
+        self.count(SENT_DEEP.into(), deep);
+    }
+
+    /// Commands that were sent.
+    pub fn commands(&self) -> u64 {
+        self.counts.get(SENT).copied().unwrap_or(0)
     }
 
     /// Notes something else that was met.
@@ -44,10 +60,28 @@ impl Coverage {
             "refused by a deactivated disk",
             "refused before it was begun",
             "nobody to go to",
+            "a plan of the control path",
+            "a missed write held",
+            "a plan held for its data",
+            "a failure logged",
+            "a plan released",
+            "a plan completed by the control path",
+            "a plan resubmitted",
+            "a plan that is gone",
+            "a plan not to be decided so",
+            "a state changed under load",
+            "a template switched under load",
+            "an error for a time",
+            "an error after its effect",
+            "a delay",
+            "a reordering SSD",
+            "a slow SSD",
         ];
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
         }
+        let deep = self.counts.get(SENT_DEEP).copied().unwrap_or(0);
+        assert!(deep * 100 >= self.commands() * DEEP_PERCENT, "{deep} of {} were deep", self.commands());
     }
 
     /// Adds what another run has met.

@@ -12,7 +12,7 @@ use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEnt
 
 use volplane_abi::plan::COMPONENTS_MAX;
 
-use super::mirrors::{Executor, Mirror, PLANS};
+use super::mirrors::{Mirror, PLANS};
 use volplane::software::Tables;
 
 /// Most allocations and extents of a random map: what the default build has.
@@ -120,13 +120,7 @@ impl<'a> DiskMaker<'a> {
     }
 
     /// Puts mirrored disks into `tables`, one for each number of `copies`; `others`: disks that are made later.
-    pub fn make_mirrors(
-        &mut self,
-        tables: &mut Tables,
-        executor: Executor,
-        copies: &[usize],
-        others: usize,
-    ) -> Vec<Mirror> {
+    pub fn make_mirrors(&mut self, tables: &mut Tables, copies: &[usize], others: usize) -> Vec<Mirror> {
         self.begin();
         let mut left = (copies.iter().sum::<usize>() + others) as u32;
         let mut handles = self.handles(tables);
@@ -149,7 +143,7 @@ impl<'a> DiskMaker<'a> {
             }
             // A disk's own map says where its borders are; the card does not look at it.
             tables.vds.insert(names.0, first.with_plan(names.1));
-            mirrors.push(Mirror::random(self.random, executor, names, maps));
+            mirrors.push(Mirror::random(self.random, names, maps));
         }
         mirrors
     }

@@ -1,12 +1,36 @@
-//! Errors that SSDs give, as a function of what they are asked, so that both sides know them.
+//! Errors that SSDs give by place, as a function of what they are asked, and the faults that come and go.
 
+use rand::seq::IndexedRandom;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use volplane_abi::opcode;
-use volplane_sim::{CommandFilter, CommandRecord, Execution};
+use volplane_abi::plan::plan_status::{ABORTED_SQ_DELETION, ABORT_REQUESTED, COMPARE_FAILURE};
+use volplane_abi::status::{CODE_AND_TYPE, DATA_TRANSFER_ERROR, DNR, INVALID_FIELD, LBA_OUT_OF_RANGE};
+use volplane_sim::{CommandFilter, CommandRecord, Commands, Execution, Fault, FaultId, FaultKind, SimHandle};
 
 use super::mix;
 
-/// Statuses as an SSD may give them: some with DNR, More or a retry delay.
+/// Statuses that every list of errors has: some with DNR, More or a retry delay.
 const STATUSES: [u16; 6] = [0x0281, 0x4281, 0x2280, 0x0006, 0x0882, 0x4002];
+/// Those that are the client's own doing, and those of a path beside type 3h.
+const OF_CLIENT: [u16; 4] = [INVALID_FIELD, DATA_TRANSFER_ERROR, LBA_OUT_OF_RANGE, COMPARE_FAILURE];
+const OF_PATH: [u16; 2] = [ABORT_REQUESTED, ABORTED_SQ_DELETION];
+/// More, and the retry delay.
+const UNKEPT: u16 = 0x3800;
+/// Faults that are there at once.
+const FAULTS_MAX: usize = 3;
+
+/// A status of any class, with or without Do Not Retry, made of a drawn number.
+fn any_status(drawn: u64) -> u16 {
+    let number = (drawn >> 8) as u16;
+    let code = match drawn % 8 {
+        0 => OF_CLIENT[usize::from(number % 4)],
+        1 => OF_PATH[usize::from(number % 2)],
+        2 | 3 => 0x300 | number & 0xFF,
+        _ => (number & CODE_AND_TYPE).max(1),
+    };
+    code | (drawn >> 32) as u16 & (DNR | UNKEPT)
+}
 
 /// Which fragments fail.
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +43,15 @@ pub struct Errors {
 
 impl Errors {
     /// The status field that `ssd` completes a command with; 0 when it executes it.
-    pub fn verdict(&self, ssd: usize, code: u8, lba: u64) -> u16 {
+    fn verdict(&self, ssd: usize, code: u8, lba: u64) -> u16 {
         let drawn = mix(mix(self.seed ^ (ssd as u64) << 56 ^ u64::from(code) << 48) ^ lba);
         if code == opcode::FLUSH || drawn % 4096 >= self.of_4096 {
             return 0;
         }
-        STATUSES[(drawn >> 32) as usize % STATUSES.len()]
+        match drawn >> 12 & 1 {
+            0 => STATUSES[(drawn >> 32) as usize % STATUSES.len()],
+            _ => any_status(drawn >> 16),
+        }
     }
 
     /// A filter that makes `ssd` behave so.
@@ -45,5 +72,70 @@ impl CommandFilter for Filter {
             0 => planned,
             status => Execution { effect: false, status: Some(status), ..planned },
         }
+    }
+}
+
+/// Faults that begin and end while a run goes on.
+#[derive(Default)]
+pub struct Weather {
+    under_way: Vec<FaultId>,
+}
+
+impl Weather {
+    /// Now and then a fault begins, or one ends; the name of what begins.
+    pub fn change(
+        &mut self,
+        random: &mut ChaCha8Rng,
+        handle: &SimHandle,
+        ssds: &[String],
+    ) -> Option<&'static str> {
+        if !random.random_ratio(1, 12) {
+            return None;
+        }
+        if self.under_way.len() == FAULTS_MAX || (!self.under_way.is_empty() && random.random_bool(0.4)) {
+            handle.stop_fault(self.under_way.remove(0));
+            return None;
+        }
+        let (kind, most, met) = match random.random_range(0..5) {
+            0 | 1 => {
+                let after_effect = random.random_bool(0.3);
+                let kind = FaultKind::Error { status: any_status(random.random()), after_effect };
+                (kind, 400, if after_effect { "an error after its effect" } else { "an error for a time" })
+            }
+            2 => (FaultKind::Delay { shortest_ns: 0, longest_ns: 100_000 }, 1024, "a delay"),
+            3 => (FaultKind::Reorder { window_ns: 30_000 }, 4096, "a reordering SSD"),
+            _ => (FaultKind::Slow { service_ns: random.random_range(50..1_000) }, 4096, "a slow SSD"),
+        };
+        let commands = Commands::all().with_chance(random.random_range(1..=most));
+        let ssd = ssds.choose(random).expect("an SSD");
+        self.under_way.push(handle.start_fault(ssd, Fault::new(kind).with_commands(commands)));
+        Some(met)
+    }
+
+    /// All faults end.
+    pub fn end(&mut self, handle: &SimHandle) {
+        self.under_way.drain(..).for_each(|fault| handle.stop_fault(fault));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use volplane_abi::plan::{status_class, StatusClass};
+
+    #[test]
+    fn errors_are_of_every_class_with_and_without_dnr() {
+        let drawn: Vec<u16> = (0..200_000).map(|number| any_status(mix(number))).collect();
+        let codes: BTreeSet<u16> = drawn.iter().map(|status| status & (CODE_AND_TYPE | DNR)).collect();
+        assert!(drawn.iter().all(|status| status & CODE_AND_TYPE != 0));
+        for class in [StatusClass::Client, StatusClass::Path] {
+            let all = (1..=CODE_AND_TYPE).filter(|&code| status_class(code) == class);
+            for code in all.flat_map(|code| [code, code | DNR]) {
+                assert!(codes.contains(&code), "{code:#06x}");
+            }
+        }
+        let most = (1..=CODE_AND_TYPE).filter(|code| codes.contains(code) && codes.contains(&(code | DNR)));
+        assert!(most.count() > 2_000);
     }
 }

@@ -20,6 +20,8 @@ pub struct Media {
     next_token: u64,
     /// Blocks to look at.
     touched: Vec<BTreeMap<u64, ()>>,
+    /// Numbers of blocks that have changed since the last check, as they were then.
+    before: Vec<BTreeMap<u64, u64>>,
 }
 
 impl Media {
@@ -29,7 +31,8 @@ impl Media {
             ssds.map(|(name, size)| (name, u64::from(size))).unzip();
         let count = names.len();
         let touched = vec![BTreeMap::new(); count];
-        Self { blocks: vec![BTreeMap::new(); count], sizes, names, next_token: 1, touched }
+        let before = touched.iter().map(|_| BTreeMap::new()).collect();
+        Self { blocks: vec![BTreeMap::new(); count], sizes, names, next_token: 1, touched, before }
     }
 
     /// Numbers for `count` blocks that are going to be written.
@@ -44,10 +47,21 @@ impl Media {
         self.blocks[ssd].get(&block).copied().unwrap_or(0)
     }
 
+    /// The number a block had at the last check, what was planted since then counted in.
+    pub fn token_before(&self, ssd: usize, block: u64) -> u64 {
+        self.before[ssd].get(&block).copied().unwrap_or_else(|| self.token(ssd, block))
+    }
+
+    /// The blocks of a range that hold something, with their numbers.
+    pub fn held(&self, ssd: usize, block: u64, count: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.blocks[ssd].range(block..block + count).map(|(&at, &token)| (at, token))
+    }
+
     /// Blocks were written, with numbers from `token` on.
     pub fn write(&mut self, ssd: usize, block: u64, count: u64, token: u64) {
         for n in 0..count {
-            self.blocks[ssd].insert(block + n, token + n);
+            let old = self.blocks[ssd].insert(block + n, token + n).unwrap_or(0);
+            self.before[ssd].entry(block + n).or_insert(old);
             self.touched[ssd].insert(block + n, ());
         }
         self.touch_around(ssd, block, count);
@@ -57,7 +71,8 @@ impl Media {
     pub fn clear(&mut self, ssd: usize, block: u64, count: u64) {
         let held: Vec<u64> = self.blocks[ssd].range(block..block + count).map(|(&at, _)| at).collect();
         for at in held {
-            self.blocks[ssd].remove(&at);
+            let old = self.blocks[ssd].remove(&at).unwrap_or(0);
+            self.before[ssd].entry(at).or_insert(old);
             self.touched[ssd].insert(at, ());
         }
         let edge = count.min(EDGE_BLOCKS);
@@ -72,20 +87,34 @@ impl Media {
         self.touched[ssd].insert(block + count, ());
     }
 
-    /// Gives blocks that hold zeros something to read, behind the card's back.
+    /// Gives a block that holds zeros something to read, behind the card's back.
     ///
     /// # Panics
-    /// When the SSD has no such blocks.
-    pub fn plant(&mut self, handle: &SimHandle, ssd: usize, block: u64, count: u64) {
-        let size = self.sizes[ssd];
-        for at in block..block + count {
-            if self.token(ssd, at) == 0 {
-                let token = self.tokens(1);
-                self.blocks[ssd].insert(at, token);
-                let bytes = content(token, size as usize);
-                handle.write_media(&self.names[ssd], at * size, &bytes).expect("the block exists");
-            }
+    /// When the SSD has no such block.
+    pub fn plant(&mut self, handle: &SimHandle, ssd: usize, block: u64, token: u64) {
+        if self.token(ssd, block) == 0 {
+            self.blocks[ssd].insert(block, token);
+            self.put(handle, ssd, block, token);
         }
+    }
+
+    /// Gives a block the number of another, as a control path copies it.
+    ///
+    /// # Panics
+    /// When the SSD has no such block.
+    pub fn copy(&mut self, handle: &SimHandle, ssd: usize, block: u64, token: u64) {
+        if token == 0 {
+            self.clear(ssd, block, 1);
+        } else {
+            self.write(ssd, block, 1, token);
+        }
+        self.put(handle, ssd, block, token);
+    }
+
+    fn put(&self, handle: &SimHandle, ssd: usize, block: u64, token: u64) {
+        let size = self.sizes[ssd];
+        let bytes = content(token, size as usize);
+        handle.write_media(&self.names[ssd], block * size, &bytes).expect("the block exists");
     }
 
     /// Compares the blocks that were touched since the last time, and their neighbours.
@@ -97,6 +126,7 @@ impl Media {
             for (at, ()) in std::mem::take(&mut self.touched[ssd]) {
                 self.check(handle, ssd, at)?;
             }
+            self.before[ssd].clear();
         }
         Ok(())
     }

@@ -1,34 +1,29 @@
 //! Random mirrored disks: plan templates, their components' maps, and what has become of these.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
 use volplane_abi::plan::{component_state, COMPONENTS_MAX};
 use volplane_abi::tables::table;
-use volplane_abi::{ComponentEntry, ComponentStates, PlanMasks, VdEntry};
+use volplane_abi::{ComponentEntry, ComponentStates, VdEntry};
 use volplane_driver::TableWrite;
 
 /// Plan templates of the default build: 1 to 255.
 pub const PLANS: u16 = 255;
-
-/// What the card cannot do yet, and what templates and commands leave out because of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Executor {
-    /// It posts records, and plans may be held for the control path.
-    pub records: bool,
-    /// It keeps overlapping writes apart, so that nobody else has to.
-    pub locks: bool,
-}
 
 /// A disk with a plan template.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     /// Its handle.
     pub disk: u32,
-    /// Number of its template.
+    /// Number of its template at the start.
     pub plan: u16,
     /// Components with their states at the start.
     pub template: PlanTemplate,
+    /// The templates that it has had, by number.
+    pub templates: BTreeMap<u16, PlanTemplate>,
     /// The disk itself, with each component's map.
     pub maps: [VdEntry; COMPONENTS_MAX],
 }
@@ -96,56 +91,31 @@ impl Mirror {
     /// A template for the components in `maps`; `None` is a hole. `disks`: whose maps they are.
     pub fn random(
         random: &mut ChaCha8Rng,
-        executor: Executor,
         (disk, plan): (u32, u16),
         maps: [Option<(u16, VdEntry)>; COMPONENTS_MAX],
     ) -> Self {
-        let present = Components::of(|number| maps[number].is_some());
         let mut components = [Component::default(); COMPONENTS_MAX];
         // Of ten components, how many are out, and how many are out or write-only.
         let (out, behind) = [(1, 3), (1, 3), (1, 3), (8, 9)][random.random_range(0..4)];
-        for number in present.numbers() {
+        for (component, map) in components.iter_mut().zip(&maps) {
+            let Some((disk, _)) = *map else { continue };
             let state = match random.random_range(0..10) {
                 drawn if drawn < out => ComponentState::Out,
                 drawn if drawn < behind => ComponentState::WriteOnly,
                 _ => ComponentState::InSync,
             };
-            let disk = maps[number].map_or(0, |map| map.0);
-            components[number] = Component { disk, state, time_out: 0, retries: 0 };
+            *component = Component { disk, state, time_out: 0, retries: 0 };
         }
-        let some = |random: &mut ChaCha8Rng, of_8: u8| {
-            Components::of(|_| random.random_range(0..8) < of_8).and(present)
-        };
-        // Without records nothing may be held: a failure fails the write, or is known to be out durably
-        // before it has happened.
-        let strict = !executor.records && random.random_bool(0.4);
-        let mut masks = || {
-            let log = if executor.records { some(random, 2) } else { Components::NONE };
-            MaskSet {
-                continuation: if executor.records { some(random, 7) } else { present },
-                success: if strict { present } else { some(random, 1) },
-                log,
-                log_with_data: if executor.records { some(random, 2).and(log) } else { log },
-                deactivate: if random.random_bool(0.15) { some(random, 3) } else { Components::NONE },
-            }
-        };
-        let (read, write) = (masks(), masks());
-        let preferred = present.numbers().nth(random.random_range(0..present.count()) as usize);
-        let read_policy = match random.random_range(0..2) {
-            0 => ReadPolicy::Preferred(preferred.expect("a component") as u8),
-            _ => ReadPolicy::RoundRobin,
-        };
-        let copies = present.count() as u8;
-        let minimum = if random.random_bool(0.7) { 1 } else { random.random_range(0..=copies) };
-        let durably_out = if strict || executor.records {
-            Components::of(|number| {
-                matches!(components[number].state, ComponentState::Out | ComponentState::Absent)
-            })
-        } else {
-            Components(0xFF)
-        };
-        let template = PlanTemplate { components, read, write, read_policy, minimum, durably_out };
-        Self { disk, plan, template, maps: maps.map(|map| map.map_or_else(VdEntry::default, |map| map.1)) }
+        let template = policies(random, components);
+        let maps = maps.map(|map| map.map_or_else(VdEntry::default, |map| map.1));
+        Self { disk, plan, template, templates: [(plan, template)].into(), maps }
+    }
+
+    /// Another template for the same components; its entries, as writes.
+    pub fn another(&mut self, random: &mut ChaCha8Rng, plan: u16) -> Vec<TableWrite> {
+        let template = policies(random, self.template.components);
+        self.templates.insert(plan, template);
+        self.template_writes(plan)
     }
 
     /// The states at the start.
@@ -159,21 +129,20 @@ impl Mirror {
         States { states, durably_out: self.template.durably_out.0, deactivated: false }
     }
 
-    /// The masks of its reads, or of its other commands, as the card has them.
-    pub fn masks(&self, reads: bool) -> PlanMasks {
-        let set = if reads { &self.template.read } else { &self.template.write };
-        set.entry()
+    /// A template's entries.
+    fn template_writes(&self, plan: u16) -> Vec<TableWrite> {
+        let template = &self.templates[&plan];
+        let mut writes = vec![TableWrite::new(table::PLAN, plan.into(), &template.plan_entry().0)];
+        for part in 0..COMPONENTS_MAX {
+            let entry = template.components[part].entry(&self.maps[part]);
+            writes.push(TableWrite::new(table::COMPONENT, ComponentEntry::index(plan, part), &entry.0));
+        }
+        writes
     }
 
     /// The template and the states, as writes.
     pub fn writes(&self) -> Vec<TableWrite> {
-        let entry = self.template.plan_entry();
-        let mut writes = vec![TableWrite::new(table::PLAN, self.plan.into(), &entry.0)];
-        for part in 0..COMPONENTS_MAX {
-            let entry = self.template.components[part].entry(&self.maps[part]);
-            let index = ComponentEntry::index(self.plan, part);
-            writes.push(TableWrite::new(table::COMPONENT, index, &entry.0));
-        }
+        let mut writes = self.template_writes(self.plan);
         // Who is in sync may not have been out before: the memory holds whatever it held.
         let none = States { states: [0; COMPONENTS_MAX], durably_out: 0, deactivated: false };
         for states in [none, self.states()] {
@@ -181,4 +150,34 @@ impl Mirror {
         }
         writes
     }
+}
+
+/// A template of random masks and policies.
+fn policies(random: &mut ChaCha8Rng, components: [Component; COMPONENTS_MAX]) -> PlanTemplate {
+    let present = Components::of(|number| components[number].state != ComponentState::Absent);
+    let some =
+        |random: &mut ChaCha8Rng, of_8: u8| Components::of(|_| random.random_range(0..8) < of_8).and(present);
+    let mut masks = || {
+        // Half of them leave the control path little to do.
+        let (go_on, log) = [(8, 0), (8, 1), (7, 2), (6, 3)][random.random_range(0..4)];
+        let log = some(random, log);
+        MaskSet {
+            continuation: some(random, go_on),
+            success: some(random, 1),
+            log,
+            log_with_data: some(random, 3).and(log),
+            deactivate: if random.random_bool(0.15) { some(random, 3) } else { Components::NONE },
+        }
+    };
+    let (read, write) = (masks(), masks());
+    let preferred = present.numbers().nth(random.random_range(0..present.count()) as usize);
+    let read_policy = match random.random_range(0..2) {
+        0 => ReadPolicy::Preferred(preferred.expect("a component") as u8),
+        _ => ReadPolicy::RoundRobin,
+    };
+    let copies = present.count() as u8;
+    let minimum = if random.random_bool(0.7) { 1 } else { random.random_range(0..=copies) };
+    let absent =
+        |number: usize| matches!(components[number].state, ComponentState::Out | ComponentState::Absent);
+    PlanTemplate { components, read, write, read_policy, minimum, durably_out: Components::of(absent) }
 }

@@ -18,6 +18,7 @@ pub mod configuration;
 pub mod coverage;
 pub mod disks;
 pub mod faults;
+pub mod intervals;
 pub mod machine;
 pub mod media;
 pub mod mirrors;
@@ -30,6 +31,7 @@ pub mod records;
 pub mod session;
 pub mod traffic;
 pub mod triple;
+pub mod volumes;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -37,7 +39,6 @@ use rand_chacha::ChaCha8Rng;
 pub use configuration::Configuration;
 pub use coverage::Coverage;
 pub use machine::Machine;
-pub use mirrors::Executor;
 pub use session::Session;
 
 /// The generator of a part of the run called `part`, so that a change in one leaves the others alone.

@@ -73,16 +73,7 @@ pub fn configuration(seed: u64, width: usize, mode: u8) -> Configuration {
         Client { queue: 1, entries: 64, vector: Some(1) },
         Client { queue: 2, entries: 64, vector: None },
     ];
-    Configuration {
-        seed,
-        simulator,
-        routes,
-        clients,
-        tables,
-        errors_of_4096: 0,
-        mirrors: Vec::new(),
-        executor: Default::default(),
-    }
+    Configuration { seed, simulator, routes, clients, tables, errors_of_4096: 0, mirrors: Vec::new() }
 }
 
 /// A command on `blocks` blocks (a page at most) of disk `disk`, with its data in `buffer`.

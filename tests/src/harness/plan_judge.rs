@@ -5,24 +5,38 @@ use volplane::software::plan::STATUS_KEPT;
 use volplane::software::template::{Components, PlanTemplate};
 use volplane::software::verdict::{of_read, of_write, End, Parts, Progress, Step};
 use volplane::software::{
-    admit, cut_on, Abilities, Admission, ComponentState, Cuts, Fragment, Issued, Memory, ReadPolicy, Tables,
+    admit, cut_on, Abilities, Admission, ComponentState, Cuts, Issued, Memory, ReadPolicy, Tables,
 };
-use volplane_abi::plan::{component_state, status_class, StatusClass, COMPONENTS_MAX};
+use volplane_abi::plan::{component_state, reason, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::{CODE_AND_TYPE, DNR, INTERNAL_ERROR, NAMESPACE_NOT_READY, SUCCESS};
-use volplane_abi::{opcode, vd_status, SubmissionEntry};
+use volplane_abi::{opcode, vd_status, ExceptionComponent, ExceptionTail, SubmissionEntry};
 
-use super::mirrors::{Executor, Mirror, States};
-use super::plan_story::{Begun, Story};
+use super::mirrors::{Mirror, States};
+use super::plan_story::{Begun, Run};
 
-/// What came of a command.
+/// What comes of a run of a plan.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its parts, in the order in which they were begun.
-    pub parts: Vec<Cuts>,
-    /// The status its client is told.
+    /// What has become of its components.
+    pub parts: Parts,
+    /// The status its client is told, if the control path does not decide.
     pub status: u16,
+    /// Who gets it, and the record of it.
+    pub record: Option<Expected>,
     /// What the run has met, for its coverage.
     pub met: Vec<&'static str>,
+}
+
+impl Outcome {
+    /// The control path decides what comes next.
+    pub fn is_decided_later(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.tail.held() == 1 || record.tail.owned() == 1)
+    }
+
+    /// The components that succeeded.
+    pub fn done(&self) -> Components {
+        Components::of(|number| self.parts[number] == Progress::Done)
+    }
 }
 
 /// A command to a mirrored disk, as far as it is known when it is sent.
@@ -66,6 +80,11 @@ impl Asked {
         }
     }
 
+    /// What it is admitted as.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     fn reads(&self) -> bool {
         matches!(self.entry.opcode(), opcode::READ | opcode::COMPARE)
     }
@@ -88,39 +107,49 @@ fn candidates(states: &States, reads: bool) -> Components {
     }
 }
 
-/// Judges commands to one disk.
+/// Judges runs of plans of one disk.
 pub struct Judge<'a, F> {
-    /// Tables of the card.
-    pub tables: &'a Tables,
     /// The disk.
     pub mirror: &'a Mirror,
-    /// What the card can do.
-    pub executor: Executor,
-    /// The status field with which an SSD completes a fragment.
-    pub outcome: F,
+    /// A component's part of the command.
+    pub cuts: F,
 }
 
-impl<F: Fn(&Fragment) -> u16> Judge<'_, F> {
-    /// What must come of `asked`.
+impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
+    /// What must come of a run of `asked`; `status`: what its client was told.
     ///
     /// # Errors
-    /// Says what its story should not tell. `seen`: the states that a command may have found that was not
+    /// Says what the run's trace should not tell. `seen`: the states that a command may have found that was not
     /// begun.
-    pub fn judge(&self, asked: &Asked, story: &Story, seen: &[States]) -> Result<Outcome, String> {
-        match &story.begun {
-            None => self.not_begun(asked, story, seen),
-            Some(begun) => {
-                self.check_begun(asked, begun, &story.seen)?;
-                if begun.is_read {
-                    self.read(asked, begun, story)
-                } else {
-                    self.write(asked, begun, story)
-                }
-            }
+    pub fn judge(
+        &self,
+        asked: &Asked,
+        run: &Run,
+        status: Option<u16>,
+        seen: &[States],
+    ) -> Result<Outcome, String> {
+        let Some(begun) = &run.begun else { return self.not_begun(asked, run, status, seen) };
+        let template = self.mirror.templates.get(&begun.plan);
+        let template = template.filter(|_| run.plans.contains(&begun.plan)).ok_or_else(|| {
+            format!("it was begun with template {}, but the disk's were {:?}", begun.plan, run.plans)
+        })?;
+        check_begun(self.mirror.disk, template, asked, begun, &run.seen)?;
+        let of = Of { template, begun, run };
+        let outcome = if begun.is_read { self.read(&of) } else { self.write(&of) }?;
+        let parts = &outcome.parts;
+        match run.attempts.iter().find(|attempt| parts[attempt.component] == Progress::Idle) {
+            None => Ok(outcome),
+            Some(attempt) => Err(format!("nobody asked for {attempt:?}")),
         }
     }
 
-    fn not_begun(&self, asked: &Asked, story: &Story, seen: &[States]) -> Result<Outcome, String> {
+    fn not_begun(
+        &self,
+        asked: &Asked,
+        run: &Run,
+        status: Option<u16>,
+        seen: &[States],
+    ) -> Result<Outcome, String> {
         let mut allowed = Vec::new();
         for states in seen {
             if states.deactivated {
@@ -132,158 +161,335 @@ impl<F: Fn(&Fragment) -> u16> Judge<'_, F> {
                 allowed.push((INTERNAL_ERROR | DNR, "nobody to go to"));
             }
         }
-        match allowed.iter().find(|(status, _)| *status == story.status) {
-            Some(&(status, met)) => Ok(Outcome { parts: Vec::new(), status, met: vec![met] }),
-            None => Err(format!("it was not begun, and ended with {:#06x}: {allowed:x?}", story.status)),
-        }
-    }
-
-    fn check_begun(&self, asked: &Asked, begun: &Begun, seen: &[States]) -> Result<(), String> {
-        let reads = asked.reads();
-        let told = (u32::from(begun.disk), begun.plan, begun.masks, begun.minimum, begun.is_read);
-        let masks = self.mirror.masks(reads).field();
-        let expected = (self.mirror.disk, self.mirror.plan, masks, self.mirror.template.minimum, reads);
-        if told != expected || asked.ends_early().is_some() {
-            return Err(format!("it was begun as {begun:x?}, expected {expected:x?}"));
-        }
-        let fits = |states: &&States| {
-            let present =
-                states.those(&[component_state::IN_SYNC, component_state::WRITE_ONLY, component_state::OUT]);
-            let readable = states.those(&[component_state::IN_SYNC]);
-            !states.deactivated && begun.present == present.0 && begun.readable == readable.0
-        };
-        let right = |states: &States| {
-            let among = candidates(states, reads);
-            match (reads, self.mirror.template.read_policy) {
-                (false, _) => begun.begun == among.0,
-                (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
-                (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
-                (true, _) => {
-                    begun.begun.is_power_of_two()
-                        && Components(begun.begun).without(among) == Components::NONE
-                }
+        match allowed.iter().find(|(allowed, _)| Some(*allowed) == status) {
+            Some(&(status, met)) if run.attempts.is_empty() => {
+                Ok(Outcome { parts: Parts::default(), status, record: None, met: vec![met] })
             }
-        };
-        if begun.begun != 0 && seen.iter().filter(fits).any(right) {
-            Ok(())
-        } else {
-            Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
+            _ => Err(format!("it was not begun, and ended with {status:x?}: {allowed:x?}")),
         }
     }
 
-    /// The part of a component.
-    fn part(&self, asked: &Asked, component: usize) -> (Cuts, Progress) {
-        let cuts = asked.cuts(self.tables, self.mirror, component);
-        let failed = cuts.fragments.iter().map(|part| (self.outcome)(part) & STATUS_KEPT);
-        let progress = match failed.into_iter().find(|&status| status != SUCCESS) {
-            Some(status) if status_class(status) == StatusClass::Client => Progress::Refused(status),
-            Some(status) => Progress::Failed(status),
-            None if cuts.closing == SUCCESS => Progress::Done,
-            None if cuts.closing & CODE_AND_TYPE == INTERNAL_ERROR => Progress::Failed(cuts.closing),
-            None => Progress::Refused(cuts.closing),
-        };
-        (cuts, progress)
-    }
-
-    /// The disk's template, with the components that were there and in sync.
-    fn template(&self, begun: &Begun, in_sync: Components) -> PlanTemplate {
-        let mut template = self.mirror.template;
-        for part in 0..COMPONENTS_MAX {
-            let (present, begun) = (Components(begun.present).has(part), Components(begun.begun).has(part));
-            template.components[part].state = match (present, in_sync.has(part)) {
-                (false, _) => ComponentState::Absent,
-                (true, true) => ComponentState::InSync,
-                (true, false) if begun => ComponentState::WriteOnly,
-                (true, false) => ComponentState::Out,
-            };
-        }
-        template
-    }
-
-    fn write(&self, asked: &Asked, begun: &Begun, story: &Story) -> Result<Outcome, String> {
-        let (mut cuts, mut parts) = (Vec::new(), Parts::default());
+    fn write(&self, of: &Of<'_>) -> Result<Outcome, String> {
+        let Of { begun, run, .. } = of;
+        let mut parts = Parts::default();
         for component in Components(begun.begun).numbers() {
-            let (part, progress) = self.part(asked, component);
-            parts[component] = progress;
-            cuts.push(part);
+            parts[component] = part((self.cuts)(component), run, component)?.progress;
         }
-        if !story.further.is_empty() {
-            return Err(format!("a write goes on with {:?}", story.further));
+        if !run.further.is_empty() {
+            return Err(format!("a write goes on with {:?}", run.further));
         }
-        let template = self.template(begun, Components(begun.readable));
         let clean = parts.iter().all(|part| matches!(part, Progress::Idle | Progress::Done));
-        let view = match (story.views.last(), story.seen.last()) {
-            (Some(view), _) => view,
-            (None, Some(view)) if clean => view,
-            _ => return Err("it was decided without a look at the disk's states".into()),
+        // Where all went well, what was durable when it was begun decides.
+        let enough = |view: &&States| {
+            let missed = Components(begun.present & !begun.begun).without(Components(view.durably_out));
+            fits(begun, view) && !missed.any()
         };
-        let verdict = of_write(&template, &parts, Components(view.durably_out));
-        let Step::End(end) = verdict.step else {
-            return Err(format!("it should not have ended: {verdict:?}"));
+        let view = match run.views.last() {
+            None if clean => run.seen.iter().find(enough),
+            view => view,
         };
-        let mut met = self.check_effects(story, verdict.deactivate, &end)?;
-        let failed = parts.iter().any(|part| matches!(part, Progress::Failed(_)));
-        if failed {
-            met.push(if end.status == SUCCESS { "a write without a copy" } else { "a write that fails" });
+        let view = view.ok_or("it was decided without a look at the disk's states")?;
+        let verdict = of_write(&of.template(), &parts, Components(view.durably_out));
+        let mut met = Vec::new();
+        if parts.iter().any(|part| matches!(part, Progress::Failed(_))) {
+            met.push(match verdict.step {
+                Step::End(end) if end.status == SUCCESS => "a write without a copy",
+                _ => "a write that fails",
+            });
         }
-        if cuts.len() > 1 {
+        if begun.begun.count_ones() > 1 {
             met.push("a write to several copies");
         }
-        Ok(Outcome { parts: cuts, status: end.status, met })
+        self.conclude(of, parts, verdict.deactivate, verdict.step, met)
     }
 
-    fn read(&self, asked: &Asked, begun: &Begun, story: &Story) -> Result<Outcome, String> {
-        let first = begun.begun.trailing_zeros() as usize;
-        let (mut cuts, mut parts) = (Vec::new(), Parts::default());
+    fn read(&self, of: &Of<'_>) -> Result<Outcome, String> {
+        let Of { begun, run, .. } = of;
+        let mut parts = Parts::default();
         let mut deactivate = false;
-        let mut views = story.views.iter();
-        let mut further = story.further.iter().copied();
-        let mut component = first;
-        let end = loop {
-            let (part, progress) = self.part(asked, component);
-            parts[component] = progress;
-            cuts.push(part);
-            let clean = progress == Progress::Done && cuts.len() == 1;
+        let mut views = run.views.iter();
+        let mut further = run.further.iter().copied();
+        let mut component = begun.begun.trailing_zeros() as usize;
+        let mut tried = 1;
+        let step = loop {
+            parts[component] = part((self.cuts)(component), run, component)?.progress;
+            let clean = parts[component] == Progress::Done && tried == 1;
             let in_sync = match views.next() {
                 Some(view) => view.those(&[component_state::IN_SYNC]),
                 None if clean => Components(begun.readable),
                 None => return Err("it was decided without a look at the disk's states".into()),
             };
-            let template = self.template(begun, Components(begun.readable));
-            let verdict = of_read(&template, &parts, in_sync);
+            let verdict = of_read(&of.template(), &parts, in_sync);
             deactivate |= verdict.deactivate;
             component = match (verdict.step, further.next()) {
                 (Step::Read(left), Some(next)) if left.has(next) => next,
-                (Step::End(end), None) => break end,
+                (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
+                (step, None) => break step,
                 (step, next) => return Err(format!("it went on with {next:?}, but the model says {step:?}")),
             };
+            tried += 1;
         };
-        let mut met = self.check_effects(story, deactivate, &end)?;
-        if cuts.len() > 1 {
-            met.push(if end.status == SUCCESS { "a read of a further copy" } else { "a read of no copy" });
+        let mut met = Vec::new();
+        if tried > 1 {
+            let well = matches!(step, Step::End(end) if end.status == SUCCESS);
+            met.push(if well { "a read of a further copy" } else { "a read of no copy" });
         }
-        Ok(Outcome { parts: cuts, status: end.status, met })
+        self.conclude(of, parts, deactivate, step, met)
     }
 
-    /// Compares what became of the disk.
-    fn check_effects(&self, story: &Story, deactivate: bool, end: &End) -> Result<Vec<&'static str>, String> {
-        if (story.out, story.deactivated) != (end.out.0, u32::from(deactivate)) {
+    /// Compares what became of the disk, and says what must be told of the plan.
+    fn conclude(
+        &self,
+        of: &Of<'_>,
+        parts: Parts,
+        deactivate: bool,
+        step: Step,
+        mut met: Vec<&'static str>,
+    ) -> Result<Outcome, String> {
+        let (out, reasons, status, held) = match step {
+            Step::End(End { status, out, reasons, held }) => (out, reasons, status, held),
+            Step::Exception(reasons) => (Components::NONE, reasons, 0, false),
+            step => return Err(format!("it should not have ended: {step:?}")),
+        };
+        let run = of.run;
+        if (run.out, run.deactivated) != (out.0, u32::from(deactivate)) {
             return Err(format!(
-                "it moved {:?} out and deactivated the disk {} times, expected {end:?}, deactivate {deactivate}",
-                Components(story.out),
-                story.deactivated
+                "it moved {:?} out and deactivated the disk {} times, expected {step:?}, deactivate {deactivate}",
+                Components(run.out),
+                run.deactivated
             ));
         }
-        if end.reasons != 0 && !self.executor.records {
-            return Err(format!("the card posts no records yet, and this needs one: {end:?}"));
+        let owned = matches!(step, Step::Exception(_));
+        let tail = ExceptionTail::default()
+            .with_reasons(reasons)
+            .with_out(out.0)
+            .with_owned(owned.into())
+            .with_held(held.into())
+            .with_deactivated(deactivate.into())
+            .with_status(status);
+        let record = (reasons != 0).then(|| self.record(of, &parts, tail)).transpose()?;
+        let told = [
+            (out.any(), "a component moved out"),
+            (deactivate, "a disk deactivated by a failure"),
+            (owned, "a plan of the control path"),
+            (reasons & reason::MISSED_WRITE != 0, "a missed write held"),
+            (reasons & reason::LOG_WITH_DATA != 0 && held, "a plan held for its data"),
+            (reasons & reason::LOG != 0 && !held && !owned, "a failure logged"),
+        ];
+        met.extend(told.iter().filter(|(is_met, _)| *is_met).map(|(_, what)| *what));
+        Ok(Outcome { parts, status, record, met })
+    }
+
+    /// The record of a run, with what the trace and the parts say added to `tail`.
+    fn record(&self, of: &Of<'_>, parts: &Parts, tail: ExceptionTail) -> Result<Expected, String> {
+        let those = |choose: fn(&Progress) -> bool| Components::of(|number| choose(&parts[number]));
+        let (failed, refused) = (
+            those(|part| matches!(part, Progress::Failed(_))),
+            those(|part| matches!(part, Progress::Refused(_))),
+        );
+        let done = those(|part| *part == Progress::Done);
+        let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
+        for number in failed.or(refused).numbers() {
+            components[number] = part((self.cuts)(number), of.run, number)?.told;
         }
-        let mut met = Vec::new();
-        if end.out.any() {
-            met.push("a component moved out");
+        let tail = tail
+            .with_disk(self.mirror.disk as u16)
+            .with_plan(of.begun.plan)
+            .with_begun(done.or(failed).or(refused).0)
+            .with_done(done.0)
+            .with_failed(failed.0)
+            .with_refused(refused.0)
+            .with_readable(of.begun.readable)
+            .with_present(of.begun.present);
+        Ok(Expected { components, tail })
+    }
+}
+
+/// A record as it must be. What a command's own fields are, its sender knows; handles are the card's to choose.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Components.
+    pub components: [ExceptionComponent; COMPONENTS_MAX],
+    /// The tail but for handle, phase, and what the command says.
+    pub tail: ExceptionTail,
+}
+
+/// A run that was begun, with its template.
+struct Of<'a> {
+    template: &'a PlanTemplate,
+    begun: &'a Begun,
+    run: &'a Run,
+}
+
+impl Of<'_> {
+    /// The disk's template, with the components that were there and in sync.
+    fn template(&self) -> PlanTemplate {
+        let mut template = *self.template;
+        for part in 0..COMPONENTS_MAX {
+            let has = |components: u8| Components(components).has(part);
+            template.components[part].state =
+                match (has(self.begun.present), has(self.begun.readable), has(self.begun.begun)) {
+                    (false, ..) => ComponentState::Absent,
+                    (true, true, _) => ComponentState::InSync,
+                    (true, false, true) => ComponentState::WriteOnly,
+                    (true, false, false) => ComponentState::Out,
+                };
         }
-        if deactivate {
-            met.push("a disk deactivated by a failure");
+        template
+    }
+}
+
+/// Whether a plan may have been begun with its disk in these states.
+fn fits(begun: &Begun, states: &States) -> bool {
+    let present =
+        states.those(&[component_state::IN_SYNC, component_state::WRITE_ONLY, component_state::OUT]);
+    let readable = states.those(&[component_state::IN_SYNC]);
+    !states.deactivated && begun.present == present.0 && begun.readable == readable.0
+}
+
+fn check_begun(
+    disk: u32,
+    template: &PlanTemplate,
+    asked: &Asked,
+    begun: &Begun,
+    seen: &[States],
+) -> Result<(), String> {
+    let reads = asked.reads();
+    let told = (u32::from(begun.disk), begun.masks, begun.minimum, begun.is_read);
+    let masks = if reads { template.read } else { template.write }.entry().field();
+    let expected = (disk, masks, template.minimum, reads);
+    if told != expected || asked.ends_early().is_some() {
+        return Err(format!("it was begun as {begun:x?}, expected {expected:x?}"));
+    }
+    let right = |states: &States| {
+        let among = candidates(states, reads);
+        match (reads, template.read_policy) {
+            (false, _) => begun.begun == among.0,
+            (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
+            (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
+            (true, _) => {
+                begun.begun.is_power_of_two() && Components(begun.begun).without(among) == Components::NONE
+            }
         }
-        Ok(met)
+    };
+    if begun.begun != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
+        Ok(())
+    } else {
+        Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
+    }
+}
+
+/// A component's part of a run.
+pub struct Part {
+    /// What became of it.
+    pub progress: Progress,
+    /// The status of its failed fragment with the lowest offset, else that it is closed with.
+    pub status: u16,
+    /// What a record tells of it if it failed or was refused.
+    pub told: ExceptionComponent,
+}
+
+/// What became of a component's part: all its fragments were issued, each once, and have ended.
+///
+/// # Errors
+/// Says which was not.
+pub fn part(cuts: &Cuts, run: &Run, component: usize) -> Result<Part, String> {
+    let of_part = run.attempts.iter().filter(|attempt| attempt.component == component);
+    let mut ends: Vec<Option<u16>> = vec![None; cuts.fragments.len()];
+    for attempt in of_part {
+        let (Some(end), Some(ended)) = (ends.get_mut(attempt.ordinal), &attempt.ended) else {
+            return Err(format!("{attempt:?} is no fragment, or has not ended"));
+        };
+        if end.replace(ended.status & STATUS_KEPT).is_some() {
+            return Err(format!("component {component}: fragment {} came twice", attempt.ordinal));
+        }
+    }
+    let issued = ends.iter().take_while(|end| end.is_some()).count();
+    let gap = ends[issued..].iter().any(Option::is_some);
+    // The card stops where it sees that a list is wrong.
+    let wrong = cuts.fragments[issued..].iter().find_map(|fragment| fragment.segments.as_ref().err());
+    let closing = match wrong {
+        _ if issued == ends.len() => cuts.closing,
+        Some(code) if cuts.issued == Issued::Prefix && !gap => code | DNR,
+        _ => return Err(format!("component {component}: fragment {issued} of {} did not come", ends.len())),
+    };
+    let failed =
+        ends.iter().enumerate().find_map(|(number, end)| Some((number, (*end)?)).filter(|it| it.1 != 0));
+    let told = ExceptionComponent::default();
+    let (status, told) = match failed {
+        Some((number, status)) => {
+            let path = cuts.fragments[number].path;
+            (status, told.with_status(status).with_path(path).with_fragment(number as u32))
+        }
+        None => (closing, told.with_status(closing).with_closed(1).with_fragment(issued as u32)),
+    };
+    let progress = match status_class(status) {
+        StatusClass::Success => Progress::Done,
+        StatusClass::Client => Progress::Refused(status),
+        // What the card itself refuses is the client's doing, unless a device is missing.
+        _ if failed.is_none() && status & CODE_AND_TYPE != INTERNAL_ERROR => Progress::Refused(status),
+        _ => Progress::Failed(status),
+    };
+    Ok(Part { progress, status, told })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::plan_story::{Attempt, Ended};
+    use volplane::software::Fragment;
+    use volplane_abi::status::INVALID_FIELD;
+
+    fn fragment(lba: u64) -> Fragment {
+        Fragment {
+            path: 4,
+            device: 1,
+            zeros: false,
+            opcode: opcode::READ,
+            namespace_id: 1,
+            lba,
+            blocks: 1,
+            first: lba,
+            deallocate: 0,
+            force_unit_access: 0,
+            limited_retry: 0,
+            cdw13: 0,
+            segments: Ok(Vec::new()),
+        }
+    }
+
+    fn parted(issued: Issued, ordinals: &[(usize, u16)]) -> Result<Part, String> {
+        let mut fragments: Vec<Fragment> = (0..3).map(fragment).collect();
+        if issued == Issued::Prefix {
+            fragments[2].segments = Err(INVALID_FIELD);
+        }
+        let cuts = Cuts { fragments, issued, closing: SUCCESS, faulted: false, chain_cuts: 0 };
+        let attempt = |&(ordinal, status): &(usize, u16)| {
+            let ended = Some(Ended { at_ns: 0, effect: status == 0, status, tokens: Vec::new() });
+            Attempt { component: 2, ordinal, path: 4, ended }
+        };
+        part(&cuts, &Run { attempts: ordinals.iter().map(attempt).collect(), ..Run::default() }, 2)
+    }
+
+    #[test]
+    fn every_fragment_comes_once() {
+        let all = [(2, 0), (0, 0), (1, 0)];
+        assert!(parted(Issued::All, &all).is_ok_and(|part| part.progress == Progress::Done));
+        assert!(parted(Issued::All, &all[..2]).is_err(), "one is missing");
+        assert!(parted(Issued::All, &[(0, 0), (1, 0), (2, 0), (2, 0)]).is_err(), "one came twice");
+        assert!(parted(Issued::All, &[(0, 0), (1, 0), (2, 0), (3, 0)]).is_err(), "there is no fourth");
+        for prefix in [&[][..], &[(1, 0), (0, 0)]] {
+            let part = parted(Issued::Prefix, prefix).expect("the card may have seen the wrong entry");
+            assert_eq!(part.progress, Progress::Refused(INVALID_FIELD | DNR));
+        }
+        assert!(parted(Issued::Prefix, &[(0, 0), (2, 0)]).is_err(), "a prefix has no gap");
+    }
+
+    #[test]
+    fn the_lowest_failed_offset_speaks_for_the_part() {
+        let part = parted(Issued::All, &[(2, 0x281), (1, 0x6006), (0, 0)]).expect("all there");
+        assert_eq!(part.progress, Progress::Failed(0x4006));
+        assert_eq!((part.told.status(), part.told.fragment(), part.told.path()), (0x4006, 1, 4));
+        assert_eq!(part.told.closed(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the card's trace tells of each plan: the choices that the model takes over, checked for being
 //! allowed when they were made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use volplane_sim::{PlanEvent, PlanRecord};
 
@@ -9,8 +9,11 @@ use super::mirrors::{Mirror, States};
 
 /// Cycles before its admission is seen from which on a command may have looked its disk up, and after.
 const LOOKED_UP: (u64, u64) = (3, 1);
-/// States of a disk that are remembered.
-const REMEMBERED: usize = 64;
+/// Values of a history that are remembered.
+const REMEMBERED: usize = 512;
+
+/// A client's queue and the identifier of its command.
+pub type CommandKey = (u16, u16);
 
 /// A plan as it was begun.
 #[derive(Clone, Copy, Debug)]
@@ -31,16 +34,45 @@ pub struct Begun {
     pub minimum: u8,
     /// Whether it reads.
     pub is_read: bool,
+    /// When.
+    pub cycle: u64,
 }
 
-/// A plan from its admission on.
+/// How an SSD ended a fragment.
 #[derive(Clone, Debug)]
-pub struct Story {
-    queue: u16,
-    command_id: u16,
-    admitted: u64,
+pub struct Ended {
+    /// When, in simulated ns.
+    pub at_ns: u64,
+    /// Whether data moved, or blocks changed.
+    pub effect: bool,
+    /// Status field.
+    pub status: u16,
+    /// Of a read with effect: numbers of the blocks as they were (`media`).
+    pub tokens: Vec<u64>,
+}
+
+/// A fragment that was issued.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Component.
+    pub component: usize,
+    /// Number of the fragment in its part.
+    pub ordinal: usize,
+    /// Path.
+    pub path: u8,
+    /// Its end, once it has come.
+    pub ended: Option<Ended>,
+}
+
+/// A plan from its admission, or its resubmission, until it ends or the control path gets it.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// When it was admitted, or given back.
+    pub admitted: u64,
     /// States that its disk may have had when it was looked up.
     pub seen: Vec<States>,
+    /// Templates that its disk may have named.
+    pub plans: Vec<u16>,
     /// What it was begun as; `None`: as a single part, or not yet.
     pub begun: Option<Begun>,
     /// Components that were read after the first one.
@@ -51,48 +83,169 @@ pub struct Story {
     pub out: u8,
     /// Times it deactivated its disk.
     pub deactivated: u32,
-    /// The status that its client is told.
-    pub status: u16,
+    /// Its fragments.
+    pub attempts: Vec<Attempt>,
 }
 
-/// The plans under way and the states of mirrored disks.
+/// A command's plan.
+#[derive(Clone, Debug)]
+pub struct Story {
+    slot: u16,
+    /// More than one when it was resubmitted.
+    pub runs: Vec<Run>,
+    resubmitted: bool,
+    /// The status that its client is told.
+    pub status: Option<u16>,
+}
+
+impl Story {
+    /// The run that is under way, or was the last.
+    pub fn run(&self) -> &Run {
+        self.runs.last().expect("there is always one")
+    }
+
+    /// Its slot.
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    fn run_mut(&mut self) -> &mut Run {
+        self.runs.last_mut().expect("there is always one")
+    }
+}
+
+/// A fragment that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Whose.
+    pub command: CommandKey,
+    run: usize,
+    attempt: usize,
+    /// Component.
+    pub component: usize,
+    /// Number of the fragment in its part.
+    pub ordinal: usize,
+}
+
+/// What something was, and since when: not before, and at the latest.
+struct History<T>(Vec<(u64, u64, T)>);
+
+impl<T: Copy> History<T> {
+    fn new(first: T) -> Self {
+        Self(vec![(0, 0, first)])
+    }
+
+    fn now(&self) -> T {
+        self.0.last().expect("there is always one").2
+    }
+
+    fn push(&mut self, not_before: u64, latest: u64, what: T) {
+        self.0.push((not_before, latest, what));
+        if self.0.len() > REMEMBERED {
+            self.0.remove(0);
+        }
+    }
+
+    /// What it may have been between two cycles.
+    fn between(&self, first: u64, last: u64) -> Vec<T> {
+        let ends = self.0.iter().skip(1).map(|entry| entry.1).chain([u64::MAX]);
+        let there = self.0.iter().zip(ends).filter(|((since, _, _), end)| *since <= last && *end > first);
+        there.map(|((_, _, what), _)| *what).collect()
+    }
+}
+
+/// A write of a disk's states that the card was asked for.
+struct Writing {
+    disk: u32,
+    states: States,
+    select: u8,
+    since: u64,
+}
+
+/// The plans under way, and the states and templates of mirrored disks.
 #[derive(Default)]
 pub struct Stories {
-    /// By disk: since when, and what; the last is what is now.
-    states: BTreeMap<u32, Vec<(u64, States)>>,
-    open: BTreeMap<u16, Story>,
-    ended: BTreeMap<(u16, u16), Story>,
+    states: BTreeMap<u32, History<States>>,
+    plans: BTreeMap<u32, History<u16>>,
+    slots: HashMap<u16, CommandKey>,
+    stories: HashMap<CommandKey, Story>,
+    /// By path and identifier.
+    fragments: HashMap<(u8, u16), Place>,
     /// A change that was taken and not answered.
     change: Option<(u16, u32, u8, bool)>,
-    locks: bool,
+    writing: Option<Writing>,
 }
 
 impl Stories {
-    /// None yet, of disks as they are at the start. `locks`: a write may look its disk up again.
-    pub fn new(mirrors: &[Mirror], locks: bool) -> Self {
-        let states = mirrors.iter().map(|mirror| (mirror.disk, vec![(0, mirror.states())])).collect();
-        Self { states, locks, ..Self::default() }
+    /// None yet, of disks as they are at the start.
+    pub fn new(mirrors: &[Mirror]) -> Self {
+        let states = mirrors.iter().map(|mirror| (mirror.disk, History::new(mirror.states()))).collect();
+        let plans = mirrors.iter().map(|mirror| (mirror.disk, History::new(mirror.plan))).collect();
+        Self { states, plans, ..Self::default() }
     }
 
     /// What the card should hold of a disk.
     pub fn now(&self, disk: u32) -> States {
-        self.states[&disk].last().expect("there is always one").1
+        self.states[&disk].now()
     }
 
-    /// The control path has written a disk's states.
-    pub fn write(&mut self, disk: u32, states: States) {
-        let history = self.states.get_mut(&disk).expect("a mirrored disk");
-        let since = history.last().expect("there is always one").0;
-        // What went before is over: nothing was under way.
-        *history = vec![(since, states)];
+    /// The control path begins to write `select` of a disk's states.
+    pub fn begin_write(&mut self, cycle: u64, disk: u32, states: States, select: u8) {
+        assert!(self.writing.is_none(), "one write at a time");
+        self.writing = Some(Writing { disk, states, select, since: cycle });
+    }
+
+    /// The write has taken effect.
+    pub fn end_write(&mut self, cycle: u64) {
+        if let Some(Writing { disk, states, select, since }) = self.writing.take() {
+            let now = self.now(disk).written(&states, select);
+            self.history(disk).push(since, cycle, now);
+        }
+    }
+
+    /// A disk got another template between two cycles.
+    pub fn switch(&mut self, (since, latest): (u64, u64), disk: u32, plan: u16) {
+        self.plans.get_mut(&disk).expect("a mirrored disk").push(since, latest, plan);
+    }
+
+    fn history(&mut self, disk: u32) -> &mut History<States> {
+        self.states.get_mut(&disk).expect("a mirrored disk")
+    }
+
+    /// The story of a command so far.
+    pub fn get(&self, command: CommandKey) -> Option<&Story> {
+        self.stories.get(&command)
     }
 
     /// The story of a command that was completed.
     ///
     /// # Errors
-    /// When the trace does not tell it.
-    pub fn take(&mut self, queue: u16, command_id: u16) -> Result<Story, String> {
-        self.ended.remove(&(queue, command_id)).ok_or_else(|| "the trace tells of no such command".into())
+    /// When the trace does not tell it to its end.
+    pub fn take(&mut self, command: CommandKey) -> Result<Story, String> {
+        match self.stories.remove(&command) {
+            Some(story) if story.status.is_some() => Ok(story),
+            Some(story) => Err(format!("the trace does not tell of its end: {story:x?}")),
+            None => Err("the trace tells of no such command".into()),
+        }
+    }
+
+    /// The control path resubmits a plan, or (`false`) was refused.
+    pub fn resubmit(&mut self, command: CommandKey, asked: bool) {
+        if let Some(story) = self.stories.get_mut(&command) {
+            story.resubmitted = asked;
+        }
+    }
+
+    /// The fragment that an SSD fetched.
+    pub fn fragment(&self, path: u8, id: u16) -> Option<Place> {
+        self.fragments.get(&(path, id)).copied()
+    }
+
+    /// The SSD has ended it.
+    pub fn end(&mut self, path: u8, id: u16, ended: Ended) {
+        let Some(place) = self.fragments.remove(&(path, id)) else { return };
+        let story = self.stories.get_mut(&place.command).expect("a fragment is of a plan");
+        story.runs[place.run].attempts[place.attempt].ended = Some(ended);
     }
 
     /// Takes events in.
@@ -107,100 +260,125 @@ impl Stories {
     }
 
     fn event(&mut self, record: &PlanRecord) -> Result<(), String> {
+        let cycle = record.cycle;
         match record.event {
             PlanEvent::Admitted { slot, queue, command_id } => {
-                let story = Story {
-                    queue,
-                    command_id,
-                    admitted: record.cycle,
-                    seen: Vec::new(),
-                    begun: None,
-                    further: Vec::new(),
-                    views: Vec::new(),
-                    out: 0,
-                    deactivated: 0,
-                    status: 0,
-                };
-                if self.open.insert(slot, story).is_some() {
+                let command = (queue, command_id);
+                let run = Run { admitted: cycle, ..Run::default() };
+                let story = Story { slot, runs: vec![run], resubmitted: false, status: None };
+                if self.slots.insert(slot, command).is_some() {
                     return Err("the slot is in use".into());
+                }
+                if self.stories.insert(command, story).is_some() {
+                    return Err("the command is admitted twice".into());
                 }
             }
             PlanEvent::Begun { slot, disk, plan, masks, present, readable, begun, minimum, is_read } => {
-                let admitted = self.story(slot)?.admitted;
-                let seen = self.seen(admitted, record.cycle, disk.into());
-                let story = self.story(slot)?;
-                story.seen = seen;
-                let begun = Begun { disk, plan, masks, present, readable, begun, minimum, is_read };
-                if story.begun.replace(begun).is_some() {
+                let admitted = self.story(slot)?.run().admitted;
+                let (first, last) = looked_up(admitted, cycle);
+                let mut states = self.seen(disk.into(), first, last);
+                // One that is under way may have taken effect.
+                let writing = self.writing.as_ref().filter(|writing| writing.disk == u32::from(disk));
+                states.extend(writing.map(|it| self.now(it.disk).written(&it.states, it.select)));
+                let plans = self.plans.get(&disk.into()).map(|history| history.between(first, last));
+                let run = self.story(slot)?.run_mut();
+                (run.seen, run.plans) = (states, plans.unwrap_or_default());
+                let begun = Begun { disk, plan, masks, present, readable, begun, minimum, is_read, cycle };
+                if run.begun.replace(begun).is_some() {
                     return Err("the plan is begun twice".into());
                 }
             }
             PlanEvent::Change { slot, disk, out, deactivate } => {
-                let story = self.story(slot)?;
-                if story.begun.is_none_or(|begun| begun.disk != disk) {
+                let run = self.story(slot)?.run_mut();
+                if run.begun.is_none_or(|begun| begun.disk != disk) {
                     return Err("a plan changes a disk that is not its own".into());
                 }
-                story.out |= out;
-                story.deactivated += u32::from(deactivate);
+                run.out |= out;
+                run.deactivated += u32::from(deactivate);
                 if self.change.replace((slot, disk.into(), out, deactivate)).is_some() {
                     return Err("the change before was not answered".into());
                 }
             }
             PlanEvent::Changed { states, durably_out, deactivated } => {
-                let found = States::unpack(states, durably_out, deactivated);
-                let Some((slot, disk, out, deactivate)) = self.change.take() else {
-                    return Err("no change was asked for".into());
-                };
-                let now = self.now(disk);
-                if found != now {
-                    return Err(format!("disk {disk} should be {now:?}"));
-                }
-                if out == 0 && !deactivate {
-                    self.story(slot)?.views.push(found);
-                } else {
-                    let history = self.states.get_mut(&disk).expect("a mirrored disk");
-                    history.push((record.cycle, now.changed(out, deactivate)));
-                    if history.len() > REMEMBERED {
-                        history.remove(0);
-                    }
-                }
+                self.changed(cycle, States::unpack(states, durably_out, deactivated))?;
             }
             PlanEvent::Again { slot, component, fresh } => {
                 let story = self.story(slot)?;
-                if fresh || story.begun.is_none() {
+                if fresh != std::mem::take(&mut story.resubmitted) || story.run().begun.is_none() {
                     return Err("nobody asked for it".into());
                 }
-                story.further.push(component.into());
+                if fresh {
+                    story.runs.push(Run { admitted: cycle, ..Run::default() });
+                } else {
+                    story.run_mut().further.push(component.into());
+                }
+            }
+            PlanEvent::Issued { slot, component, ordinal, path, id } => {
+                let command = self.command(slot)?;
+                let story = self.story(slot)?;
+                let (component, ordinal) = (usize::from(component), ordinal as usize);
+                let (run, attempt) = (story.runs.len() - 1, story.run().attempts.len());
+                story.run_mut().attempts.push(Attempt { component, ordinal, path, ended: None });
+                let place = Place { command, run, attempt, component, ordinal };
+                if self.fragments.insert((path, id), place).is_some() {
+                    return Err("the identifier is in use".into());
+                }
             }
             PlanEvent::Done { slot, status } => {
-                let mut story = self.open.remove(&slot).ok_or("the slot is free")?;
-                story.status = status;
-                if self.ended.insert((story.queue, story.command_id), story).is_some() {
-                    return Err("the command is completed twice".into());
-                }
+                self.story(slot)?.status = Some(status);
+                self.slots.remove(&slot);
             }
         }
         Ok(())
     }
 
-    fn story(&mut self, slot: u16) -> Result<&mut Story, String> {
-        self.open.get_mut(&slot).ok_or_else(|| "the slot is free".into())
+    /// What the card found when it looked at a disk's states, or changed them.
+    fn changed(&mut self, cycle: u64, found: States) -> Result<(), String> {
+        let Some((slot, disk, out, deactivate)) = self.change.take() else {
+            return Err("no change was asked for".into());
+        };
+        if found != self.now(disk) {
+            let is_written = self.writing.as_ref().is_some_and(|writing| {
+                writing.disk == disk && found == self.now(disk).written(&writing.states, writing.select)
+            });
+            if !is_written {
+                return Err(format!("disk {disk} should be {:?}", self.now(disk)));
+            }
+            self.end_write(cycle);
+        }
+        if out == 0 && !deactivate {
+            self.story(slot)?.run_mut().views.push(found);
+        } else {
+            self.history(disk).push(cycle, cycle, found.changed(out, deactivate));
+        }
+        Ok(())
     }
 
-    /// The states a command may have found that was admitted, and begun, in these cycles.
-    fn seen(&self, admitted: u64, begun: u64, disk: u32) -> Vec<States> {
-        let looked_up = admitted + LOOKED_UP.1;
-        let last = if self.locks { begun.max(looked_up) } else { looked_up };
-        let first = admitted.saturating_sub(LOOKED_UP.0);
-        let Some(history) = self.states.get(&disk) else { return Vec::new() };
-        let ends = history.iter().skip(1).map(|entry| entry.0).chain([u64::MAX]);
-        let there = history.iter().zip(ends).filter(|((since, _), end)| *since <= last && *end > first);
-        there.map(|((_, states), _)| *states).collect()
+    fn command(&self, slot: u16) -> Result<CommandKey, String> {
+        self.slots.get(&slot).copied().ok_or_else(|| "the slot is free".into())
+    }
+
+    fn story(&mut self, slot: u16) -> Result<&mut Story, String> {
+        let command = self.command(slot)?;
+        let story = self.stories.get_mut(&command).expect("a slot is a plan's");
+        debug_assert_eq!(story.slot, slot);
+        Ok(story)
     }
 
     /// The states that a command which was not begun may have found: one that waited for its lock found them
     /// late.
-    pub fn seen_by(&self, story: &Story, disk: u32) -> Vec<States> {
-        self.seen(story.admitted, u64::MAX, disk)
+    pub fn seen_by(&self, run: &Run, disk: u32) -> Vec<States> {
+        let (first, last) = looked_up(run.admitted, u64::MAX);
+        self.seen(disk, first, last)
     }
+
+    fn seen(&self, disk: u32, first: u64, last: u64) -> Vec<States> {
+        self.states.get(&disk).map(|history| history.between(first, last)).unwrap_or_default()
+    }
+}
+
+/// When a command may have looked its disk up that was admitted, and begun, in these cycles: one that waits for
+/// its lock does so more than once.
+fn looked_up(admitted: u64, begun: u64) -> (u64, u64) {
+    (admitted.saturating_sub(LOOKED_UP.0), begun.max(admitted + LOOKED_UP.1))
 }

@@ -1,12 +1,10 @@
-//! What the SSDs received against what they should have received: the same commands, each once.
-
-use std::collections::HashMap;
+//! What an SSD received for a fragment against what it should have received.
 
 use volplane_abi::{opcode, SubmissionEntry};
 use volplane_sim::CommandRecord;
 
 use super::configuration::Route;
-use volplane::software::{Fragment, Issued, Segment};
+use volplane::software::{Fragment, Segment};
 
 /// Dataset Management of one range, deallocate: CDW10 and CDW11.
 const DEALLOCATE_ONE: u64 = 1 << 34;
@@ -93,60 +91,6 @@ fn check_unused(entry: &SubmissionEntry) -> Result<(), &'static str> {
     unused.iter().find(|field| field.1 != 0).map_or(Ok(()), |field| Err(field.0))
 }
 
-/// A plan's fragments, as they wait for their records.
-#[derive(Debug)]
-pub struct Waiting {
-    /// What each fragment should be seen as.
-    pub fragments: Vec<Received>,
-    /// Which of them must be seen.
-    pub issued: Issued,
-    /// Which were seen.
-    pub seen: Vec<bool>,
-}
-
-impl Waiting {
-    /// None seen yet.
-    pub fn new(fragments: Vec<Received>, issued: Issued) -> Self {
-        let seen = vec![false; fragments.len()];
-        Self { fragments, issued, seen }
-    }
-}
-
-/// Gives every record to a fragment that waits for it.
-///
-/// # Errors
-/// Names a record nobody waits for, or a plan whose fragments did not all come.
-pub fn settle(plans: &mut [Waiting], records: impl IntoIterator<Item = Received>) -> Result<(), String> {
-    let mut places: HashMap<Received, Vec<(usize, usize)>> = HashMap::new();
-    for (number, plan) in plans.iter().enumerate() {
-        for (ordinal, fragment) in plan.fragments.iter().enumerate() {
-            places.entry(fragment.clone()).or_default().push((number, ordinal));
-        }
-    }
-    for record in records {
-        let Some((number, ordinal)) = places.get_mut(&record).and_then(Vec::pop) else {
-            return Err(format!("a command that no plan explains: {record:x?}"));
-        };
-        plans[number].seen[ordinal] = true;
-    }
-    for (number, plan) in plans.iter().enumerate() {
-        let seen = plan.seen.iter().filter(|&&seen| seen).count();
-        let first = plan.seen.iter().take_while(|&&seen| seen).count();
-        let complete = match plan.issued {
-            Issued::All => seen == plan.fragments.len(),
-            Issued::Prefix => seen == first,
-        };
-        if !complete {
-            let missing = &plan.fragments[first];
-            return Err(format!(
-                "plan {number}: {seen} of {} fragments came, number {first} did not: {missing:x?}",
-                plan.seen.len()
-            ));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,36 +98,6 @@ mod tests {
     fn read(lba: u64) -> Received {
         let segments = Some(vec![Segment { iova: 0x1000, len: 512 }]);
         Received { ssd: 0, queue: 1, command: (opcode::READ, 1, lba, 1, 0, 0, 0, 0), segments }
-    }
-
-    fn settled(issued: Issued, records: &[Received]) -> Result<(), String> {
-        settle(&mut [Waiting::new(vec![read(1), read(2), read(3)], issued)], records.iter().cloned())
-    }
-
-    #[test]
-    fn every_difference_is_seen() {
-        let all = [read(3), read(1), read(2)];
-        assert_eq!(settled(Issued::All, &all), Ok(()));
-        assert!(settled(Issued::All, &all[..2]).is_err(), "one is missing");
-        assert!(settled(Issued::All, &[read(1), read(2), read(3), read(3)]).is_err(), "one came twice");
-        let other = |change: fn(&mut Received)| {
-            let mut records = all.clone();
-            change(&mut records[1]);
-            settled(Issued::All, &records)
-        };
-        assert!(other(|record| record.ssd = 1).is_err());
-        assert!(other(|record| record.queue = 2).is_err());
-        assert!(other(|record| record.command.6 = 1).is_err());
-        assert!(other(|record| record.segments = None).is_err());
-        assert!(other(|record| record.segments.as_mut().expect("data")[0].iova += 4).is_err());
-    }
-
-    #[test]
-    fn a_prefix_has_no_gap() {
-        assert_eq!(settled(Issued::Prefix, &[]), Ok(()));
-        assert_eq!(settled(Issued::Prefix, &[read(2), read(1)]), Ok(()));
-        assert!(settled(Issued::Prefix, &[read(1), read(3)]).is_err());
-        assert!(settled(Issued::Prefix, &[read(4)]).is_err());
     }
 
     #[test]

@@ -1,29 +1,35 @@
 //! A run: random commands on a machine, compared with the model.
 
-mod mirrored;
+mod control_path;
+mod judgement;
+mod witness;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use volplane::software::{Cuts, Fragment};
+use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::status::{DATA_TRANSFER_ERROR, DNR};
 use volplane_abi::{opcode, registers, CompletionEntry, SubmissionEntry};
 use volplane_driver::{Bar, Function, Platform};
-use volplane_sim::{Agent, SimHandle};
 
 use super::arena::{Arena, Buffer};
 use super::faults::Errors;
 use super::media::{content, Media};
-use super::plan_judge::Asked;
-use super::plan_story::Stories;
-use super::records::{self, Waiting};
+use super::plan_judge::{Asked, Outcome};
+use super::plan_story::{CommandKey, Stories};
 use super::traffic::{Claim, Request, Traffic};
+use super::volumes::Volumes;
 use super::{fork, Configuration, Coverage, Machine};
-use volplane::software::{Cuts, Fragment, Issued};
+use control_path::{ControlPath, Told};
+use witness::Flight;
 
-/// Commands between two checks of everything.
-const BATCH: u64 = 300;
+/// Commands between two checks of everything: of machines with mirrored disks, and of others.
+const BATCH: (u64, u64) = (2_000, 300);
+/// Commands in flight that are many, and how many of 100 commands to mirrored disks must find so many.
+pub const DEEP: usize = 64;
 /// Cycles without a completion after which the card hangs.
 const HANG_CYCLES: u64 = 3_000_000;
 /// Simulated time without a completion after which the card hangs: the slowest machine takes 2,049
@@ -38,12 +44,18 @@ struct Pending {
     entry: SubmissionEntry,
     /// To a mirrored disk: what is known of it before it is completed.
     asked: Option<Asked>,
-    /// What its parts become; of a plan known when it is completed.
-    parts: Vec<Cuts>,
+    /// By component: its part, once anybody wanted to know.
+    cuts: [Option<Cuts>; COMPONENTS_MAX],
     buffer: Buffer,
     claim: Claim,
     /// Number of the first block written.
     token: u64,
+    /// Step at which it was sent.
+    sent: u64,
+    /// What came of it, and the status that the control path ends it with.
+    decided: Option<(Outcome, u16)>,
+    /// A record told of it that nobody has to answer.
+    logged: bool,
 }
 
 /// A run.
@@ -52,18 +64,23 @@ pub struct Session {
     arena: Arena,
     media: Media,
     traffic: Traffic,
-    errors: Errors,
     random: ChaCha8Rng,
-    /// By queue and command identifier.
-    pending: BTreeMap<(usize, u16), Pending>,
+    pending: BTreeMap<CommandKey, Pending>,
+    /// Of commands under way, and of all since the last check.
     claims: BTreeMap<u64, Claim>,
-    /// Completed since the last check.
-    completed: Vec<Pending>,
-    /// Their parts, and whose they are: which of `completed`, which of its parts.
-    waiting: Vec<Waiting>,
-    owners: Vec<(usize, usize)>,
+    recent: Vec<Claim>,
+    /// Identifiers used since the last check.
+    used: BTreeSet<CommandKey>,
     stories: Stories,
+    /// By SSD and number of the command there.
+    flights: HashMap<(usize, u64), Flight>,
+    volumes: Volumes,
+    control: ControlPath,
+    /// Records that must come of commands that were completed.
+    told: BTreeMap<CommandKey, Told>,
     sent: u64,
+    /// Counts what is sent and completed.
+    step: u64,
     fragments: BTreeMap<u8, u64>,
     vectors: BTreeSet<u16>,
     last_progress: (u64, u64),
@@ -79,7 +96,6 @@ impl Session {
         println!("seed {}: {}", configuration.seed, configuration.summary());
         let seed = configuration.seed;
         let mut machine = Machine::start(configuration);
-        let random = fork(seed, "session");
         let errors = Errors { seed, of_4096: machine.configuration.errors_of_4096 };
         let ssds: Vec<(String, u32)> = machine
             .configuration
@@ -92,22 +108,27 @@ impl Session {
             machine.handle.set_filter(name, Some(errors.filter(number)));
         }
         let arena = Arena::new(&mut machine.platform);
-        let stories = Stories::new(&machine.configuration.mirrors, machine.configuration.executor.locks);
+        let mirrors = &machine.configuration.mirrors;
+        let (stories, volumes) = (Stories::new(mirrors), Volumes::default());
+        let control = ControlPath::new(fork(seed, "control path"), mirrors);
         let traffic = Traffic::new(fork(seed, "traffic"), &machine.configuration.tables);
         Self {
             machine,
             arena,
             media: Media::new(ssds.into_iter()),
             traffic,
-            errors,
-            random,
+            random: fork(seed, "session"),
             pending: BTreeMap::new(),
             claims: BTreeMap::new(),
-            completed: Vec::new(),
-            waiting: Vec::new(),
-            owners: Vec::new(),
+            recent: Vec::new(),
+            used: BTreeSet::new(),
             stories,
+            flights: HashMap::new(),
+            volumes,
+            control,
+            told: BTreeMap::new(),
             sent: 0,
+            step: 0,
             fragments: BTreeMap::new(),
             vectors: BTreeSet::new(),
             last_progress: (0, 0),
@@ -121,15 +142,28 @@ impl Session {
     /// At the first difference, with how to see it again.
     pub fn run(mut self, commands: u64) -> Coverage {
         self.coalesce();
+        let (least, most) = if self.is_mirrored() { (96, 256) } else { (1, 256) };
         while self.sent < commands {
-            let most = self.random.random_range(1..=256);
-            let end = (self.sent + BATCH).min(commands);
-            self.batch(end, most);
+            let depth = self.random.random_range(least..=most);
+            let end = (self.sent + self.batch_commands()).min(commands);
+            self.batch(end, depth);
             self.resynchronise();
         }
         let coverage = std::mem::take(&mut self.coverage);
         self.finish();
         coverage
+    }
+
+    fn is_mirrored(&self) -> bool {
+        !self.machine.configuration.mirrors.is_empty()
+    }
+
+    fn batch_commands(&self) -> u64 {
+        if self.is_mirrored() {
+            BATCH.0
+        } else {
+            BATCH.1
+        }
     }
 
     fn coalesce(&mut self) {
@@ -144,13 +178,17 @@ impl Session {
         card.write32(Bar::Bar0, registers::INTERRUPT_COALESCING.into(), setting).expect("a register write");
     }
 
-    /// Sends until `end` were sent, at most `most` at once, waits for all, and compares.
-    fn batch(&mut self, end: u64, most: usize) {
+    /// Sends until `end` were sent, at most `depth` at once, waits for all, and compares.
+    fn batch(&mut self, end: u64, depth: usize) {
         self.progress();
+        let stories = &self.stories;
+        self.volumes.begin(&self.machine.configuration.mirrors, |disk| stories.now(disk));
         while self.sent < end || !self.pending.is_empty() {
             if self.sent < end {
-                let burst = self.random.random_range(1..=16);
-                self.burst(burst.min(end - self.sent), most);
+                let few = self.random.random_range(1..=16);
+                let count =
+                    if self.is_mirrored() { (depth - self.pending.len().min(depth)) as u64 } else { few };
+                self.burst(count.min(end - self.sent), depth);
             }
             let pause = Duration::from_nanos(self.random.random_range(100..20_000));
             let deadline = self.machine.platform.now() + pause;
@@ -158,6 +196,7 @@ impl Session {
                 self.fail(&error.to_string(), None);
             }
             self.poll();
+            self.control();
             self.check_progress();
         }
         self.settle();
@@ -182,164 +221,96 @@ impl Session {
 
     fn send(&mut self, queue: usize, request: Request) {
         let Request { entry, buffer, claim } = request;
+        let number = self.machine.configuration.clients[queue].queue;
+        // Records come late: their commands are told from others by the identifier.
         let id = loop {
             let id: u16 = self.random.random();
-            if !self.pending.contains_key(&(queue, id)) {
+            if self.used.insert((number, id)) {
                 break id;
             }
         };
+        self.coverage.sent(self.pending.len() >= DEEP);
         let entry = entry.with_command_id(id);
-        let (asked, parts) = self.look_at(&entry);
+        let (asked, cuts) = self.look_at(&entry);
         let token = self.media.tokens(claim.blocks);
         if entry.opcode() == opcode::WRITE && claim.blocks > 0 {
             let size = buffer.bytes / claim.blocks as usize;
             let data: Vec<u8> = (0..claim.blocks).flat_map(|block| content(token + block, size)).collect();
             self.arena.write(&buffer, &data);
         }
-        if entry.opcode() == opcode::READ && !self.claims.values().any(|other| claim.overlaps(other)) {
-            self.plant(&entry, asked.as_ref(), &parts);
+        if entry.opcode() == opcode::READ && !self.recent.iter().any(|other| claim.overlaps(other)) {
+            self.plant(&claim);
         }
         self.claims.insert(self.sent, claim);
+        self.recent.push(claim);
         self.machine.queues[queue].submit(entry).expect("room was seen");
-        let pending = Pending { serial: self.sent, entry, asked, parts, buffer, claim, token };
-        self.pending.insert((queue, id), pending);
-        self.sent += 1;
+        let (serial, sent) = (self.sent, self.step);
+        let pending =
+            Pending { serial, entry, asked, cuts, buffer, claim, token, sent, decided: None, logged: false };
+        self.pending.insert((number, id), pending);
+        (self.sent, self.step) = (self.sent + 1, self.step + 1);
     }
 
     fn poll(&mut self) {
+        let mut completions = Vec::new();
         for queue in 0..self.machine.queues.len() {
             loop {
                 match self.machine.queues[queue].poll() {
                     Ok(None) => break,
-                    Ok(Some(completion)) => self.complete(queue, completion),
+                    Ok(Some(completion)) => completions.push((queue, completion)),
                     Err(error) => self.fail(&error.to_string(), None),
                 }
             }
         }
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        completions.into_iter().for_each(|(queue, completion)| self.complete(queue, completion));
     }
 
     fn complete(&mut self, queue: usize, completion: CompletionEntry) {
         self.progress();
         let client = self.machine.configuration.clients[queue];
-        let Some(mut pending) = self.pending.remove(&(queue, completion.command_id())) else {
+        let command = (client.queue, completion.command_id());
+        let Some(mut pending) = self.pending.remove(&command) else {
             self.fail(&format!("queue {}: a completion of no command: {completion:?}", client.queue), None);
         };
         self.vectors.extend(client.vector);
-        let expected = match self.decide(client.queue, &pending) {
-            Ok((parts, status)) => {
-                pending.parts = parts;
-                status
-            }
-            Err(what) => self.fail(&format!("status {:#06x}: {what}", completion.status()), Some(&pending)),
+        self.step += 1;
+        let found = completion.status();
+        let expected = match self.judge_completion(command, &mut pending) {
+            Ok(status) => status,
+            Err(what) => self.fail(&format!("status {found:#06x}: {what}"), Some(&pending)),
         };
-        for cuts in &pending.parts {
+        for cuts in pending.cuts.iter().flatten() {
             self.coverage.note(pending.entry.opcode(), cuts, expected);
         }
-        if !is_same(completion.status(), expected) {
-            let found = completion.status();
+        if !is_same(found, expected) {
             self.fail(&format!("status {found:#06x}, expected {expected:#06x}"), Some(&pending));
         }
         if (completion.sq_id(), completion.result(), completion.reserved()) != (client.queue, 0, 0) {
             self.fail(&format!("queue {}: {completion:?}", client.queue), Some(&pending));
         }
-        self.check_data(&pending);
         if let Err(what) = self.arena.release(std::mem::take(&mut pending.buffer)) {
             self.fail(&what, Some(&pending));
         }
-        let route = |fragment: &Fragment| self.machine.configuration.route(fragment.path).expect("a path");
-        for (number, cuts) in pending.parts.iter().enumerate() {
-            let fragments = cuts.fragments.iter().map(|part| records::expected(part, route(part))).collect();
-            self.waiting.push(Waiting::new(fragments, cuts.issued));
-            self.owners.push((self.completed.len(), number));
-        }
-        if pending.parts.iter().all(|cuts| cuts.issued == Issued::All) {
-            self.claims.remove(&pending.serial);
-            for cuts in &pending.parts {
-                cuts.fragments.iter().for_each(|fragment| self.take_effect(&pending, fragment));
-            }
-        }
-        self.completed.push(pending);
+        self.claims.remove(&pending.serial);
     }
 
-    /// The status field an SSD completes a fragment with.
-    fn outcome(&self, fragment: &Fragment) -> u16 {
-        let segments = match &fragment.segments {
-            Err(DATA_TRANSFER_ERROR) => return DATA_TRANSFER_ERROR,
-            Err(code) => return code | DNR,
-            Ok(segments) => segments,
-        };
-        let route = self.machine.configuration.route(fragment.path).expect("a path");
-        match self.errors.verdict(route.ssd, fragment.opcode, fragment.lba) {
-            0 if segments.iter().any(|part| self.arena.is_hole(part.iova)) => DATA_TRANSFER_ERROR,
-            verdict => verdict,
-        }
-    }
-
-    /// Compares the buffer of a read: data where a fragment succeeded, untouched elsewhere.
-    fn check_data(&self, pending: &Pending) {
-        let holed = |part: &Fragment| match &part.segments {
-            Ok(segments) => segments.iter().any(|part| self.arena.is_hole(part.iova)),
-            Err(_) => true,
-        };
-        if pending.entry.opcode() != opcode::READ
-            || pending.parts.iter().flat_map(|cuts| &cuts.fragments).any(holed)
-        {
-            return;
-        }
-        let mut expected = self.arena.blank(&pending.buffer);
-        let size = pending.buffer.bytes / pending.claim.blocks as usize;
-        let fragments = pending.parts.iter().flat_map(|cuts| &cuts.fragments);
-        for fragment in fragments.filter(|part| self.outcome(part) == 0) {
-            let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
-            for block in 0..fragment.blocks {
-                let at = (fragment.first + block) as usize * size;
-                let token = self.media.token(ssd, fragment.lba + block);
-                expected[at..at + size].copy_from_slice(&content(token, size));
-            }
-        }
-        let found = self.arena.read(&pending.buffer);
-        if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
-            self.fail(&format!("byte {at:#x} of the data differs"), Some(pending));
-        }
-    }
-
-    fn take_effect(&mut self, pending: &Pending, fragment: &Fragment) {
-        if self.outcome(fragment) != 0 {
-            return;
-        }
-        let ssd = self.machine.configuration.route(fragment.path).expect("a path").ssd;
-        match fragment.opcode {
-            opcode::WRITE => {
-                self.media.write(ssd, fragment.lba, fragment.blocks, pending.token + fragment.first);
-            }
-            opcode::WRITE_ZEROES | opcode::DATASET_MANAGEMENT => {
-                self.media.clear(ssd, fragment.lba, fragment.blocks);
-            }
-            _ => {}
-        }
-    }
-
-    /// Compares what the SSDs received and hold, and host memory outside of buffers.
+    /// Compares what the SSDs and the disks hold, and host memory outside of buffers.
     fn settle(&mut self) {
         self.machine.handle.run_for_ns(SETTLE_NS).unwrap_or_else(|error| self.fail(&error.to_string(), None));
         self.poll();
-        let received = self.take_records();
-        let mut waiting = std::mem::take(&mut self.waiting);
-        if let Err(what) = records::settle(&mut waiting, received) {
-            self.fail(&self.name_plan(&what), None);
+        self.take_last_records();
+        if !self.flights.is_empty() {
+            self.fail(&format!("SSDs still execute {:?}", self.flights.values().next()), None);
         }
-        let completed = std::mem::take(&mut self.completed);
-        for ((command, part), plan) in std::mem::take(&mut self.owners).into_iter().zip(&waiting) {
-            let (pending, fragments) = (&completed[command], &completed[command].parts[part].fragments);
-            self.count(fragments, plan);
-            if plan.issued == Issued::Prefix {
-                self.claims.remove(&pending.serial);
-                let issued = plan.seen.iter().take_while(|&&seen| seen).count();
-                fragments[..issued].iter().for_each(|fragment| self.take_effect(pending, fragment));
-            }
-        }
-        let handle = self.machine.handle.clone();
-        let checked = self.media.check_touched(&handle).and_then(|()| self.arena.check_free());
+        let (handle, stories) = (self.machine.handle.clone(), &self.stories);
+        let checked = self
+            .volumes
+            .check(&self.machine.configuration, &self.media, |disk| stories.now(disk))
+            .and_then(|()| self.media.check_touched(&handle))
+            .and_then(|()| self.arena.check_free());
         checked.unwrap_or_else(|what| self.fail(&what, None));
         self.machine.assert_clean(|refusal| self.arena.is_hole(refusal.iova));
         for vector in std::mem::take(&mut self.vectors) {
@@ -347,37 +318,8 @@ impl Session {
                 self.fail(&format!("vector {vector} was not raised"), None);
             }
         }
-    }
-
-    fn count(&mut self, fragments: &[Fragment], plan: &Waiting) {
-        for (fragment, _) in fragments.iter().zip(&plan.seen).filter(|(_, &seen)| seen) {
-            *self.fragments.entry(fragment.path).or_default() += 1;
-        }
-    }
-
-    fn take_records(&self) -> Vec<records::Received> {
-        let mut received = Vec::new();
-        for (number, ssd) in self.machine.configuration.simulator.ssds.iter().enumerate() {
-            let (commands, missed) = self.machine.handle.take_commands(&ssd.name);
-            assert_eq!(missed, 0, "the record is too short");
-            for record in &commands {
-                match records::received(number, record) {
-                    Ok(command) => received.push(command),
-                    Err(what) => self.fail(&what, None),
-                }
-            }
-        }
-        received
-    }
-
-    /// Adds the command to a message that names a plan.
-    fn name_plan(&self, what: &str) -> String {
-        let number =
-            what.strip_prefix("plan ").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
-        match number.and_then(|number| self.completed.get(self.owners.get(number)?.0)) {
-            Some(pending) => format!("{what}\n{}", describe(pending)),
-            None => what.to_owned(),
-        }
+        self.recent.clear();
+        self.used.clear();
     }
 
     /// Compares counters and states at the end.
@@ -449,13 +391,12 @@ impl Session {
 
     fn fail(&self, what: &str, pending: Option<&Pending>) -> ! {
         let seed = self.machine.configuration.seed;
-        let mirrored = !self.machine.configuration.mirrors.is_empty();
-        let test = if mirrored { "plans_against_model" } else { "rtl_against_model" };
+        let test = if self.is_mirrored() { "plans_against_model" } else { "rtl_against_model" };
         panic!(
             "{what}\n{}\nafter {} commands; replay {test} with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={}\n{}",
             pending.map(describe).unwrap_or_default(),
             self.sent,
-            self.sent.next_multiple_of(BATCH),
+            self.sent.next_multiple_of(self.batch_commands()),
             self.machine.configuration.summary()
         )
     }
@@ -463,12 +404,13 @@ impl Session {
 
 fn describe(pending: &Pending) -> String {
     let mut text = format!("command {}: {:x?}", pending.serial, pending.entry);
-    for cuts in &pending.parts {
+    for (component, cuts) in pending.cuts.iter().enumerate() {
+        let Some(cuts) = cuts else { continue };
         let first: Vec<&Fragment> = cuts.fragments.iter().take(8).collect();
         let count = cuts.fragments.len();
         let (issued, closing) = (cuts.issued, cuts.closing);
         text += &format!(
-            "\n{issued:?} fragments issued of {count}, status without errors {closing:#06x}: {first:#x?}"
+            "\ncomponent {component}: {issued:?} fragments issued of {count}, status without errors {closing:#06x}: {first:#x?}"
         );
     }
     text
@@ -478,15 +420,4 @@ fn describe(pending: &Pending) -> String {
 fn is_same(found: u16, expected: u16) -> bool {
     let transfer = found & !DNR == DATA_TRANSFER_ERROR && expected & !DNR == DATA_TRANSFER_ERROR;
     found == expected || transfer
-}
-
-/// Host memory as the model reads it.
-fn memory(handle: &SimHandle) -> impl Fn(u64) -> Option<u64> + '_ {
-    |at| {
-        let mut word = [0; 8];
-        let mapped = handle.memory().is_mapped(at, word.len());
-        mapped.then(|| {
-            handle.memory().read(Agent::Host, at, &mut word).ok().map(|()| u64::from_le_bytes(word))
-        })?
-    }
 }

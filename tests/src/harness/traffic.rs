@@ -111,6 +111,10 @@ impl Traffic {
         if code == opcode::READ || code == opcode::WRITE {
             entry = entry.with_cdw13(random.random());
         }
+        if code == opcode::FLUSH {
+            // Reserved: they name no blocks.
+            entry = entry.with_starting_lba(random.random()).with_block_count_z(random.random());
+        }
         if code == opcode::WRITE_ZEROES {
             entry = entry.with_deallocate(random.random_bool(0.5).into());
         }
@@ -145,7 +149,8 @@ impl Traffic {
             let lba = (spot.saturating_sub(before) + after).min(disk.size_blocks() - blocks);
             let blocks = self.bounded(tables, disk, code, lba, blocks);
             let claim = Claim { disk: handle, lba, blocks, writes: code != opcode::READ };
-            if !claims.values().any(|other| claim.conflicts(other)) {
+            // The card orders overlapping writes to several copies.
+            if disk.plan() != 0 || !claims.values().any(|other| claim.conflicts(other)) {
                 return Some(claim);
             }
         }

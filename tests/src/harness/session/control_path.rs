@@ -1,0 +1,448 @@
+//! The control path of a run: it answers records, late and at random, and changes the states and templates of disks
+//! while commands are under way. SSDs get their faults here, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use rand::seq::IndexedRandom;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use volplane::software::{Admission, Components};
+use volplane_abi::plan::{component_state, reason};
+use volplane_abi::tables::table;
+use volplane_abi::{opcode, SubmissionEntry};
+use volplane_driver::{CardError, ExceptionRecord, PlanHandle, TableWrite};
+
+use super::judgement::kept;
+use super::{Pending, Session};
+use crate::harness::faults::Weather;
+use crate::harness::mirrors::{Mirror, States, PLANS};
+use crate::harness::plan_judge::Expected;
+use crate::harness::plan_story::{CommandKey, Story};
+
+/// Longest that a record waits for its answer, in simulated ns.
+const ANSWER_NS: u64 = 100_000;
+/// Times that records are looked for at the end, each after `LOOK_NS`.
+const LOOKS: u32 = 64;
+const LOOK_NS: u64 = 5_000;
+
+/// What a record must say.
+pub(super) struct Told {
+    expected: Expected,
+    command: SubmissionEntry,
+    slot: u16,
+    blocks: u32,
+}
+
+/// A plan that waits for an answer.
+struct Waiting {
+    command: CommandKey,
+    plan: PlanHandle,
+    due_ns: u64,
+    held: bool,
+}
+
+/// The control path.
+pub(super) struct ControlPath {
+    random: ChaCha8Rng,
+    waiting: Vec<Waiting>,
+    /// Handles that records named.
+    handles: BTreeSet<PlanHandle>,
+    /// By disk and component: the first command that was sent when it was write-only.
+    write_only: BTreeMap<(u32, usize), u64>,
+    /// The number of the next template.
+    next_plan: u16,
+    weather: Weather,
+}
+
+impl ControlPath {
+    pub(super) fn new(random: ChaCha8Rng, mirrors: &[Mirror]) -> Self {
+        Self {
+            random,
+            waiting: Vec::new(),
+            handles: BTreeSet::new(),
+            write_only: BTreeMap::new(),
+            next_plan: mirrors.iter().map(|mirror| mirror.plan).max().unwrap_or(0),
+            weather: Weather::default(),
+        }
+    }
+}
+
+/// The record of a command that was judged.
+pub(super) fn told(pending: &Pending, story: &Story, expected: &Expected) -> Told {
+    let entry = &pending.entry;
+    let (lba, blocks) = match pending.asked.as_ref().map(|asked| asked.admission()) {
+        Some(Admission::Blocks(request)) => (request.lba, request.blocks),
+        _ => (entry.starting_lba(), 0),
+    };
+    let command = SubmissionEntry::default()
+        .with_opcode(entry.opcode())
+        .with_command_id(entry.command_id())
+        .with_namespace_id(entry.namespace_id())
+        .with_prp1(entry.prp1())
+        .with_prp2(entry.prp2())
+        .with_starting_lba(lba)
+        .with_block_count_z(blocks.saturating_sub(1) as u16)
+        .with_deallocate(entry.deallocate())
+        .with_force_unit_access(entry.force_unit_access())
+        .with_limited_retry(entry.limited_retry())
+        .with_cdw13(entry.cdw13());
+    Told { expected: expected.clone(), command, slot: story.slot(), blocks: blocks as u32 }
+}
+
+impl Told {
+    fn check(&self, queue: u16, found: &ExceptionRecord) -> Result<(), String> {
+        let tail = self
+            .expected
+            .tail
+            .with_slot(self.slot)
+            .with_queue(queue)
+            .with_command_id(self.command.command_id())
+            .with_blocks(self.blocks)
+            .with_generation(found.tail.generation())
+            .with_phase(found.tail.phase());
+        // While nobody knows how it ends, its status says nothing.
+        let tail = if tail.owned() == 1 { tail.with_status(found.tail.status()) } else { tail };
+        let expected = ExceptionRecord { command: self.command, components: self.expected.components, tail };
+        if *found == expected {
+            return Ok(());
+        }
+        Err(format!("the record is {found:x?}\nexpected {expected:x?}"))
+    }
+}
+
+impl Session {
+    /// What the control path does at one go.
+    pub(super) fn control(&mut self) {
+        if !self.is_mirrored() {
+            return;
+        }
+        if self.control.random.random_ratio(1, 4) {
+            self.take_records();
+        }
+        let now_ns = self.machine.handle.now_ns();
+        let due = self.control.waiting.iter().position(|waiting| waiting.due_ns <= now_ns);
+        if let Some(due) = due {
+            let waiting = self.control.waiting.swap_remove(due);
+            self.answer(&waiting);
+        }
+        if self.control.random.random_ratio(1, 40) {
+            self.change_states(false);
+        }
+        if self.control.random.random_ratio(1, 80) {
+            self.switch_template();
+        }
+        let ssds: Vec<String> =
+            self.machine.configuration.simulator.ssds.iter().map(|ssd| ssd.name.clone()).collect();
+        let ControlPath { random, weather, .. } = &mut self.control;
+        if let Some(met) = weather.change(random, &self.machine.handle, &ssds) {
+            self.coverage.met(met);
+        }
+    }
+
+    fn take_records(&mut self) {
+        let most = self.control.random.random_range(1..=32);
+        let records = self.machine.card.take_exceptions(most);
+        let records = records.unwrap_or_else(|error| self.fail(&error.to_string(), None));
+        if records.is_empty() {
+            return;
+        }
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        for record in records {
+            let command = (record.tail.queue(), record.tail.command_id());
+            let mut pending = self.pending.remove(&command);
+            if let Err(what) = self.record(command, pending.as_mut(), &record) {
+                self.fail(&format!("{what}\n{record:x?}"), pending.as_ref());
+            }
+            if let Some(pending) = pending {
+                self.pending.insert(command, pending);
+            }
+        }
+    }
+
+    /// Compares a record; `pending`: its command, if that was not completed.
+    fn record(
+        &mut self,
+        command: CommandKey,
+        pending: Option<&mut Pending>,
+        record: &ExceptionRecord,
+    ) -> Result<(), String> {
+        if !self.control.handles.insert(record.handle()) {
+            return Err("the plan's name is an old one".into());
+        }
+        if let Some(told) = self.told.remove(&command) {
+            return told.check(command.0, record);
+        }
+        let pending = pending.ok_or("a record of no command")?;
+        if pending.decided.is_some() || pending.logged {
+            return Err("a second record of a command".into());
+        }
+        let story = self.stories.get(command).ok_or("a record of no plan")?.clone();
+        let outcome = self.judge(pending, story.run(), None)?;
+        let expected = outcome.record.as_ref().ok_or_else(|| format!("no record was due: {outcome:x?}"))?;
+        told(pending, &story, expected).check(command.0, record)?;
+        if !outcome.is_decided_later() {
+            pending.logged = true;
+            return Ok(());
+        }
+        let held = record.tail.held() == 1;
+        if !held {
+            self.note_written(pending, story.run(), &outcome, u64::MAX);
+        }
+        let status = outcome.status;
+        pending.decided = Some((outcome, status));
+        let due_ns = self.machine.handle.now_ns() + self.control.random.random_range(0..ANSWER_NS);
+        self.control.waiting.push(Waiting { command, plan: record.handle(), due_ns, held });
+        Ok(())
+    }
+
+    /// Takes what records are left, all of which must be due.
+    pub(super) fn take_last_records(&mut self) {
+        for _ in 0..LOOKS {
+            if self.told.is_empty() {
+                break;
+            }
+            self.take_records();
+            self.machine
+                .handle
+                .run_for_ns(LOOK_NS)
+                .unwrap_or_else(|error| self.fail(&error.to_string(), None));
+        }
+        if let Some((command, told)) = self.told.first_key_value() {
+            self.fail(&format!("no record came of {command:?}: {:x?}", told.expected), None);
+        }
+        self.take_records();
+    }
+
+    /// Answers a record: rightly, and now and then wrongly before, or once more after.
+    fn answer(&mut self, waiting: &Waiting) {
+        let &Waiting { command, plan, held, .. } = waiting;
+        let random = &mut self.control.random;
+        let (wrong, stale, twice) =
+            (random.random_bool(0.15), random.random_bool(0.15), random.random_bool(0.3));
+        let choice = random.random_range(0..4);
+        let status = kept(random.random::<u16>());
+        if stale {
+            let old = PlanHandle { generation: plan.generation ^ 1 << (status % 32), ..plan };
+            self.expect_problem(command, "it is gone", |session| session.complete_plan(old, status));
+        }
+        let problem = "it is not the control path's to decide in this way";
+        if wrong && held {
+            self.expect_problem(command, problem, |session| session.resubmit_plan(plan));
+        } else if wrong {
+            self.expect_problem(command, problem, |session| session.release_plan(plan));
+        }
+        let answered = match (held, choice) {
+            (true, 0) | (false, 0 | 1) => {
+                self.decide(command, status);
+                self.coverage.met("a plan completed by the control path");
+                self.complete_plan(plan, status)
+            }
+            (true, _) => {
+                self.make_durable(command);
+                self.coverage.met("a plan released");
+                self.release_plan(plan)
+            }
+            (false, _) => {
+                self.pending.get_mut(&command).expect("it waits").decided = None;
+                self.stories.resubmit(command, true);
+                self.coverage.met("a plan resubmitted");
+                self.resubmit_plan(plan)
+            }
+        };
+        if let Err(error) = answered {
+            self.fail(&format!("{plan:x?} was answered with {error}"), self.pending.get(&command));
+        }
+        if twice {
+            self.expect_problem(command, "it is gone", |session| session.complete_plan(plan, status));
+        }
+    }
+
+    fn decide(&mut self, command: CommandKey, status: u16) {
+        let pending = self.pending.get_mut(&command).expect("it waits");
+        pending.decided.as_mut().expect("its record was taken").1 = status;
+    }
+
+    fn expect_problem(
+        &mut self,
+        command: CommandKey,
+        expected: &str,
+        act: impl FnOnce(&mut Self) -> Result<(), CardError>,
+    ) {
+        match act(self) {
+            Err(CardError::Plan { problem, .. }) if problem == expected => {
+                self.coverage.met(expected_name(problem))
+            }
+            other => self.fail(&format!("answered with {other:?}: {expected}"), self.pending.get(&command)),
+        }
+    }
+
+    fn complete_plan(&mut self, plan: PlanHandle, status: u16) -> Result<(), CardError> {
+        self.machine.card.complete_plan(&mut self.machine.platform, plan, status)
+    }
+
+    fn release_plan(&mut self, plan: PlanHandle) -> Result<(), CardError> {
+        self.machine.card.release_plan(&mut self.machine.platform, plan)
+    }
+
+    fn resubmit_plan(&mut self, plan: PlanHandle) -> Result<(), CardError> {
+        self.machine.card.resubmit_plan(&mut self.machine.platform, plan)
+    }
+
+    /// Says of components that a held write missed that their being out is durable.
+    fn make_durable(&mut self, command: CommandKey) {
+        let decided = self.pending[&command].decided.as_ref();
+        let record = decided.and_then(|(outcome, _)| outcome.record.as_ref()).expect("it is held");
+        if record.tail.reasons() & reason::MISSED_WRITE == 0 {
+            return;
+        }
+        let disk = u32::from(record.tail.disk());
+        let now = self.stories.now(disk);
+        let out = now.those(&[component_state::OUT]).0;
+        self.write_states(disk, States { durably_out: out, ..now }, out);
+    }
+
+    fn cycle(&self) -> u64 {
+        self.machine.handle.counters().cycles_evaluated
+    }
+
+    fn write_states(&mut self, disk: u32, states: States, select: u8) {
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        self.stories.begin_write(self.cycle(), disk, states, select);
+        let entry = states.entry(select);
+        let card = &mut self.machine.card;
+        card.table_write(&mut self.machine.platform, table::STATES, disk, &entry.0)
+            .expect("the states are written");
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        self.stories.end_write(self.cycle());
+    }
+
+    /// Changes the states of a disk's components as a control path may: takes some out, brings others back by way
+    /// of write-only, and lets the disk be used again. `quiet`: nothing is under way.
+    fn change_states(&mut self, quiet: bool) {
+        let mirrors: Vec<u32> = self.machine.configuration.mirrors.iter().map(|mirror| mirror.disk).collect();
+        let &disk = mirrors.choose(&mut self.control.random).expect("mirrored disks");
+        self.change_states_of(disk, quiet);
+    }
+
+    fn change_states_of(&mut self, disk: u32, quiet: bool) {
+        let now = self.stories.now(disk);
+        let mut wished =
+            States { deactivated: now.deactivated && self.control.random.random_bool(0.2), ..now };
+        let mut select = 0;
+        let mut left = now.those(&[component_state::IN_SYNC]).count();
+        let nobody = left == 0 && quiet;
+        for number in 0..now.states.len() {
+            let drawn = self.control.random.random_range(0..100);
+            let state = match (now.states[number], drawn) {
+                (component_state::OUT, 0..60) => component_state::WRITE_ONLY,
+                (component_state::OUT, _) => component_state::OUT,
+                (component_state::WRITE_ONLY, 0..70) if self.may_sync(disk, number, nobody) => {
+                    component_state::IN_SYNC
+                }
+                (component_state::IN_SYNC, 0..4) if left > 1 => {
+                    left -= 1;
+                    component_state::OUT
+                }
+                (component_state::WRITE_ONLY, 95..) => component_state::OUT,
+                _ => continue,
+            };
+            if state == component_state::WRITE_ONLY {
+                self.control.write_only.insert((disk, number), self.sent);
+            }
+            if !quiet && state != now.states[number] {
+                self.coverage.met("a state changed under load");
+            }
+            wished.states[number] = state;
+            select |= 1 << number;
+        }
+        // Who is taken out by the control path is out durably.
+        let out = wished.those(&[component_state::OUT]).0;
+        wished.durably_out = (wished.durably_out | out & select) & !(select & !out);
+        self.write_states(disk, wished, select);
+    }
+
+    /// Copies what a component missed, as far as nobody writes there; whether it is as good as those in sync.
+    /// `alone`: there is none in sync, it becomes the first.
+    fn may_sync(&mut self, disk: u32, number: usize, alone: bool) -> bool {
+        let since = self.control.write_only.get(&(disk, number)).copied().unwrap_or(0);
+        let under_way = self.pending.values().filter(|pending| {
+            pending.claim.disk == disk && ![opcode::READ, opcode::FLUSH].contains(&pending.entry.opcode())
+        });
+        let mut busy: Vec<Range<u64>> = Vec::new();
+        for pending in under_way {
+            // Begun when it was out, maybe.
+            if pending.serial < since {
+                return false;
+            }
+            busy.push(pending.claim.lba..pending.claim.lba + pending.claim.blocks);
+        }
+        let in_sync = self.stories.now(disk).those(&[component_state::IN_SYNC]);
+        if !in_sync.any() && !alone {
+            return false;
+        }
+        let sources = if in_sync.any() { in_sync } else { Components(!(1 << number)) };
+        let place = (&self.machine.configuration, &self.machine.handle);
+        self.volumes.bring_up(place, &mut self.media, (disk, number, sources), &busy)
+    }
+
+    /// Gives a disk another template while it is used.
+    fn switch_template(&mut self) {
+        let mirrors = &mut self.machine.configuration.mirrors;
+        let random = &mut self.control.random;
+        let number = random.random_range(0..mirrors.len());
+        let used = |plan: u16| mirrors.iter().any(|mirror| mirror.templates.contains_key(&plan));
+        let Some(plan) =
+            (1..=PLANS).map(|step| (self.control.next_plan + step - 1) % PLANS + 1).find(|&plan| !used(plan))
+        else {
+            return;
+        };
+        self.control.next_plan = plan;
+        let mirror = &mut mirrors[number];
+        let (disk, mut writes) = (mirror.disk, mirror.another(random, plan));
+        let since = self.cycle();
+        let tables = &mut self.machine.configuration.tables;
+        let entry = tables.vds[&disk].with_plan(plan);
+        tables.vds.insert(disk, entry);
+        writes.push(TableWrite::new(table::VD, disk, &entry.0));
+        self.machine
+            .card
+            .table_write_all(&mut self.machine.platform, writes)
+            .expect("the tables are written");
+        self.stories.switch((since, self.cycle()), disk, plan);
+        self.coverage.met("a template switched under load");
+    }
+
+    /// Does what a control path would between two batches, and reads all states back.
+    pub(super) fn resynchronise(&mut self) {
+        self.control.weather.end(&self.machine.handle);
+        let mirrors: Vec<u32> = self.machine.configuration.mirrors.iter().map(|mirror| mirror.disk).collect();
+        for disk in mirrors {
+            if self.control.random.random_bool(0.8) {
+                self.change_states_of(disk, true);
+                self.change_states_of(disk, true);
+            }
+        }
+        for (disk, found) in self.machine.component_states() {
+            let expected = self.stories.now(disk);
+            if found != expected {
+                self.fail(&format!("disk {disk} is {found:?}, expected {expected:?}"), None);
+            }
+        }
+    }
+}
+
+/// What a refusal is in the coverage.
+fn expected_name(problem: &str) -> &'static str {
+    if problem == "it is gone" {
+        "a plan that is gone"
+    } else {
+        "a plan not to be decided so"
+    }
+}

@@ -1,0 +1,165 @@
+//! What must come of a command when it is completed, or when the control path gets its plan.
+
+use volplane::software::plan::STATUS_KEPT;
+use volplane::software::verdict::Progress;
+use volplane::software::{Components, Fragment};
+use volplane_abi::opcode;
+use volplane_abi::status::SUCCESS;
+
+use super::{control_path, witness, Pending, Session};
+use crate::harness::media::content;
+use crate::harness::plan_judge::{part, Judge, Outcome};
+use crate::harness::plan_story::{CommandKey, Run, Story};
+use crate::harness::volumes::{Read, Written};
+
+impl Session {
+    /// The status that a command must have been completed with. What it wrote and read is noted, the data that it
+    /// was given are compared.
+    pub(super) fn judge_completion(
+        &mut self,
+        command: CommandKey,
+        pending: &mut Pending,
+    ) -> Result<u16, String> {
+        let story = self.stories.take(command)?;
+        let run = story.run();
+        let is_read = pending.entry.opcode() == opcode::READ;
+        let (outcome, status) = match pending.decided.take() {
+            Some(decided) => decided,
+            None => {
+                let outcome = self.judge(pending, run, story.status)?;
+                if outcome.is_decided_later() {
+                    return Err(format!("the control path was to decide: {outcome:x?}\n{run:x?}"));
+                }
+                if let Some(expected) = outcome.record.as_ref().filter(|_| !pending.logged) {
+                    self.told.insert(command, control_path::told(pending, &story, expected));
+                }
+                let status = outcome.status;
+                (outcome, status)
+            }
+        };
+        if !is_read && !self.was_given_up(&outcome) {
+            self.note_written(pending, run, &outcome, self.step);
+        }
+        let tokens = self.check_data(pending, &story)?;
+        // What the control path says of a read that it ends is not what was read.
+        if is_read && status == SUCCESS && outcome.status == SUCCESS && !self.was_given_up(&outcome) {
+            let missing = || format!("it succeeded, but not all blocks were read\n{story:x?}");
+            let tokens = tokens.into_iter().collect::<Option<Vec<u64>>>().ok_or_else(missing)?;
+            let (serial, lba) = (pending.serial, pending.claim.lba);
+            let read = Read { serial, lba, tokens, sent: pending.sent, completed: self.step };
+            self.volumes.read(pending.claim.disk, read);
+        }
+        Ok(status)
+    }
+
+    /// The control path got it, and ended it.
+    fn was_given_up(&self, outcome: &Outcome) -> bool {
+        outcome.record.as_ref().is_some_and(|record| record.tail.owned() == 1)
+    }
+
+    /// What must come of a run.
+    pub(super) fn judge(
+        &mut self,
+        pending: &mut Pending,
+        run: &Run,
+        status: Option<u16>,
+    ) -> Result<Outcome, String> {
+        let configuration = &self.machine.configuration;
+        let Some(asked) = &pending.asked else {
+            let cuts = witness::cuts(configuration, pending, 0);
+            let found = part(cuts, run, 0).map_err(|what| format!("{what}\n{run:x?}"))?;
+            let mut outcome =
+                Outcome { parts: Default::default(), status: found.status, record: None, met: Vec::new() };
+            outcome.parts[0] = found.progress;
+            return Ok(outcome);
+        };
+        let asked = asked.clone();
+        let first = run.begun.map_or(Components::NONE, |begun| Components(begun.begun));
+        for component in first.numbers().chain(run.further.iter().copied()) {
+            witness::cuts(configuration, pending, component);
+        }
+        let mirror = self.mirror(&pending.entry).expect("it was there when the command was sent");
+        let seen = self.stories.seen_by(run, mirror.disk);
+        let cuts = |component: usize| pending.cuts[component].as_ref().expect("a component that was begun");
+        let judged = Judge { mirror, cuts }.judge(&asked, run, status, &seen);
+        let outcome = judged.map_err(|what| format!("{what}\n{run:x?}"))?;
+        outcome.met.iter().for_each(|what| self.coverage.met(what));
+        Ok(outcome)
+    }
+
+    /// Notes what a run has written; `completed`: the step at which its client was told.
+    pub(super) fn note_written(&mut self, pending: &Pending, run: &Run, outcome: &Outcome, completed: u64) {
+        let (claim, code) = (&pending.claim, pending.entry.opcode());
+        let zeroes = [opcode::WRITE_ZEROES, opcode::DATASET_MANAGEMENT].contains(&code);
+        if claim.blocks == 0 || !(code == opcode::WRITE || zeroes) {
+            return;
+        }
+        let mirror = self.machine.configuration.mirror(claim.disk);
+        let parts = match (&run.begun, mirror) {
+            (Some(begun), _) => Components(begun.begun),
+            (None, Some(_)) => return,
+            (None, None) if run.attempts.is_empty() => return,
+            (None, None) => Components::one(0),
+        };
+        let ends =
+            || run.attempts.iter().filter_map(|attempt| attempt.ended.as_ref()).map(|ended| ended.at_ns);
+        let given_up = completed == u64::MAX;
+        let written = Written {
+            serial: pending.serial,
+            blocks: claim.lba..claim.lba + claim.blocks,
+            token: (!zeroes).then_some(pending.token),
+            sent: pending.sent,
+            completed,
+            begun: run.begun.map_or(run.admitted, |begun| begun.cycle),
+            locked: parts.count() > 1,
+            succeeded: outcome.status == SUCCESS && !given_up,
+            parts,
+            ended: ends().min().zip(ends().max()),
+        };
+        let present = mirror.map_or(Components::NONE, |mirror| mirror.template.present());
+        let done = Components::of(|number| outcome.parts[number] == Progress::Done);
+        self.volumes.written(claim.disk, written, done, present);
+    }
+
+    /// Compares the buffer of a read: data where a fragment moved some, untouched elsewhere. The numbers of its
+    /// blocks.
+    fn check_data(&self, pending: &Pending, story: &Story) -> Result<Vec<Option<u64>>, String> {
+        let holed = |part: &Fragment| match &part.segments {
+            Ok(segments) => segments.iter().any(|part| self.arena.is_hole(part.iova)),
+            Err(_) => true,
+        };
+        let fragments = || pending.cuts.iter().flatten().flat_map(|cuts| &cuts.fragments);
+        if pending.entry.opcode() != opcode::READ || pending.buffer.bytes == 0 || fragments().any(holed) {
+            return Ok(Vec::new());
+        }
+        let mut tokens = vec![None; pending.claim.blocks as usize];
+        let attempts = story.runs.iter().flat_map(|run| &run.attempts);
+        let mut moved: Vec<_> = attempts
+            .filter_map(|attempt| Some((attempt, attempt.ended.as_ref().filter(|ended| ended.effect)?)))
+            .collect();
+        moved.sort_by_key(|(_, ended)| ended.at_ns);
+        for (attempt, ended) in moved {
+            let cuts = pending.cuts[attempt.component].as_ref().expect("it was judged");
+            let first = cuts.fragments[attempt.ordinal].first as usize;
+            let ended = ended.tokens.iter().copied().map(Some);
+            tokens[first..].iter_mut().zip(ended).for_each(|(token, read)| *token = read);
+        }
+        let mut expected = self.arena.blank(&pending.buffer);
+        let size = pending.buffer.bytes / tokens.len();
+        for (block, token) in expected.chunks_exact_mut(size).zip(&tokens) {
+            if let Some(token) = token {
+                block.copy_from_slice(&content(*token, size));
+            }
+        }
+        let found = self.arena.read(&pending.buffer);
+        match (0..found.len()).find(|&at| found[at] != expected[at]) {
+            Some(at) => Err(format!("byte {at:#x} of the data differs\n{story:x?}")),
+            None => Ok(tokens),
+        }
+    }
+}
+
+/// The bits of a status that a plan keeps.
+pub(super) const fn kept(status: u16) -> u16 {
+    status & STATUS_KEPT
+}

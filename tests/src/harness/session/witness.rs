@@ -1,0 +1,144 @@
+//! What a run hears of its machine while it goes on: plans from the card's trace, commands and their ends from the
+//! SSDs. Every fragment is compared with what the model cuts when its SSD fetches it, and takes effect on the
+//! media that the run expects when its SSD has ended it.
+
+use volplane::software::{self, Fragment};
+use volplane_abi::{opcode, SubmissionEntry};
+use volplane_sim::{Agent, CommandRecord, EndRecord, SimHandle};
+
+use super::{Cuts, Pending, Session};
+use crate::harness::mirrors::Mirror;
+use crate::harness::plan_judge::Asked;
+use crate::harness::plan_story::Ended;
+use crate::harness::records;
+use crate::harness::traffic::Claim;
+use crate::harness::Configuration;
+use volplane_abi::plan::COMPONENTS_MAX;
+
+/// A fragment that an SSD executes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    path: u8,
+    id: u16,
+    opcode: u8,
+    lba: u64,
+    blocks: u64,
+    /// Number of the first block written.
+    token: u64,
+}
+
+impl Session {
+    /// What is known of a command before it is completed.
+    pub(super) fn look_at(&self, entry: &SubmissionEntry) -> (Option<Asked>, [Option<Cuts>; COMPONENTS_MAX]) {
+        let (configuration, memory) = (&self.machine.configuration, memory(&self.machine.handle));
+        let mut cuts = [const { None }; COMPONENTS_MAX];
+        if self.mirror(entry).is_some() {
+            return (Some(Asked::new(&configuration.tables, entry, &memory)), cuts);
+        }
+        cuts[0] = Some(software::cut(&configuration.tables, entry, &memory));
+        (None, cuts)
+    }
+
+    /// The mirrored disk that a command goes to.
+    pub(super) fn mirror(&self, entry: &SubmissionEntry) -> Option<&Mirror> {
+        self.machine.configuration.mirror(entry.namespace_id().checked_sub(1)?)
+    }
+
+    /// Gives a read something to read.
+    pub(super) fn plant(&mut self, claim: &Claim) {
+        let (configuration, handle) = (&self.machine.configuration, &self.machine.handle);
+        let states = configuration.mirror(claim.disk).map(|mirror| self.stories.now(mirror.disk));
+        let blocks = claim.lba..claim.lba + claim.blocks;
+        let states = states.as_ref();
+        self.volumes.plant((configuration, handle), &mut self.media, (claim.disk, blocks), states);
+    }
+
+    /// Takes in what the card's trace and the SSDs tell.
+    pub(super) fn hear(&mut self) -> Result<(), String> {
+        let ssds = self.machine.configuration.simulator.ssds.len();
+        let mut heard = Vec::with_capacity(ssds);
+        for number in 0..ssds {
+            let name = self.machine.configuration.ssd(number);
+            let (commands, missed) = self.machine.handle.take_commands(name);
+            let (ends, ends_missed) = self.machine.handle.take_ends(name);
+            assert_eq!((missed, ends_missed), (0, 0), "the record is too short");
+            heard.push((commands, ends));
+        }
+        let (events, missed) = self.machine.handle.take_plan_events();
+        assert_eq!(missed, 0, "the record is too short");
+        self.stories.feed(events)?;
+        for (ssd, (commands, ends)) in heard.into_iter().enumerate() {
+            commands.iter().try_for_each(|command| self.fetched(ssd, command))?;
+            ends.iter().try_for_each(|end| self.ended(ssd, end))?;
+        }
+        Ok(())
+    }
+
+    /// An SSD has fetched a command.
+    fn fetched(&mut self, ssd: usize, record: &CommandRecord) -> Result<(), String> {
+        let configuration = &self.machine.configuration;
+        let id = record.entry.command_id();
+        let path = configuration.path(ssd, record.queue);
+        let nobody = || format!("a command that nobody issued: SSD {ssd}, {record:x?}");
+        let path = path.ok_or_else(nobody)?;
+        let place = self.stories.fragment(path, id).ok_or_else(nobody)?;
+        let pending = self.pending.get_mut(&place.command).ok_or_else(nobody)?;
+        let cuts = cuts(configuration, pending, place.component);
+        let Some(fragment) = cuts.fragments.get(place.ordinal) else {
+            return Err(format!("{place:?} is no fragment of {cuts:#x?}\n{record:x?}"));
+        };
+        let route = configuration.route(fragment.path).ok_or_else(nobody)?;
+        let (found, expected) = (records::received(ssd, record)?, records::expected(fragment, route));
+        if fragment.path != path || found != expected {
+            return Err(format!("{place:?}: found {found:x?}\nexpected {expected:x?}"));
+        }
+        let Fragment { opcode, lba, blocks, first, .. } = *fragment;
+        let flight = Flight { path, id, opcode, lba, blocks, token: pending.token + first };
+        self.flights.insert((ssd, record.order), flight);
+        *self.fragments.entry(path).or_default() += 1;
+        Ok(())
+    }
+
+    /// An SSD has ended a command.
+    fn ended(&mut self, ssd: usize, end: &EndRecord) -> Result<(), String> {
+        let flight = self.flights.remove(&(ssd, end.order));
+        let Flight { path, id, opcode, lba, blocks, token } =
+            flight.ok_or_else(|| format!("SSD {ssd} ends what it did not begin: {end:?}"))?;
+        let mut tokens = Vec::new();
+        match opcode {
+            _ if !end.effect => {}
+            opcode::READ => tokens.extend((lba..lba + blocks).map(|block| self.media.token(ssd, block))),
+            opcode::WRITE => self.media.write(ssd, lba, blocks, token),
+            opcode::WRITE_ZEROES | opcode::DATASET_MANAGEMENT => self.media.clear(ssd, lba, blocks),
+            _ => {}
+        }
+        let ended = Ended { at_ns: end.at_ns, effect: end.effect, status: end.status, tokens };
+        self.stories.end(path, id, ended);
+        Ok(())
+    }
+}
+
+/// A command's part of a component.
+pub(super) fn cuts<'a>(
+    configuration: &Configuration,
+    pending: &'a mut Pending,
+    component: usize,
+) -> &'a Cuts {
+    let Pending { asked, cuts, entry, .. } = pending;
+    cuts[component].get_or_insert_with(|| {
+        let asked = asked.as_ref().expect("a disk without a plan has one part");
+        let mirror = configuration.mirror(entry.namespace_id() - 1).expect("it was asked");
+        asked.cuts(&configuration.tables, mirror, component)
+    })
+}
+
+/// Host memory as the model reads it.
+fn memory(handle: &SimHandle) -> impl Fn(u64) -> Option<u64> + '_ {
+    |at| {
+        let mut word = [0; 8];
+        let mapped = handle.memory().is_mapped(at, word.len());
+        mapped.then(|| {
+            handle.memory().read(Agent::Host, at, &mut word).ok().map(|()| u64::from_le_bytes(word))
+        })?
+    }
+}

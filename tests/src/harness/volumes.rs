@@ -1,0 +1,386 @@
+//! What the disks hold for those who read and write them: values that a read may have, the order of overlapping
+//! writes, and that copies in sync are equal.
+//!
+//! A write of several copies is begun when it has the lock of its blocks: the order of overlapping ones is that of
+//! their beginnings. All other order is that of the clients: a command that was completed before another was sent
+//! comes before it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use volplane::software::{map, Components, Tables};
+use volplane_abi::plan::{component_state, COMPONENTS_MAX};
+use volplane_abi::VdEntry;
+use volplane_sim::SimHandle;
+
+use super::configuration::Configuration;
+use super::intervals::Intervals;
+use super::media::Media;
+use super::mirrors::{Mirror, States};
+
+/// A run of a write, or of what zeroes blocks.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Number of the command.
+    pub serial: u64,
+    /// Blocks of the disk.
+    pub blocks: Range<u64>,
+    /// Number of the first block; `None`: zeros.
+    pub token: Option<u64>,
+    /// Steps of the session at which it was sent, and completed; of a run that the control path got: never.
+    pub sent: u64,
+    /// As above.
+    pub completed: u64,
+    /// Cycle in which it was begun, and whether with the lock of its blocks.
+    pub begun: u64,
+    /// As above.
+    pub locked: bool,
+    /// It was a success.
+    pub succeeded: bool,
+    /// Components it was begun for.
+    pub parts: Components,
+    /// Ends of its first and of its last fragment, in ns.
+    pub ended: Option<(u64, u64)>,
+}
+
+impl Written {
+    fn overlaps(&self, blocks: &Range<u64>) -> bool {
+        self.blocks.start < blocks.end && blocks.start < self.blocks.end
+    }
+
+    fn precedes(&self, other: &Self) -> bool {
+        self.completed < other.sent || (self.locked && other.locked && self.begun < other.begun)
+    }
+
+    fn gives(&self, block: u64, token: u64) -> bool {
+        self.token.map_or(0, |first| first + (block - self.blocks.start)) == token
+    }
+}
+
+/// A read that succeeded.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Number of the command.
+    pub serial: u64,
+    /// First block of the disk.
+    pub lba: u64,
+    /// Numbers of its blocks.
+    pub tokens: Vec<u64>,
+    /// Steps of the session at which it was sent, and completed.
+    pub sent: u64,
+    /// As above.
+    pub completed: u64,
+}
+
+/// A disk.
+#[derive(Default)]
+struct Volume {
+    /// Since the last check.
+    writes: Vec<Written>,
+    reads: Vec<Read>,
+    /// By component: blocks that missed a write.
+    lagging: [Intervals; COMPONENTS_MAX],
+    /// Blocks whose last write failed.
+    undefined: Intervals,
+    /// Components in sync when what is to be checked began.
+    in_sync: Components,
+}
+
+/// Where blocks of a disk are.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    first: u64,
+    blocks: u64,
+    ssd: usize,
+    lba: u64,
+}
+
+/// All disks.
+#[derive(Default)]
+pub struct Volumes {
+    disks: BTreeMap<u32, Volume>,
+}
+
+/// Where the blocks of a map are, those that are anywhere.
+fn spots(configuration: &Configuration, map: &VdEntry, blocks: &Range<u64>) -> Vec<Spot> {
+    let tables: &Tables = &configuration.tables;
+    let spot = |run: map::Run| {
+        let (extent, at) = run.place?;
+        let device = tables.devices.get(&extent.device())?;
+        let route = configuration.route(device.path())?;
+        Some(Spot {
+            first: blocks.start + run.first,
+            blocks: run.blocks,
+            ssd: route.ssd,
+            lba: extent.start() + at,
+        })
+    };
+    map::runs(tables, map, blocks.start, blocks.end - blocks.start).into_iter().filter_map(spot).collect()
+}
+
+/// The maps of a disk's components; a disk without a plan is its own.
+fn maps(configuration: &Configuration, disk: u32) -> Vec<(usize, &VdEntry)> {
+    match configuration.mirror(disk) {
+        Some(mirror) => {
+            mirror.template.present().numbers().map(|number| (number, &mirror.maps[number])).collect()
+        }
+        None => vec![(0, &configuration.tables.vds[&disk])],
+    }
+}
+
+impl Volumes {
+    /// Nothing is under way, and disks are in these states.
+    pub fn begin(&mut self, mirrors: &[Mirror], states: impl Fn(u32) -> States) {
+        for mirror in mirrors {
+            self.disks.entry(mirror.disk).or_default().in_sync = in_sync(&states(mirror.disk));
+        }
+    }
+
+    /// A command read blocks.
+    pub fn read(&mut self, disk: u32, read: Read) {
+        self.disks.entry(disk).or_default().reads.push(read);
+    }
+
+    /// A run has written blocks; `done`: the components that took all of it, of those `present`.
+    pub fn written(&mut self, disk: u32, written: Written, done: Components, present: Components) {
+        let volume = self.disks.entry(disk).or_default();
+        let blocks = written.blocks.clone();
+        for component in present.numbers() {
+            // One that ran beside it and left the component out may have come behind it on the others.
+            let is_apart = |other: &Written| {
+                other.completed < written.sent || other.parts.has(component) || !other.overlaps(&blocks)
+            };
+            // One that failed is undefined on those that it was begun for.
+            let took = if written.succeeded { done } else { written.parts };
+            if !took.has(component) {
+                volume.lagging[component].insert(blocks.clone());
+            } else if written.succeeded && volume.writes.iter().all(is_apart) {
+                volume.lagging[component].remove(blocks.clone());
+            }
+        }
+        volume.writes.push(written);
+    }
+
+    /// Gives blocks something to read that hold zeros: the same on all copies, and on those that are out
+    /// something else.
+    pub fn plant(
+        &mut self,
+        (configuration, handle): (&Configuration, &SimHandle),
+        media: &mut Media,
+        (disk, blocks): (u32, Range<u64>),
+        states: Option<&States>,
+    ) {
+        let volume = self.disks.entry(disk).or_default();
+        let first = media.tokens(blocks.end - blocks.start);
+        for (component, map) in maps(configuration, disk) {
+            let is_out = states.is_some_and(|states| states.states[component] == component_state::OUT);
+            for spot in spots(configuration, map, &blocks) {
+                for at in 0..spot.blocks {
+                    let block = spot.first + at;
+                    let stale = is_out || volume.lagging[component].has(block);
+                    let token = if stale { media.tokens(1) } else { first + (block - blocks.start) };
+                    media.plant(handle, spot.ssd, spot.lba + at, token);
+                    if is_out {
+                        volume.lagging[component].insert(block..block + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies what a component missed from one of `sources` that did not, but for blocks in `busy`; whether it is
+    /// as good as they are.
+    pub fn bring_up(
+        &mut self,
+        (configuration, handle): (&Configuration, &SimHandle),
+        media: &mut Media,
+        (disk, component, sources): (u32, usize, Components),
+        busy: &[Range<u64>],
+    ) -> bool {
+        let volume = self.disks.entry(disk).or_default();
+        let mirror = configuration.mirror(disk).expect("a mirrored disk");
+        let mut quiet = volume.lagging[component].clone();
+        busy.iter().for_each(|blocks| quiet.remove(blocks.clone()));
+        for blocks in quiet.iter() {
+            let mut sources = sources.and(mirror.template.present()).numbers();
+            let source =
+                sources.find(|&source| blocks.clone().all(|block| !volume.lagging[source].has(block)));
+            let held = |number: usize| held(configuration, media, &mirror.maps[number], &blocks);
+            // What nobody has is what it is.
+            let (from, to) = (held(source.unwrap_or(component)), held(component));
+            for spot in spots(configuration, &mirror.maps[component], &blocks) {
+                let range = spot.first..spot.first + spot.blocks;
+                let changed: BTreeMap<u64, u64> = (to.range(range.clone()))
+                    .map(|(&block, _)| (block, 0))
+                    .chain(from.range(range).map(|(&block, &token)| (block, token)))
+                    .collect();
+                for (block, token) in changed {
+                    if to.get(&block).copied().unwrap_or(0) != token {
+                        media.copy(handle, spot.ssd, spot.lba + (block - spot.first), token);
+                    }
+                }
+            }
+            volume.lagging[component].remove(blocks);
+        }
+        volume.lagging[component].is_empty()
+    }
+
+    /// Checks all that was read and written since the last time; nothing is under way.
+    ///
+    /// # Errors
+    /// Says what cannot be.
+    pub fn check(
+        &mut self,
+        configuration: &Configuration,
+        media: &Media,
+        states: impl Fn(u32) -> States,
+    ) -> Result<(), String> {
+        for (&disk, volume) in &mut self.disks {
+            let mut writes = std::mem::take(&mut volume.writes);
+            writes.sort_by_key(|write| write.begun);
+            check_order(disk, &writes)?;
+            for read in std::mem::take(&mut volume.reads) {
+                check_read(configuration, media, disk, volume, &writes, &read)?;
+            }
+            for write in &writes {
+                match write.succeeded {
+                    true => volume.undefined.remove(write.blocks.clone()),
+                    false => volume.undefined.insert(write.blocks.clone()),
+                }
+            }
+            let Some(mirror) = configuration.mirror(disk) else { continue };
+            check_copies(configuration, media, mirror, in_sync(&states(disk)), volume, &writes)?;
+        }
+        Ok(())
+    }
+}
+
+fn in_sync(states: &States) -> Components {
+    states.those(&[component_state::IN_SYNC])
+}
+
+/// The blocks of a range that hold something on a copy.
+fn held(
+    configuration: &Configuration,
+    media: &Media,
+    map: &VdEntry,
+    blocks: &Range<u64>,
+) -> BTreeMap<u64, u64> {
+    let held = |spot: Spot| {
+        media
+            .held(spot.ssd, spot.lba, spot.blocks)
+            .map(move |(at, token)| (spot.first + (at - spot.lba), token))
+    };
+    spots(configuration, map, blocks).into_iter().flat_map(held).collect()
+}
+
+/// Overlapping writes to several copies were executed one after another, as they were begun.
+fn check_order(disk: u32, writes: &[Written]) -> Result<(), String> {
+    let locked: Vec<&Written> = writes.iter().filter(|write| write.locked && write.ended.is_some()).collect();
+    for (number, first) in locked.iter().enumerate() {
+        for second in locked[number + 1..].iter().filter(|second| second.overlaps(&first.blocks)) {
+            let (Some((_, last)), Some((next, _))) = (first.ended, second.ended) else { continue };
+            if next < last {
+                return Err(format!("disk {disk}: executed beside each other: {first:?} and {second:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every block read is that of a write that nothing completed had overwritten when the read was sent.
+fn check_read(
+    configuration: &Configuration,
+    media: &Media,
+    disk: u32,
+    volume: &Volume,
+    writes: &[Written],
+    read: &Read,
+) -> Result<(), String> {
+    let blocks = read.lba..read.lba + read.tokens.len() as u64;
+    let near: Vec<&Written> =
+        writes.iter().filter(|write| write.overlaps(&blocks) && write.sent < read.completed).collect();
+    let done: Vec<&Written> =
+        near.iter().filter(|write| write.succeeded && write.completed < read.sent).copied().collect();
+    for (block, &token) in blocks.zip(&read.tokens) {
+        let over = |write: &Written| write.blocks.contains(&block);
+        let of_write = near.iter().any(|write| {
+            let is_last = !done.iter().any(|later| over(later) && write.precedes(later));
+            over(write) && write.gives(block, token) && is_last
+        });
+        let is_first = || !done.iter().any(|write| over(write));
+        if !(of_write || is_first() && held_before(configuration, media, disk, volume, block, token)) {
+            return Err(format!(
+                "disk {disk}, block {block}: command {} read number {token}, which is none of {:#?}",
+                read.serial,
+                near.iter().filter(|write| over(write)).collect::<Vec<_>>()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a copy that was in sync at the last check had this number in a block then.
+fn held_before(
+    configuration: &Configuration,
+    media: &Media,
+    disk: u32,
+    volume: &Volume,
+    block: u64,
+    token: u64,
+) -> bool {
+    let copies = maps(configuration, disk).into_iter();
+    let mut copies =
+        copies.filter(|(number, _)| configuration.mirror(disk).is_none() || volume.in_sync.has(*number));
+    copies.any(|(_, map)| {
+        let spots = spots(configuration, map, &(block..block + 1));
+        spots.first().is_some_and(|spot| media.token_before(spot.ssd, spot.lba) == token)
+    })
+}
+
+/// Copies in sync are equal where they were written, but for blocks whose last write failed.
+fn check_copies(
+    configuration: &Configuration,
+    media: &Media,
+    mirror: &Mirror,
+    in_sync: Components,
+    volume: &Volume,
+    writes: &[Written],
+) -> Result<(), String> {
+    let disk = mirror.disk;
+    if let Some(number) = in_sync.numbers().find(|&number| !volume.lagging[number].is_empty()) {
+        let missed = &volume.lagging[number];
+        return Err(format!("disk {disk}: copy {number} is in sync, and missed {missed:?}"));
+    }
+    let mut touched = Intervals::default();
+    writes.iter().for_each(|write| touched.insert(write.blocks.clone()));
+    for blocks in touched.iter() {
+        let mut copies = Vec::new();
+        let mut both = Intervals::default();
+        both.insert(blocks.clone());
+        for number in in_sync.numbers() {
+            let map = &mirror.maps[number];
+            let mut holes = Intervals::default();
+            holes.insert(blocks.clone());
+            spots(configuration, map, &blocks)
+                .iter()
+                .for_each(|spot| holes.remove(spot.first..spot.first + spot.blocks));
+            holes.iter().for_each(|hole| both.remove(hole));
+            copies.push((number, held(configuration, media, map, &blocks)));
+        }
+        volume.undefined.iter().for_each(|range| both.remove(range));
+        let Some((first, expected)) = copies.first() else { continue };
+        for (number, found) in &copies[1..] {
+            for range in both.iter() {
+                let (one, other) = (expected.range(range.clone()), found.range(range));
+                if one.clone().ne(other.clone()) {
+                    let at = one.zip(other).find(|(one, other)| one != other);
+                    return Err(format!(
+                        "disk {disk}: copies {first} and {number} differ in {blocks:?}: {at:?}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
