@@ -8,6 +8,7 @@ use rust_hdl::prelude::*;
 
 use crate::control::executor::ControlExecutor;
 use crate::control::idle_gather::IdleGather;
+use crate::exec::again_queue::AgainQueue;
 use crate::exec::collector::Collector;
 use crate::exec::command_store::CommandStore;
 use crate::exec::part_retry::PartRetry;
@@ -189,6 +190,7 @@ pub struct Top<const W: usize, const B: usize> {
     range_lock: RangeLock,
     command_store: CommandStore,
     /// Plans that go on with a further copy, and writes whose blocks may be free by now.
+    again_queue: AgainQueue,
     again: Merge<Again>,
     /// Plans that ended, and those that need no lock any more.
     unlock: Merge<Bits<12>>,
@@ -341,6 +343,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             retries: Default::default(),
             range_lock: RangeLock::new(sizes),
             command_store: CommandStore::new(sizes),
+            again_queue: AgainQueue::new(sizes),
             again: Default::default(),
             unlock: Default::default(),
             plan_judge: PlanJudge::new(sizes),
@@ -383,6 +386,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.collector.clock.next = self.clock.val();
         self.range_lock.clock.next = self.clock.val();
         self.command_store.clock.next = self.clock.val();
+        self.again_queue.clock.next = self.clock.val();
         self.again.clock.next = self.clock.val();
         self.unlock.clock.next = self.clock.val();
         self.plan_judge.clock.next = self.clock.val();
@@ -416,6 +420,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.collector.reset.next = self.reset_sequence.core_reset.val();
         self.range_lock.reset.next = self.reset_sequence.core_reset.val();
         self.command_store.reset.next = self.reset_sequence.core_reset.val();
+        self.again_queue.reset.next = self.reset_sequence.core_reset.val();
         self.again.reset.next = self.reset_sequence.core_reset.val();
         self.unlock.reset.next = self.reset_sequence.core_reset.val();
         self.plan_judge.reset.next = self.reset_sequence.core_reset.val();
@@ -541,7 +546,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | (bit_cast::<30, 1>(self.write_master.idle.val().into()) << 19)
             | (bit_cast::<30, 1>(self.range_lock.idle.val().into()) << 20)
             | (bit_cast::<30, 1>(self.command_store.idle.val().into()) << 21)
-            | (bit_cast::<30, 1>(self.again.idle.val().into()) << 22)
+            | (bit_cast::<30, 1>((self.again.idle.val() & self.again_queue.idle.val()).into()) << 22)
             | (bit_cast::<30, 1>(self.plan_judge.idle.val().into()) << 23)
             | (bit_cast::<30, 1>(self.record_writer.idle.val().into()) << 24)
             | (bit_cast::<30, 1>(self.control_raise.idle.val().into()) << 25)
@@ -740,7 +745,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.command_store.write_valid.next = self.admission.owner_valid.val();
         self.command_store.write_slot.next = self.admission.owner_slot.val();
         self.command_store.write_command.next = self.admission.owned_command.val();
-        StreamOut::<Again>::join(&mut self.plan_judge.again, &mut self.again.first);
+        StreamOut::<Again>::join(&mut self.plan_judge.again, &mut self.again_queue.asked);
+        StreamOut::<Again>::join(&mut self.again_queue.out, &mut self.again.first);
         StreamOut::<Again>::join(&mut self.range_lock.again, &mut self.again.second);
         StreamOut::<Again>::join(&mut self.again.out, &mut self.retries.first);
         StreamOut::<Again>::join(&mut self.part_retry.again, &mut self.retries.second);
@@ -819,7 +825,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_begun_begun.next = self.admission.begun.val().begun;
         self.trace_begun_minimum.next = self.admission.begun.val().minimum;
         self.trace_begun_is_read.next = self.admission.begun.val().is_read;
-        self.trace_again.next = self.plan_judge.again.valid.val() & self.again.first.ready.val();
+        self.trace_again.next = self.plan_judge.again.valid.val() & self.again_queue.asked.ready.val();
         self.trace_again_slot.next = self.plan_judge.again.data.val().slot;
         self.trace_again_component.next = self.plan_judge.again.data.val().component;
         self.trace_again_fresh.next = self.plan_judge.again.data.val().fresh;

@@ -9,6 +9,11 @@ use volplane_tests::harness::media::content;
 use volplane_tests::harness::triple::{forgiving, Mirror, ALL, COPIES, DISK, PLAN};
 use volplane_tests::harness::{fork, plain};
 
+/// Failures are forgiven and nobody is told.
+fn forgiving_silently() -> PlanMasks {
+    PlanMasks::default().with_continuation(ALL)
+}
+
 #[test]
 fn a_write_goes_to_all_copies_and_a_read_to_one() {
     let mut mirror = Mirror::start(read_policy::ROUND_ROBIN, forgiving(), forgiving());
@@ -172,6 +177,38 @@ fn a_failed_read_tries_the_next_copy() {
     let record = mirror.one_record();
     assert_eq!((record.tail.failed(), record.tail.done()), (7, 0));
     assert_eq!(record.components[2].status(), 0x286);
+}
+
+/// Every SSD takes one command at a time, so commands stand up to admission: what goes on with another copy finds
+/// no way in while those before it wait for what it holds up.
+#[test]
+fn further_copies_are_read_while_everything_waits() {
+    let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
+    for route in &mut configuration.routes {
+        (route.sq_entries, route.cq_entries, route.limit) = (2, 2, 1);
+    }
+    for device in configuration.tables.devices.values_mut() {
+        *device = device.with_transfer_limit(1);
+    }
+    let mut mirror =
+        Mirror::start_on(configuration, read_policy::PREFERRED, forgiving(), forgiving_silently());
+    assert_eq!(mirror.put(0, 1), 0);
+    mirror.fail(0, &[opcode::READ], 0x4281);
+    let buffers: Vec<_> = (0..60).map(|_| mirror.machine.platform.allocate(PAGE).expect("memory")).collect();
+    for (id, buffer) in buffers.iter().enumerate() {
+        let entry = plain::command(opcode::READ, DISK, 0, 8, buffer).with_command_id(id as u16);
+        mirror.machine.queues[0].submit(entry).expect("room");
+    }
+    mirror.machine.queues[0].ring().expect("a doorbell");
+    for _ in &buffers {
+        assert_eq!(mirror.machine.completion(0).status(), 0);
+    }
+    for buffer in &buffers {
+        let mut found = vec![0; PAGE];
+        buffer.read(0, &mut found);
+        assert_eq!(found, content(1, PAGE));
+    }
+    mirror.machine.assert_clean(|_| false);
 }
 
 /// Records of the ring: 256, one of which stays free.

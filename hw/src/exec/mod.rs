@@ -1,5 +1,6 @@
 //! Blocks of the card: exec.
 
+pub mod again_queue;
 pub mod collector;
 pub mod command_store;
 pub mod component_states;

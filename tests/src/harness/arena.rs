@@ -339,7 +339,8 @@ mod tests {
         let buffer = arena.buffer(&mut random, 3 * 4096 - 8, 9).expect("pages");
         let last = *buffer.pages.last().expect("pages");
         let beside = (buffer.offset + buffer.bytes) % PAGE;
-        arena.pages[last].write(beside, &[0]);
+        let guard = pattern_bytes(last)[beside];
+        arena.pages[last].write(beside, &[!guard]);
         assert!(arena.release(buffer).is_err());
         let free = arena.free[5];
         arena.pages[free].write(77, &[1, 2]);

@@ -308,11 +308,13 @@ fn check_read(
             let is_last = !done.iter().any(|later| over(later) && write.precedes(later));
             over(write) && write.gives(block, token) && is_last
         });
+        let held = || held_before(configuration, media, disk, volume, block);
         let is_first = || !done.iter().any(|write| over(write));
-        if !(of_write || is_first() && held_before(configuration, media, disk, volume, block, token)) {
+        if !(of_write || is_first() && was_held(&held(), token)) {
             return Err(format!(
-                "disk {disk}, block {block}: command {} read number {token}, which is none of {:#?}",
+                "disk {disk}, block {block}: command {} read number {token}, which is none of {:?} or {:#?}",
                 read.serial,
+                held(),
                 near.iter().filter(|write| over(write)).collect::<Vec<_>>()
             ));
         }
@@ -320,22 +322,29 @@ fn check_read(
     Ok(())
 }
 
-/// Whether a copy that was in sync at the last check had this number in a block then.
+/// Whether a copy that was in sync held this number; any copy where none of these has the block.
+fn was_held(held: &[(usize, bool, u64)], token: u64) -> bool {
+    let known = held.iter().any(|held| held.1);
+    held.iter().any(|&(_, in_sync, number)| number == token && in_sync == known)
+}
+
+/// The numbers that a block had on its copies before the commands that are checked: by component, and whether that
+/// was in sync.
 fn held_before(
     configuration: &Configuration,
     media: &Media,
     disk: u32,
     volume: &Volume,
     block: u64,
-    token: u64,
-) -> bool {
+) -> Vec<(usize, bool, u64)> {
     let copies = maps(configuration, disk).into_iter();
-    let mut copies =
-        copies.filter(|(number, _)| configuration.mirror(disk).is_none() || volume.in_sync.has(*number));
-    copies.any(|(_, map)| {
-        let spots = spots(configuration, map, &(block..block + 1));
-        spots.first().is_some_and(|spot| media.token_before(spot.ssd, spot.lba) == token)
-    })
+    copies
+        .filter_map(|(number, map)| {
+            let spot = *spots(configuration, map, &(block..block + 1)).first()?;
+            let counts = configuration.mirror(disk).is_none() || volume.in_sync.has(number);
+            Some((number, counts, media.token_before(spot.ssd, spot.lba)))
+        })
+        .collect()
 }
 
 /// Copies in sync are equal where they were written, but for blocks whose last write failed.
