@@ -13,8 +13,8 @@
 //!
 //! `admitted` and `begun` tell of a plan and of each of its parts before anything of them can fail; the second is
 //! never given in two cycles of four, the first never in two cycles running. `query` is answered 2 cycles
-//! later with the paths that a plan avoids. Latency: to `part` and to `done` 5 cycles, 6 to `again` and one for each
-//! note. Throughput: a part in that time. Reset drops what is in work and what waits.
+//! later with the paths that a plan avoids. Latency: to `part` and to `done` 5 cycles, 13 to `again` and one for each
+//! note; nobody who waits for admission keeps a part that failed waiting. Throughput: a part in that time. Reset drops what is in work and what waits.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
@@ -88,8 +88,9 @@ pub struct PartRetry {
     plans: BlockRam<PlanTries>,
     avoided_queried: BlockRam<Bits<32>>,
     tries: BlockRam<Bits<8>>,
-    /// Parts that wait for a path.
+    /// Parts that wait for a path, and those that begin again as soon as admission takes them.
     waiting: Fifo<Bits<16>>,
+    returning: Fifo<Bits<16>>,
     state: DFF<State>,
     resting: DFF<bool>,
     idle_register: DFF<bool>,
@@ -101,6 +102,7 @@ pub struct PartRetry {
     grace: DFF<Bits<10>>,
     may_wait: DFF<bool>,
     wakes: DFF<bool>,
+    takes_returning: DFF<bool>,
     /// A part that was begun, until its plan can be noted.
     begins: DFF<bool>,
     admits: DFF<bool>,
@@ -141,6 +143,8 @@ pub struct PartRetry {
     keeps: Signal<Local, bool>,
     ended: Signal<Local, PartDone>,
     grace_ends: Signal<Local, bool>,
+    ending: Signal<Local, bool>,
+    may_wake: Signal<Local, bool>,
     is_single: Signal<Local, bool>,
     write: Signal<Local, PlanTries>,
     write_slot: Signal<Local, Bits<12>>,
@@ -191,6 +195,7 @@ impl PartRetry {
             avoided_queried: BlockRam::new(sizes.slot_bits),
             tries: BlockRam::new(sizes.slot_bits + 3),
             waiting: Fifo::block(sizes.slot_bits + 3, 1),
+            returning: Fifo::block(sizes.slot_bits + 3, 1),
             state: Default::default(),
             resting: Default::default(),
             idle_register: Default::default(),
@@ -201,6 +206,7 @@ impl PartRetry {
             grace: Default::default(),
             may_wait: Default::default(),
             wakes: Default::default(),
+            takes_returning: Default::default(),
             begins: Default::default(),
             admits: Default::default(),
             admitting: Default::default(),
@@ -237,6 +243,8 @@ impl PartRetry {
             keeps: Default::default(),
             ended: Default::default(),
             grace_ends: Default::default(),
+            ending: Default::default(),
+            may_wake: Default::default(),
             is_single: Default::default(),
             write: Default::default(),
             write_slot: Default::default(),
@@ -278,14 +286,16 @@ impl Logic for PartRetry {
             number_waiting,
             to_wake,
             waking,
+            takes_returning,
             wakes,
             grace,
             may_wait
         );
         dff_setup!(self, clock, known, left, was_avoided, any_avoided, any_left, again_valid, part_valid);
         dff_setup!(self, clock, offered_again, done_valid, offered_done);
-        clock!(self, clock, plans, avoided_queried, tries, waiting, current, offered_part);
+        clock!(self, clock, plans, avoided_queried, tries, waiting, returning, current, offered_part);
         self.waiting.reset.next = self.reset.val();
+        self.returning.reset.next = self.reset.val();
 
         // The part that failed, and what is known of it.
         self.failed.ready.next = self.resting.q.val() & !self.waking.q.val();
@@ -295,6 +305,10 @@ impl Logic for PartRetry {
         if self.waking.q.val() {
             self.current.d.next.part = self.waiting.out.data.val();
             self.arriving.next = self.waiting.out.data.val().into();
+            if self.takes_returning.q.val() {
+                self.current.d.next.part = self.returning.out.data.val();
+                self.arriving.next = self.returning.out.data.val().into();
+            }
         }
         self.current_part.next = self.current.q.val().part.into();
         self.plans.read_address.next = bit_cast::<16, 12>(self.arriving.val().slot);
@@ -357,6 +371,10 @@ impl Logic for PartRetry {
             self.done_valid.d.next = false;
         }
         self.keeps.next = false;
+        self.ending.next = false;
+        self.returning.push.next = false;
+        self.returning.data.next = self.current.q.val().part;
+        self.returning.out.ready.next = false;
         self.waiting.push.next = false;
         self.waiting.data.next = self.current.q.val().part;
         self.waiting.out.ready.next = false;
@@ -365,10 +383,13 @@ impl Logic for PartRetry {
                 self.resting.d.next = true;
                 self.wakes.d.next = self.waking.q.val();
                 if self.resting.q.val() & self.waking.q.val() {
-                    self.waiting.out.ready.next = true;
                     self.waking.d.next = false;
-                    self.to_wake.d.next = self.to_wake.q.val() - self.one16.val();
-                    self.number_waiting.d.next = self.number_waiting.q.val() - self.one16.val();
+                    self.returning.out.ready.next = self.takes_returning.q.val();
+                    if !self.takes_returning.q.val() {
+                        self.waiting.out.ready.next = true;
+                        self.to_wake.d.next = self.to_wake.q.val() - self.one16.val();
+                        self.number_waiting.d.next = self.number_waiting.q.val() - self.one16.val();
+                    }
                     self.resting.d.next = false;
                     self.state.d.next = State::Read;
                 } else if self.resting.q.val() & self.failed.valid.val() {
@@ -385,7 +406,7 @@ impl Logic for PartRetry {
             State::Decide => {
                 self.state.d.next = State::Pass;
                 if self.wakes.q.val() {
-                    self.state.d.next = State::Keep;
+                    self.state.d.next = State::Again;
                 } else if self.pathless.q.val() & self.may_wait.q.val() {
                     // It waits, and then takes any path.
                     self.known.d.next.avoided = self.no_paths.val();
@@ -409,22 +430,24 @@ impl Logic for PartRetry {
             State::Keep => {
                 self.keeps.next = !self.notes.val();
                 if self.keeps.val() {
-                    self.state.d.next = State::Again;
+                    self.state.d.next = State::Idle;
+                    self.resting.d.next = true;
+                    self.ending.next = true;
+                    self.waits.d.next = false;
                     if self.waits.q.val() {
-                        self.waits.d.next = false;
                         self.waiting.push.next = true;
                         self.number_waiting.d.next = self.number_waiting.q.val() + self.one16.val();
-                        self.state.d.next = State::Idle;
-                        self.resting.d.next = true;
+                    } else {
+                        self.returning.push.next = true;
                     }
                 }
             }
             State::Again => {
-                if !self.again_valid.q.val() {
-                    self.again_valid.d.next = true;
-                    self.state.d.next = State::Idle;
-                    self.resting.d.next = true;
-                }
+                // It was free when the part was taken.
+                self.again_valid.d.next = true;
+                self.state.d.next = State::Idle;
+                self.resting.d.next = true;
+                self.ending.next = true;
             }
             State::Pass => {
                 if (self.current_part.val().single == self.flag.val()) {
@@ -432,11 +455,13 @@ impl Logic for PartRetry {
                         self.done_valid.d.next = true;
                         self.state.d.next = State::Idle;
                         self.resting.d.next = true;
+                        self.ending.next = true;
                     }
                 } else if !self.part_valid.q.val() {
                     self.part_valid.d.next = true;
                     self.state.d.next = State::Idle;
                     self.resting.d.next = true;
+                    self.ending.next = true;
                 }
             }
             _ => {}
@@ -457,8 +482,14 @@ impl Logic for PartRetry {
         if self.path_written.val() | self.grace_ends.val() {
             self.to_wake.d.next = self.number_waiting.q.val();
         }
-        if (self.state.q.val() == State::Idle) & !self.waking.q.val() & !self.failed.valid.val() {
-            self.waking.d.next = self.to_wake.q.val().any() & self.waiting.out.valid.val();
+        // What begins again goes after every other part that failed, or when there is none.
+        self.may_wake.next = !self.again_valid.q.val()
+            & (self.returning.out.valid.val() | (self.to_wake.q.val().any() & self.waiting.out.valid.val()));
+        if ((self.state.q.val() == State::Idle) & !self.waking.q.val() & !self.failed.valid.val())
+            | (self.ending.val() & !self.wakes.q.val())
+        {
+            self.waking.d.next = self.may_wake.val();
+            self.takes_returning.d.next = self.returning.out.valid.val();
         }
 
         // Notes: a plan, else a part of one, else what has become of the part in work.
@@ -529,6 +560,7 @@ impl Logic for PartRetry {
             & (self.renewing.val() | !self.grace.q.val().any())
             & !self.to_wake.q.val().any()
             & !self.waking.q.val()
+            & self.returning.empty.val()
             & !self.part_valid.q.val()
             & !self.again_valid.q.val()
             & !self.done_valid.q.val();

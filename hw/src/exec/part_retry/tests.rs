@@ -292,7 +292,7 @@ fn latencies_are_those_of_the_header() {
     bench.set("admitted_valid", 0);
     bench.cycle();
     for (part, status, port, latency) in
-        [(0, 0x4281u64, "part", 5), (SINGLE, 0x4281, "done", 5), (0, 0x301, "again", 6)]
+        [(0, 0x4281u64, "part", 5), (SINGLE, 0x4281, "done", 5), (0, 0x301, "again", 13)]
     {
         let done = PartDone { part: part.to_bits(), status: status.to_bits(), ..Default::default() };
         bench.set_record::<58>("failed$data", done);
