@@ -5,30 +5,14 @@ use volplane_abi::tables::table;
 use volplane_abi::{opcode, submission_mode, ComponentEntry};
 use volplane_driver::{CardError, Platform, PAGE};
 use volplane_sim::{Commands, Fault, FaultKind, Moment};
-use volplane_tests::harness::configuration::Route;
+use volplane_tests::bench::rare::two_paths;
 use volplane_tests::harness::media::content;
 use volplane_tests::harness::triple::{forgiving, Mirror, ALL, COPIES, DISK, PLAN};
 use volplane_tests::harness::{plain, Configuration, Machine};
 
-/// The second path to the first SSD: another controller of its namespace.
-const OTHER: u8 = 5;
 /// Ticks of a time-out, and simulated ns after which the card has seen that it has passed.
 const TIME_OUT: u32 = 2_000;
 const PASSED_NS: u64 = 6_000_000;
-
-/// The plain machine, whose first device has a second path.
-fn two_paths() -> Configuration {
-    let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
-    let other = configuration.simulator.ssds[0].further_controller("other");
-    configuration.simulator = configuration.simulator.with_ssd(other);
-    let route = Route { path: OTHER, ssd: 3, ..configuration.routes[0].clone() };
-    configuration.routes.push(route);
-    let entry = configuration.tables.paths[&0];
-    configuration.tables.paths.insert(OTHER, entry);
-    let device = configuration.tables.devices.get_mut(&0).expect("the first device");
-    *device = device.with_more_paths(1).with_path1(OTHER);
-    configuration
-}
 
 /// A mirror whose copies wait as long as `TIME_OUT` and have two tries.
 fn impatient(configuration: Configuration) -> Mirror {

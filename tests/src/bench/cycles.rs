@@ -74,6 +74,7 @@ pub fn figures() -> Vec<Figure> {
     };
     figures.push(latency("latency_submit_cycles", submit, 80.0));
     figures.push(latency("latency_complete_cycles", complete, 24.0));
+    figures.extend(super::rare::figures());
     figures
 }
 

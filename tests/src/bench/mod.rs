@@ -11,6 +11,7 @@ pub mod baseline;
 pub mod cycles;
 pub mod figure;
 mod machine;
+pub mod rare;
 pub mod serving;
 pub mod synthesis;
 
