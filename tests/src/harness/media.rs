@@ -20,7 +20,7 @@ pub struct Media {
     next_token: u64,
     /// Blocks to look at.
     touched: Vec<BTreeMap<u64, ()>>,
-    /// Numbers of blocks that have changed since the last check, as they were then.
+    /// Numbers of blocks that have changed since `begin`, as they were then.
     before: Vec<BTreeMap<u64, u64>>,
 }
 
@@ -47,7 +47,12 @@ impl Media {
         self.blocks[ssd].get(&block).copied().unwrap_or(0)
     }
 
-    /// The number a block had at the last check, what was planted since then counted in.
+    /// From now on `token_before` speaks of now.
+    pub fn begin(&mut self) {
+        self.before.iter_mut().for_each(BTreeMap::clear);
+    }
+
+    /// The number a block had at the last `begin`, what was planted since then counted in.
     pub fn token_before(&self, ssd: usize, block: u64) -> u64 {
         self.before[ssd].get(&block).copied().unwrap_or_else(|| self.token(ssd, block))
     }
@@ -126,7 +131,6 @@ impl Media {
             for (at, ()) in std::mem::take(&mut self.touched[ssd]) {
                 self.check(handle, ssd, at)?;
             }
-            self.before[ssd].clear();
         }
         Ok(())
     }
@@ -163,8 +167,17 @@ impl Media {
 
 /// The bytes of the block with this number.
 pub fn content(token: u64, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    fill(token, &mut bytes);
+    bytes
+}
+
+/// Gives `block` the bytes of this number.
+pub fn fill(token: u64, block: &mut [u8]) {
     if token == 0 {
-        return vec![0; size];
+        return block.fill(0);
     }
-    (0..size as u64 / 8).flat_map(|word| mix(token << 16 | word).to_le_bytes()).collect()
+    for (word, bytes) in block.chunks_exact_mut(8).enumerate() {
+        bytes.copy_from_slice(&mix(token << 16 | word as u64).to_le_bytes());
+    }
 }

@@ -17,7 +17,7 @@ use volplane_driver::{Bar, Function, Platform};
 
 use super::arena::{Arena, Buffer};
 use super::faults::Errors;
-use super::media::{content, Media};
+use super::media::{fill, Media};
 use super::plan_judge::{Asked, Outcome};
 use super::plan_story::{CommandKey, Stories};
 use super::traffic::{Claim, Request, Traffic};
@@ -181,6 +181,7 @@ impl Session {
     /// Sends until `end` were sent, at most `depth` at once, waits for all, and compares.
     fn batch(&mut self, end: u64, depth: usize) {
         self.progress();
+        self.media.begin();
         let stories = &self.stories;
         self.volumes.begin(&self.machine.configuration.mirrors, |disk| stories.now(disk));
         while self.sent < end || !self.pending.is_empty() {
@@ -235,7 +236,9 @@ impl Session {
         let token = self.media.tokens(claim.blocks);
         if entry.opcode() == opcode::WRITE && claim.blocks > 0 {
             let size = buffer.bytes / claim.blocks as usize;
-            let data: Vec<u8> = (0..claim.blocks).flat_map(|block| content(token + block, size)).collect();
+            let mut data = vec![0; buffer.bytes];
+            let blocks = data.chunks_exact_mut(size).zip(token..);
+            blocks.for_each(|(block, token)| fill(token, block));
             self.arena.write(&buffer, &data);
         }
         if entry.opcode() == opcode::READ && !self.recent.iter().any(|other| claim.overlaps(other)) {

@@ -80,6 +80,8 @@ struct Volume {
     reads: Vec<Read>,
     /// By component: blocks that missed a write.
     lagging: [Intervals; COMPONENTS_MAX],
+    /// Since the last check: what copies in sync were given to read.
+    planted: BTreeMap<u64, u64>,
     /// Blocks whose last write failed.
     undefined: Intervals,
     /// Components in sync when what is to be checked began.
@@ -180,6 +182,7 @@ impl Volumes {
                     let stale = is_out || volume.lagging[component].has(block);
                     let token = if stale { media.tokens(1) } else { first + (block - blocks.start) };
                     media.plant(handle, spot.ssd, spot.lba + at, token);
+                    volume.planted.insert(block, first + (block - blocks.start));
                     if is_out {
                         volume.lagging[component].insert(block..block + 1);
                     }
@@ -201,26 +204,28 @@ impl Volumes {
         let mirror = configuration.mirror(disk).expect("a mirrored disk");
         let mut quiet = volume.lagging[component].clone();
         busy.iter().for_each(|blocks| quiet.remove(blocks.clone()));
-        for blocks in quiet.iter() {
-            let mut sources = sources.and(mirror.template.present()).numbers();
-            let source =
-                sources.find(|&source| blocks.clone().all(|block| !volume.lagging[source].has(block)));
-            let held = |number: usize| held(configuration, media, &mirror.maps[number], &blocks);
-            // What nobody has is what it is.
-            let (from, to) = (held(source.unwrap_or(component)), held(component));
-            for spot in spots(configuration, &mirror.maps[component], &blocks) {
-                let range = spot.first..spot.first + spot.blocks;
-                let changed: BTreeMap<u64, u64> = (to.range(range.clone()))
-                    .map(|(&block, _)| (block, 0))
-                    .chain(from.range(range).map(|(&block, &token)| (block, token)))
-                    .collect();
-                for (block, token) in changed {
-                    if to.get(&block).copied().unwrap_or(0) != token {
-                        media.copy(handle, spot.ssd, spot.lba + (block - spot.first), token);
+        let sources = sources.and(mirror.template.present());
+        let whole = sources.numbers().find(|&source| volume.lagging[source].is_empty());
+        for missed in quiet.iter() {
+            let pieces: Vec<(Range<u64>, Option<usize>)> = match whole {
+                Some(_) => vec![(missed.clone(), whole)],
+                None => (missed.clone())
+                    .map(|block| {
+                        let mut sources = sources.numbers();
+                        (block..block + 1, sources.find(|&source| !volume.lagging[source].has(block)))
+                    })
+                    .collect(),
+            };
+            for (blocks, source) in pieces {
+                match source {
+                    Some(source) => {
+                        copy_blocks((configuration, handle), media, (mirror, source, component), &blocks)
                     }
+                    // Nobody has it: what is here is what it is from now on.
+                    None => sources.numbers().for_each(|other| volume.lagging[other].insert(blocks.clone())),
                 }
             }
-            volume.lagging[component].remove(blocks);
+            volume.lagging[component].remove(missed);
         }
         volume.lagging[component].is_empty()
     }
@@ -248,6 +253,7 @@ impl Volumes {
                     false => volume.undefined.insert(write.blocks.clone()),
                 }
             }
+            volume.planted.clear();
             let Some(mirror) = configuration.mirror(disk) else { continue };
             check_copies(configuration, media, mirror, in_sync(&states(disk)), volume, &writes)?;
         }
@@ -272,6 +278,29 @@ fn held(
             .map(move |(at, token)| (spot.first + (at - spot.lba), token))
     };
     spots(configuration, map, blocks).into_iter().flat_map(held).collect()
+}
+
+/// Gives blocks of a copy what another one holds.
+fn copy_blocks(
+    (configuration, handle): (&Configuration, &SimHandle),
+    media: &mut Media,
+    (mirror, source, component): (&Mirror, usize, usize),
+    blocks: &Range<u64>,
+) {
+    let held = |number: usize| held(configuration, media, &mirror.maps[number], blocks);
+    let (from, to) = (held(source), held(component));
+    for spot in spots(configuration, &mirror.maps[component], blocks) {
+        let range = spot.first..spot.first + spot.blocks;
+        let changed: BTreeMap<u64, u64> = (to.range(range.clone()))
+            .map(|(&block, _)| (block, 0))
+            .chain(from.range(range).map(|(&block, &token)| (block, token)))
+            .collect();
+        for (block, token) in changed {
+            if to.get(&block).copied().unwrap_or(0) != token {
+                media.copy(handle, spot.ssd, spot.lba + (block - spot.first), token);
+            }
+        }
+    }
 }
 
 /// Overlapping writes to several copies were executed one after another, as they were begun.
@@ -309,8 +338,11 @@ fn check_read(
             over(write) && write.gives(block, token) && is_last
         });
         let held = || held_before(configuration, media, disk, volume, block);
+        let planted = |block| volume.planted.get(&block) == Some(&token);
         let is_first = || !done.iter().any(|write| over(write));
-        if !(of_write || is_first() && was_held(&held(), token)) {
+        if !(of_write
+            || is_first() && (planted(block) || was_held(&held(), volume.undefined.has(block), token)))
+        {
             return Err(format!(
                 "disk {disk}, block {block}: command {} read number {token}, which is none of {:?} or {:#?}",
                 read.serial,
@@ -322,10 +354,11 @@ fn check_read(
     Ok(())
 }
 
-/// Whether a copy that was in sync held this number; any copy where none of these has the block.
-fn was_held(held: &[(usize, bool, u64)], token: u64) -> bool {
-    let known = held.iter().any(|held| held.1);
-    held.iter().any(|&(_, in_sync, number)| number == token && in_sync == known)
+/// Whether a copy that was in sync held this number; any copy where none of these has the block, or a failed write
+/// left it undefined.
+fn was_held(held: &[(usize, bool, u64)], undefined: bool, token: u64) -> bool {
+    let known = !undefined && held.iter().any(|held| held.1);
+    held.iter().any(|&(_, in_sync, number)| number == token && (in_sync || !known))
 }
 
 /// The numbers that a block had on its copies before the commands that are checked: by component, and whether that

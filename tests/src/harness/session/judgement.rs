@@ -7,7 +7,7 @@ use volplane_abi::opcode;
 use volplane_abi::status::SUCCESS;
 
 use super::{control_path, witness, Pending, Session};
-use crate::harness::media::content;
+use crate::harness::media::fill;
 use crate::harness::plan_judge::{part, Judge, Outcome};
 use crate::harness::plan_story::{CommandKey, Run, Story};
 use crate::harness::volumes::{Read, Written};
@@ -148,14 +148,15 @@ impl Session {
         let size = pending.buffer.bytes / tokens.len();
         for (block, token) in expected.chunks_exact_mut(size).zip(&tokens) {
             if let Some(token) = token {
-                block.copy_from_slice(&content(*token, size));
+                fill(*token, block);
             }
         }
         let found = self.arena.read(&pending.buffer);
-        match (0..found.len()).find(|&at| found[at] != expected[at]) {
-            Some(at) => Err(format!("byte {at:#x} of the data differs\n{story:x?}")),
-            None => Ok(tokens),
+        if found == expected {
+            return Ok(tokens);
         }
+        let at = (0..found.len()).find(|&at| found[at] != expected[at]);
+        Err(format!("byte {at:#x?} of the data differs\n{story:x?}"))
     }
 }
 
