@@ -1,4 +1,5 @@
-//! Plans of several components in the RTL against the model: random machines with mirrored disks.
+//! Plans of several components in the RTL against the model: random machines with mirrored disks, overlapping
+//! commands at depth, a control path, faults, and changes of states and templates meanwhile.
 //!
 //! `VOLPLANE_SEED` runs one machine in place of the list, `VOLPLANE_COMMANDS` sets how many commands each
 //! machine gets.
@@ -6,25 +7,34 @@
 use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
 
 /// Commands of a machine.
-const COMMANDS: u64 = 1_500;
-/// Machines, and the seed of the first.
-const MACHINES: u64 = 10;
-const FIRST: u64 = 5000;
+const COMMANDS: u64 = 5_000;
+/// Machines of each test.
+const MACHINES: u64 = 15;
+
+/// Runs machines with seeds from `first` on.
+fn run(seeds: impl Iterator<Item = u64>, whole: bool) {
+    let commands = from_environment("VOLPLANE_COMMANDS").unwrap_or(COMMANDS);
+    let mut coverage = Coverage::default();
+    for seed in seeds {
+        coverage.merge(&Session::start(Configuration::mirrored(seed, 128)).run(commands));
+    }
+    if whole && commands == COMMANDS {
+        coverage.assert_plans_complete();
+    }
+}
 
 #[test]
 fn width_128() {
-    let seeds: Vec<u64> = match from_environment("VOLPLANE_SEED") {
-        Some(seed) => vec![seed],
-        None => (FIRST..FIRST + MACHINES).collect(),
-    };
-    let commands = from_environment("VOLPLANE_COMMANDS").unwrap_or(COMMANDS);
-    let whole = seeds.len() as u64 == MACHINES && commands == COMMANDS;
-    let mut coverage = Coverage::default();
-    for seed in seeds {
-        let configuration = Configuration::mirrored(seed, 128);
-        coverage.merge(&Session::start(configuration).run(commands));
+    match from_environment("VOLPLANE_SEED") {
+        Some(seed) => run([seed].into_iter(), false),
+        None => run(5000..5000 + MACHINES, true),
     }
-    if whole {
-        coverage.assert_plans_complete();
+}
+
+/// As many again, for the second core.
+#[test]
+fn width_128_more() {
+    if from_environment("VOLPLANE_SEED").is_none() {
+        run(6000..6000 + MACHINES, true);
     }
 }

@@ -1,7 +1,8 @@
 //! The RTL against the software data path for as long as you like: machine after machine, each with its seed.
 //!
 //! `soak [SEED] [COMMANDS]` runs machines with seeds from SEED on (default 1) until COMMANDS commands
-//! (default one million) were compared; odd seeds are machines with mirrored disks. It stops at the first difference, with how to see it again.
+//! (default one million) were compared; odd seeds are machines with mirrored disks. It stops at the first difference,
+//! with how to see it again.
 
 use std::time::Instant;
 

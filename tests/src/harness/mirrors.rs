@@ -52,14 +52,14 @@ impl States {
         Components::of(|number| wanted.contains(&self.states[number]))
     }
 
-    /// The entry that writes `select` of them, and `deactivated`.
-    pub fn entry(&self, select: u8) -> ComponentStates {
+    /// The entry that writes `select` of them, and with `reactivate` also `deactivated`.
+    pub fn entry(&self, select: u8, reactivate: bool) -> ComponentStates {
         let all = self.states.iter().enumerate();
         all.fold(ComponentStates::default(), |entry, (number, &state)| entry.with_state(number, state))
             .with_durably_out(self.durably_out)
             .with_select(select)
             .with_deactivated(self.deactivated.into())
-            .with_reactivate(1)
+            .with_reactivate(reactivate.into())
     }
 
     /// What is left when components are moved out, and the disk is deactivated.
@@ -74,7 +74,7 @@ impl States {
     }
 
     /// What is left when the control path writes `select` of `new`: who is out does not become in sync.
-    pub fn written(mut self, new: &Self, select: u8) -> Self {
+    pub fn written(mut self, new: &Self, select: u8, reactivate: bool) -> Self {
         for number in Components(select).numbers() {
             let step = (self.states[number], new.states[number]);
             if step != (component_state::OUT, component_state::IN_SYNC) {
@@ -82,7 +82,7 @@ impl States {
             }
         }
         self.durably_out = self.durably_out & !select | new.durably_out & select;
-        self.deactivated = new.deactivated;
+        self.deactivated = if reactivate { new.deactivated } else { self.deactivated };
         self
     }
 }
@@ -146,7 +146,7 @@ impl Mirror {
         // Who is in sync may not have been out before: the memory holds whatever it held.
         let none = States { states: [0; COMPONENTS_MAX], durably_out: 0, deactivated: false };
         for states in [none, self.states()] {
-            writes.push(TableWrite::new(table::STATES, self.disk, &states.entry(0xFF).0));
+            writes.push(TableWrite::new(table::STATES, self.disk, &states.entry(0xFF, true).0));
         }
         writes
     }

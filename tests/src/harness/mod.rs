@@ -7,11 +7,13 @@
 //! * `configuration`: the machine. `disks`: the map of its virtual disks.
 //! * `machine`: brings it up through the driver. `raw_queue`: a client ring without the driver's care.
 //! * `arena`: pages for buffers and lists, with guards. `prp_faults`: lists that are wrong.
-//! * `traffic`: commands. `faults`: errors that SSDs give. `media`: what SSDs should hold.
+//! * `traffic`: commands. `faults`: what SSDs do wrong. `media`: what SSDs should hold. `volumes`: what disks hold for
+//!   their clients, made of `intervals` of blocks.
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans. `plan_judge`: what
 //!   must come of these.
-//! * `session`: the run. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
+//! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `control_path`
+//!   answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;
 pub mod configuration;

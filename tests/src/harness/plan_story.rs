@@ -159,7 +159,14 @@ struct Writing {
     disk: u32,
     states: States,
     select: u8,
+    reactivate: bool,
     since: u64,
+}
+
+impl Writing {
+    fn after(&self, now: States) -> States {
+        now.written(&self.states, self.select, self.reactivate)
+    }
 }
 
 /// The plans under way, and the states and templates of mirrored disks.
@@ -189,17 +196,18 @@ impl Stories {
         self.states[&disk].now()
     }
 
-    /// The control path begins to write `select` of a disk's states.
-    pub fn begin_write(&mut self, cycle: u64, disk: u32, states: States, select: u8) {
+    /// The control path begins to write `select` of a disk's states, and with `reactivate` whether it is
+    /// deactivated. All of it is a change, so that what the card finds tells whether it has taken effect.
+    pub fn begin_write(&mut self, since: u64, disk: u32, states: States, select: u8, reactivate: bool) {
         assert!(self.writing.is_none(), "one write at a time");
-        self.writing = Some(Writing { disk, states, select, since: cycle });
+        self.writing = Some(Writing { disk, states, select, reactivate, since });
     }
 
     /// The write has taken effect.
     pub fn end_write(&mut self, cycle: u64) {
-        if let Some(Writing { disk, states, select, since }) = self.writing.take() {
-            let now = self.now(disk).written(&states, select);
-            self.history(disk).push(since, cycle, now);
+        if let Some(writing) = self.writing.take() {
+            let now = writing.after(self.now(writing.disk));
+            self.history(writing.disk).push(writing.since, cycle, now);
         }
     }
 
@@ -279,7 +287,7 @@ impl Stories {
                 let mut states = self.seen(disk.into(), first, last);
                 // One that is under way may have taken effect.
                 let writing = self.writing.as_ref().filter(|writing| writing.disk == u32::from(disk));
-                states.extend(writing.map(|it| self.now(it.disk).written(&it.states, it.select)));
+                states.extend(writing.map(|writing| writing.after(self.now(writing.disk))));
                 let plans = self.plans.get(&disk.into()).map(|history| history.between(first, last));
                 let run = self.story(slot)?.run_mut();
                 (run.seen, run.plans) = (states, plans.unwrap_or_default());
@@ -338,9 +346,8 @@ impl Stories {
             return Err("no change was asked for".into());
         };
         if found != self.now(disk) {
-            let is_written = self.writing.as_ref().is_some_and(|writing| {
-                writing.disk == disk && found == self.now(disk).written(&writing.states, writing.select)
-            });
+            let writing = self.writing.as_ref();
+            let is_written = writing.is_some_and(|it| it.disk == disk && found == it.after(self.now(disk)));
             if !is_written {
                 return Err(format!("disk {disk} should be {:?}", self.now(disk)));
             }

@@ -312,8 +312,18 @@ impl Session {
         if let Err(what) = self.hear() {
             self.fail(&what, None);
         }
-        self.stories.begin_write(self.cycle(), disk, states, select);
-        let entry = states.entry(select);
+        let now = self.stories.now(disk);
+        let differs = |number: &usize| {
+            let durable = |states: &States| Components(states.durably_out).has(*number);
+            now.states[*number] != states.states[*number] || durable(&now) != durable(&states)
+        };
+        let select = Components(select).numbers().filter(differs).fold(0, |bits, number| bits | 1 << number);
+        let reactivate = now.deactivated && !states.deactivated;
+        if select == 0 && !reactivate {
+            return;
+        }
+        self.stories.begin_write(self.cycle(), disk, states, select, reactivate);
+        let entry = states.entry(select, reactivate);
         let card = &mut self.machine.card;
         card.table_write(&mut self.machine.platform, table::STATES, disk, &entry.0)
             .expect("the states are written");
