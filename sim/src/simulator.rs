@@ -244,7 +244,8 @@ impl Simulator {
         if ticked {
             self.idle_ticks += 1;
         }
-        if !ticked && !(looks && self.bus.now_ns() >= look_ns) {
+        let due = ticked || looks && self.bus.now_ns() >= look_ns;
+        if !due {
             return 0;
         }
         self.cycle();
