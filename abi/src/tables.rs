@@ -257,8 +257,9 @@ macro_rules! path_entry {
     ($make:ident) => {
         $make! {
             /// A path: one queue pair of an NVMe controller. Its completion queue is window `index`
-            /// of BAR2. Writing the entry resets its pointers; the writer first sees
-            /// `PathState::outstanding` at 0 and recreates the controller's queue.
+            /// of BAR2. Writing the entry resets its pointers; the writer first recreates the controller's
+            /// queue, and either has seen that nothing is outstanding (`PathState`), or ends what was with
+            /// `control_opcode::PATH_QUIESCED` after.
             PathEntry: 256 {
                 /// Submission queue in host memory, 4 KiB aligned.
                 sq_base / with_sq_base: u64 = 64,

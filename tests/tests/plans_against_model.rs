@@ -9,7 +9,7 @@ use volplane_tests::harness::{from_environment, Configuration, Coverage, Session
 /// Commands of a machine.
 const COMMANDS: u64 = 5_000;
 /// Machines of each test.
-const MACHINES: u64 = 15;
+const MACHINES: u64 = 11;
 
 /// Runs machines with seeds from `first` on.
 fn run(seeds: impl Iterator<Item = u64>, whole: bool) {

@@ -11,10 +11,13 @@
 //! While `renewing`, and for 1,000 cycles after, a part that finds no path waits, free of charge, until the entry of
 //! some path is written, or these have passed.
 //!
-//! `admitted` and `begun` tell of a plan and of each of its parts before anything of them can fail; the second is
-//! never given in two cycles of four, the first never in two cycles running. `query` is answered 2 cycles
-//! later with the paths that a plan avoids. Latency: to `part` and to `done` 5 cycles, 13 to `again` and one for each
-//! note; nobody who waits for admission keeps a part that failed waiting. Throughput: a part in that time. Reset drops what is in work and what waits.
+//! `admitted` and `begun` tell of a plan and of each of its parts before anything of them can fail; the first never
+//! comes in two cycles running, the second never twice in three. `query` is answered 2 cycles later with the paths
+//! that a plan avoids.
+//!
+//! Latency: 5 cycles to `part` and to `done`, 13 to `again`, and one for each note meanwhile. Throughput: a part in 5
+//! cycles, one that begins again in 10. Nobody waits here for admission, which may wait for parts to end: there is
+//! room for every part. Order: none. Reset drops what is in work and what waits.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
