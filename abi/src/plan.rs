@@ -2,7 +2,7 @@
 
 use crate::layout::index_of;
 use crate::packed_record;
-use crate::status::{CODE_AND_TYPE, DNR};
+use crate::status::{CODE_AND_TYPE, DNR, PATH_RELATED, TYPE};
 
 /// Most components of a plan.
 pub const COMPONENTS_MAX: usize = 8;
@@ -377,7 +377,8 @@ pub const fn status_class(status: u16) -> StatusClass {
         | crate::status::DATA_TRANSFER_ERROR
         | crate::status::LBA_OUT_OF_RANGE
         | plan_status::COMPARE_FAILURE => StatusClass::Client,
-        0x300..=0x3FF | plan_status::ABORT_REQUESTED | plan_status::ABORTED_SQ_DELETION => StatusClass::Path,
+        plan_status::ABORT_REQUESTED | plan_status::ABORTED_SQ_DELETION => StatusClass::Path,
+        code if code & TYPE == PATH_RELATED => StatusClass::Path,
         _ if status & DNR != 0 => StatusClass::Final,
         _ => StatusClass::Retry,
     }

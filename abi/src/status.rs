@@ -31,5 +31,9 @@ statuses! {
 }
 /// Code and type of a status field.
 pub const CODE_AND_TYPE: u16 = 0x7FF;
+/// Type of a status field,
+pub const TYPE: u16 = 0x700;
+/// and the type of what went wrong on the way to the controller: Path Related Status.
+pub const PATH_RELATED: u16 = 0x300;
 /// Do Not Retry, bit 14 of the 15-bit status field.
 pub const DNR: u16 = 0x4000;

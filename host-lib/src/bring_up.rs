@@ -60,6 +60,24 @@ impl<F: Function> Ssd<F> {
         Ok((Self { name: device.name.clone(), controller }, limits))
     }
 
+    /// Makes the SSD quiet, and its queue pair anew by `create`, with a reset of the controller if nothing less helps.
+    ///
+    /// # Errors
+    /// `NvmeError::Gone` of one that is gone from its bus, and so quiet. After any other error the SSD may still
+    /// execute what it was given.
+    pub(crate) fn renew<P: Platform<Function = F>, Q>(
+        &mut self,
+        platform: &mut P,
+        mut create: impl FnMut(&mut P, &mut NvmeController<F>) -> Result<Q, NvmeError>,
+    ) -> Result<Q, NvmeError> {
+        self.controller.answers()?;
+        let deleted = self.controller.delete_io_queue_pair(platform, IO_QUEUE);
+        deleted.and_then(|()| create(platform, &mut self.controller)).or_else(|_| {
+            self.controller.reset(platform)?;
+            create(platform, &mut self.controller)
+        })
+    }
+
     /// The driver's error, with the device's name.
     pub(crate) fn failed(&self, source: NvmeError) -> StartError {
         StartError::Device { device: self.name.clone(), source }

@@ -1,8 +1,8 @@
 //! The card's core: wires, no logic of its own beyond gathering acknowledgements and idleness.
 //!
 //! Bridges stand beside it, never inside. Interfaces: AXI4-Lite slave `bar0_*`, AXI4 master `m_*`,
-//! AXI4 slave `bar2_*`, `irq`, `tick`, `idle` (see `docs/architecture.md`). `trace_*` shows tests what becomes
-//! of plans; a board leaves it open, and synthesis drops it.
+//! AXI4 slave `bar2_*`, `irq`, `tick`, `ticks`, `timing`, `idle` (see `docs/architecture.md`). `trace_*` shows tests
+//! what becomes of plans; a board leaves it open, and synthesis drops it.
 
 use rust_hdl::prelude::*;
 
@@ -28,7 +28,7 @@ use crate::host::write_master::WriteMaster;
 use crate::nvme::completion_filter::CompletionFilter;
 use crate::nvme::completion_window::CompletionWindow;
 use crate::nvme::deadlines::Deadlines;
-use crate::nvme::fragment_ids::FragmentIds;
+use crate::nvme::fragment_ids::{FragmentId, FragmentIds};
 use crate::nvme::path_doorbells::PathDoorbells;
 use crate::nvme::path_returns::PathReturns;
 use crate::nvme::submission::Submission;
@@ -157,7 +157,8 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_issued: Signal<Out, bool>,
     pub trace_issued_id: Signal<Out, Bits<16>>,
     pub trace_issued_path: Signal<Out, Bits<8>>,
-    pub trace_issued_part: Signal<Out, Bits<16>>,
+    pub trace_issued_slot: Signal<Out, Bits<12>>,
+    pub trace_issued_component: Signal<Out, Bits<3>>,
     pub trace_issued_ordinal: Signal<Out, Bits<17>>,
     pub trace_done: Signal<Out, bool>,
     pub trace_done_slot: Signal<Out, Bits<12>>,
@@ -201,6 +202,8 @@ pub struct Top<const W: usize, const B: usize> {
     completion_writer: CompletionWriter,
     read_master: ReadMaster<W, B>,
     write_master: WriteMaster<W, B>,
+    issued_id: Signal<Local, FragmentId>,
+    issued_part: Signal<Local, Part>,
     first_epoch: Constant<Bits<32>>,
 }
 
@@ -313,7 +316,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_issued: Default::default(),
             trace_issued_id: Default::default(),
             trace_issued_path: Default::default(),
-            trace_issued_part: Default::default(),
+            trace_issued_slot: Default::default(),
+            trace_issued_component: Default::default(),
             trace_issued_ordinal: Default::default(),
             trace_done: Default::default(),
             trace_done_slot: Default::default(),
@@ -353,6 +357,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             completion_writer: CompletionWriter::new(sizes),
             read_master: Default::default(),
             write_master: Default::default(),
+            issued_id: Default::default(),
+            issued_part: Default::default(),
             first_epoch: Constant::new(0u64.to_bits()),
         }
     }
@@ -697,7 +703,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.deadlines.record.next = self.submission.record.val();
         self.deadlines.record_terms.next = self.submission.record_terms.val();
         self.deadlines.path_valid.next = self.submission.path_valid.val();
-        self.deadlines.moment.next = self.ticks.val().get_bits::<16>(10);
+        self.deadlines.ticks.next = self.ticks.val();
         self.timing.next = self.deadlines.timing.val();
         self.path_doorbells.issued_valid.next = self.submission.issued_valid.val();
         self.path_doorbells.issued_path.next = self.submission.issued_path.val();
@@ -839,10 +845,13 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_changed_durably_out.next = self.admission.changed.val().durably_out;
         self.trace_changed_deactivated.next = self.admission.changed.val().deactivated;
         self.trace_issued.next = self.submission.record_valid.val();
-        self.trace_issued_id.next = bit_cast::<16, 11>(self.submission.record_index.val())
-            | (bit_cast::<16, 5>(self.submission.record.val().generation) << 11);
+        self.issued_id.next.index = self.submission.record_index.val();
+        self.issued_id.next.generation = self.submission.record.val().generation;
+        self.trace_issued_id.next = self.issued_id.val().into();
         self.trace_issued_path.next = self.submission.record.val().path;
-        self.trace_issued_part.next = self.submission.record.val().part;
+        self.issued_part.next = self.submission.record.val().part.into();
+        self.trace_issued_slot.next = self.issued_part.val().slot;
+        self.trace_issued_component.next = self.issued_part.val().component;
         self.trace_issued_ordinal.next = self.submission.record.val().ordinal;
         self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
         self.trace_done_slot.next = self.plan_judge.done.data.val().slot;

@@ -2,7 +2,8 @@
 //!
 //! A cycle of the card is 4 ns. While the card says `idle` and nothing is on its wires, only ticks
 //! (one each µs) can change it: up to `idle_ticks_max` of them are delivered one by one, each with a
-//! few cycles to take effect, then the rest of the time to the next event is skipped without ticks.
+//! few cycles to take effect, then the rest of the time to the next event is skipped without ticks. The card is told
+//! how many there were; while it says `timing`, it is clocked again as often as it looks for what is overdue.
 
 use std::io;
 

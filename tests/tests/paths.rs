@@ -5,7 +5,6 @@ use volplane_abi::tables::table;
 use volplane_abi::{opcode, submission_mode, ComponentEntry};
 use volplane_driver::{CardError, Platform, PAGE};
 use volplane_sim::{Commands, Fault, FaultKind, Moment};
-use volplane_tests::bench::rare::two_paths;
 use volplane_tests::harness::media::content;
 use volplane_tests::harness::triple::{forgiving, Mirror, ALL, COPIES, DISK, PLAN};
 use volplane_tests::harness::{plain, Configuration, Machine};
@@ -73,7 +72,7 @@ fn path_error() -> Fault {
 
 #[test]
 fn a_path_error_is_tried_on_the_other_path() {
-    let mut machine = Machine::start(two_paths());
+    let mut machine = Machine::start(plain::two_paths());
     let fault = machine.handle.start_fault("nvme0", path_error());
     for token in 1..20 {
         assert_eq!(plain_io(&mut machine, opcode::WRITE, token), 0);
@@ -86,9 +85,47 @@ fn a_path_error_is_tried_on_the_other_path() {
     machine.assert_clean(|_| false);
 }
 
+/// Of a command that is cut into pieces all come again, each where it was.
+#[test]
+fn a_command_of_several_fragments_is_tried_again_as_a_whole() {
+    let mut configuration = plain::two_paths();
+    let device = configuration.tables.devices.get_mut(&0).expect("the first device");
+    *device = device.with_transfer_limit(2);
+    let mut machine = Machine::start(configuration);
+    for failing in 0..4 {
+        let once = Commands::all().with_count(failing, 1);
+        let fault = machine.handle.start_fault("nvme0", path_error().with_commands(once));
+        assert_eq!(plain_io(&mut machine, opcode::WRITE, 1 + failing), 0);
+        assert_eq!((received(&mut machine, "nvme0"), received(&mut machine, "other")), (4, 4));
+        machine.handle.stop_fault(fault);
+        let mut found = vec![0; PAGE];
+        machine.handle.read_media("nvme0", 0, &mut found).expect("media");
+        assert_eq!(found, content(1 + failing, PAGE), "fragment {failing} failed");
+        let fault = machine
+            .handle
+            .start_fault("nvme0", path_error().with_commands(Commands::all().with_count(failing, 1)));
+        assert_eq!(plain_io(&mut machine, opcode::READ, 1 + failing), 0);
+        assert_eq!((received(&mut machine, "nvme0"), received(&mut machine, "other")), (4, 4));
+        machine.handle.stop_fault(fault);
+    }
+    machine.assert_clean(|_| false);
+}
+
+#[test]
+fn a_flush_is_tried_on_the_other_path() {
+    let mut machine = Machine::start(plain::two_paths());
+    machine.handle.start_fault("nvme0", path_error());
+    let buffer = machine.platform.allocate(PAGE).expect("memory");
+    let flush = plain::command(opcode::FLUSH, 0, 0, 1, &buffer).with_prp1(0);
+    assert_eq!(machine.execute(0, flush), 0);
+    let all = ["nvme0", "other", "nvme1", "nvme2"].map(|ssd| received(&mut machine, ssd));
+    assert_eq!(all, [1, 1, 2, 2], "all of it once more, on the other path of the first");
+    machine.assert_clean(|_| false);
+}
+
 #[test]
 fn without_a_good_path_the_client_gets_the_error() {
-    let mut machine = Machine::start(two_paths());
+    let mut machine = Machine::start(plain::two_paths());
     machine.handle.start_fault("nvme0", path_error());
     machine.handle.start_fault("other", path_error());
     assert_eq!(plain_io(&mut machine, opcode::WRITE, 1), 0x301);
@@ -241,7 +278,7 @@ fn what_waits_for_room_on_a_path_that_is_closed_is_given_back() {
 
 #[test]
 fn a_path_that_wants_a_fence_is_avoided() {
-    let mut mirror = impatient(two_paths());
+    let mut mirror = impatient(plain::two_paths());
     drop_writes(&mirror.machine, "nvme0", 1);
     mirror.submit_write(1, 0, 1);
     assert_eq!(fences(&mut mirror), [0]);

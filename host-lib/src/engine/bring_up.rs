@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use volplane_abi::{submission_mode, CompletionEntry, PathEntry, SubmissionEntry};
-use volplane_driver::{Capabilities, Card, ClientQueue, DmaMemory, Platform, PAGE};
+use volplane_driver::{
+    Capabilities, Card, ClientQueue, DmaMemory, NvmeController, NvmeError, Platform, PAGE,
+};
 
 use super::{Addresses, Engine, EngineOptions, StartError, SubmissionMode};
 use crate::bring_up::{check_options, device_info, map_disks, set_plans, Disks, Ssd, IO_QUEUE};
@@ -42,7 +44,8 @@ impl<P: Platform> Engine<P> {
             let (ssd, found) = Ssd::open(&mut platform, configuration, device, address)?;
             ssds.push(ssd);
             let ssd = ssds.last_mut().expect("just pushed");
-            let path = create_path(&mut platform, &card, ssd, number as u8, options)?;
+            let path = create_path(&mut platform, &card, &mut ssd.controller, number as u8, options)
+                .map_err(|source| ssd.failed(source))?;
             let mut tables = CardTables { card: &mut card, platform: &mut platform };
             control.ap_set_device_path(&mut tables, number as u8, path)?;
             control.ap_set_device_info(
@@ -95,19 +98,16 @@ fn room(capabilities: &Capabilities) -> TableSizes {
 pub(super) fn create_path<P: Platform>(
     platform: &mut P,
     card: &Card<P::Function>,
-    ssd: &mut Ssd<P::Function>,
+    controller: &mut NvmeController<P::Function>,
     path: u8,
     options: &EngineOptions,
-) -> Result<PathEntry, StartError> {
+) -> Result<PathEntry, NvmeError> {
     let window = (1u32 << card.capabilities().window_shift) / CompletionEntry::BYTES as u32;
-    let most = ssd.controller.queue_entries_max().min(window).min(u32::from(u16::MAX));
+    let most = controller.queue_entries_max().min(window).min(u32::from(u16::MAX));
     let entries = options.path_entries.min(most as u16);
     let sq = platform.allocate(usize::from(entries) * SubmissionEntry::BYTES)?;
     let cq = card.window_iova(path);
-    let doorbells = ssd
-        .controller
-        .create_io_queue_pair(platform, IO_QUEUE, &sq, entries, cq, entries)
-        .map_err(|source| StartError::Device { device: ssd.name.clone(), source })?;
+    let doorbells = controller.create_io_queue_pair(platform, IO_QUEUE, &sq, entries, cq, entries)?;
     let mode = match options.submission_mode {
         SubmissionMode::Direct => submission_mode::DIRECT,
         SubmissionMode::Fenced => submission_mode::FENCED,

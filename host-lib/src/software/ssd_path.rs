@@ -148,20 +148,15 @@ impl<F: Function> SsdPath<F> {
     /// The path is lost, and the SSD may still execute what it was given, unless it is gone.
     pub(super) fn renew<P: Platform<Function = F>>(&mut self, platform: &mut P) -> Result<(), NvmeError> {
         self.commands = None;
-        let controller = &mut self.ssd.controller;
-        if let Err(error) = controller.answers() {
-            if matches!(error, NvmeError::Gone { .. }) {
-                self.gone = true;
-                self.waiting.clear();
-            }
-            return Err(error);
+        let entries = self.entries;
+        let renewed = self.ssd.renew(platform, |platform, controller| {
+            controller.create_host_queue(platform, IO_QUEUE, entries)
+        });
+        if matches!(renewed, Err(NvmeError::Gone { .. })) {
+            self.gone = true;
+            self.waiting.clear();
         }
-        let deleted = controller.delete_io_queue_pair(platform, IO_QUEUE);
-        let renewed = deleted.and_then(|()| controller.create_host_queue(platform, IO_QUEUE, self.entries));
-        let queue = renewed.or_else(|_| {
-            controller.reset(platform)?;
-            controller.create_host_queue(platform, IO_QUEUE, self.entries)
-        })?;
+        let queue = renewed?;
         self.waiting.clear();
         (self.commands, self.faulty) = (Some(Commands::new(queue)), false);
         Ok(())

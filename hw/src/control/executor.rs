@@ -1,13 +1,13 @@
 //! Executes the commands of the control ring, one at a time and in order.
 //!
-//! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's
-//! owner acknowledges; when nobody has after 64 cycles, the table or the entry does not exist:
-//! Invalid Field. A command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of
-//! plans with a status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is Invalid Opcode. The completion goes to the entry at the tail of
-//! the completion ring with the phase tag of this round (the first is 1), `raise` follows once the bus
-//! master has taken it, and `done` tells the queue pairs that the entry they had reserved is used.
-//! Both rings have the same size and one completion answers each command in order, so the submission
-//! head a completion reports is the place after its own.
+//! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's owner
+//! acknowledges; when nobody has after 64 cycles, the table or the entry does not exist: Invalid Field. A command
+//! on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of plans with a status; *path
+//! quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is Invalid Opcode. The
+//! completion goes to the entry at the tail of the completion ring with the phase tag of this round (the first is
+//! 1), `raise` follows once the bus master has taken it, and `done` tells the queue pairs that the entry they had
+//! reserved is used. Both rings have the same size and one completion answers each command in order, so the
+//! submission head a completion reports is the place after its own.
 //!
 //! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles from command to
 //! completion, of a table command one more and the table's. `idle` rises a cycle late. While `enable` is
@@ -514,13 +514,14 @@ mod tests {
             let mut ack: Option<(u32, Vec<u8>, bool)> = None;
             let mut read_back = vec![0u8; 32];
             let (mut plan, mut plans) = (None::<(u32, u16)>, 0);
+            let (mut quiescing, mut quieted) = (None::<u32>, 0);
             let (mut completed, mut raised, mut done, mut requests) = (0u64, 0u64, 0u64, 0u64);
             for _ in 0..60_000 {
                 if offered.is_none() && random.random_bool(0.3) {
                     let mut command = abi::ControlCommand(random.random());
-                    let opcode = [0, 1, 1, 2, 2, 3, 0x10, 0x11, 0x12][random.random_range(0..9)];
+                    let opcode = [0, 1, 1, 2, 2, 3, 0x10, 0x11, 0x12, 0x20][random.random_range(0..10)];
                     let table = random.random_range(2..5u16);
-                    let index = random.random_range(0..6u32) | [0, 0, 0, 4096][random.random_range(0..4)];
+                    let index = random.random_range(0..6u32) | [0, 0, 0, 4096, 32][random.random_range(0..5)];
                     command = command.with_opcode(opcode).with_table(table).with_index(index);
                     offered = Some(command);
                 }
@@ -576,7 +577,22 @@ mod tests {
                         *left -= 1;
                     }
                 }
+                bench.set("quiesced", 0);
+                if let Some(left) = &mut quiescing {
+                    if *left == 0 {
+                        bench.set("quiesced", 1);
+                        quiescing = None;
+                    } else {
+                        *left -= 1;
+                    }
+                }
                 bench.eval();
+                if bench.get("quiesce_valid") == 1 {
+                    let command = expected.back().expect("a command in work").command;
+                    assert_eq!((command.opcode(), bench.get("quiesce_path")), (0x20, command.index().into()));
+                    quiescing = Some(random.random_range(1..40));
+                    quieted += 1;
+                }
                 if bench.get("plan_valid") == 1 {
                     let it = expected.back_mut().expect("a command in work");
                     let order: PlanOrder = bench.get_record::<84, _>("plan_order");
@@ -600,9 +616,12 @@ mod tests {
                     let write = bytes(&bench.get_wide("write$data"));
                     let address = u64::from_le_bytes(write[..8].try_into().expect("8 bytes"));
                     assert_eq!(address, base + 64 * (completed % entries));
+                    assert!(quiescing.is_none(), "before all has ended");
                     let completion = abi::ControlCompletion(write[8..72].try_into().expect("64 bytes"));
                     let status = match (command.opcode(), known) {
                         (0x10..=0x12, _) => status,
+                        (0x20, _) if command.index() < 32 => 0,
+                        (0x20, _) => 0x4002,
                         (0, _) | (1..=2, true) => 0,
                         (1..=2, false) => 0x4002,
                         _ => 0x4001,
@@ -630,7 +649,10 @@ mod tests {
                 bench.cycle();
             }
             assert_eq!(bench.get("idle"), 1);
-            assert!(completed > 1_000 && requests > 500 && plans > 200, "{completed} completions");
+            assert!(
+                completed > 1_000 && requests > 500 && plans > 200 && quieted > 50,
+                "{completed} completions"
+            );
             assert!(done.abs_diff(completed) <= 1);
             assert_eq!(raised > 0, interrupt);
         }

@@ -4,7 +4,8 @@
 //! order; `fetch` for one that a record tells of, answered by a pulse `fetched_valid`. Each has every other cycle
 //! in which nothing is in work.
 //!
-//! Latency: 3 cycles to `out`, 2 to `fetched_valid`, after at most one for the turn. Throughput: one in 5 cycles. Reset drops what is in work.
+//! Latency: 3 cycles to `out`, 2 to `fetched_valid`, after at most one for the turn. Throughput: one in 5 cycles.
+//! Reset drops what is in work.
 
 use rust_hdl::prelude::*;
 

@@ -7,6 +7,7 @@ use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
 use volplane_abi::status;
 
+use super::status_kind::StatusKind;
 use crate::records::{Part, PartDone};
 
 /// See the module's header.
@@ -25,23 +26,16 @@ pub struct PartClass {
     refused_register: DFF<Bits<8>>,
     success_register: DFF<bool>,
     // The status, compared.
-    is_good: DFF<bool>,
-    is_of_client: DFF<bool>,
+    kind: StatusKind,
+    own: DFF<bool>,
     component_now: DFF<Bits<3>>,
     part: Signal<Local, Part>,
     component: Signal<Local, Bits<3>>,
     bit_of: Signal<Local, Bits<8>>,
-    field: Signal<Local, Bits<15>>,
-    code: Signal<Local, Bits<11>>,
-    good: Signal<Local, bool>,
-    of_client: Signal<Local, bool>,
-    success: Constant<Bits<11>>,
-    invalid_field: Constant<Bits<11>>,
-    transfer_error: Constant<Bits<11>>,
-    out_of_range: Constant<Bits<11>>,
-    compare_failure: Constant<Bits<11>>,
-    internal_error: Constant<Bits<11>>,
-    path_error: Constant<Bits<11>>,
+    code: Signal<Local, Bits<15>>,
+    code_and_type: Constant<Bits<15>>,
+    internal_error: Constant<Bits<15>>,
+    path_error: Constant<Bits<15>>,
     one: Constant<Bits<8>>,
     zero: Constant<Bits<8>>,
     flag: Constant<Bits<1>>,
@@ -61,21 +55,14 @@ impl Default for PartClass {
             failed_register: Default::default(),
             refused_register: Default::default(),
             success_register: Default::default(),
-            is_good: Default::default(),
-            is_of_client: Default::default(),
+            kind: Default::default(),
+            own: Default::default(),
             component_now: Default::default(),
             part: Default::default(),
             component: Default::default(),
             bit_of: Default::default(),
-            field: Default::default(),
             code: Default::default(),
-            good: Default::default(),
-            of_client: Default::default(),
-            success: code(status::SUCCESS),
-            invalid_field: code(status::INVALID_FIELD),
-            transfer_error: code(status::DATA_TRANSFER_ERROR),
-            out_of_range: code(status::LBA_OUT_OF_RANGE),
-            compare_failure: code(plan_status::COMPARE_FAILURE),
+            code_and_type: code(status::CODE_AND_TYPE),
             internal_error: code(status::INTERNAL_ERROR),
             path_error: code(plan_status::HOST_PATH_ERROR),
             one: Constant::new(1u64.to_bits()),
@@ -89,30 +76,25 @@ impl Logic for PartClass {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, succeeded_register, failed_register, refused_register, success_register);
-        dff_setup!(self, clock, is_good, is_of_client, component_now);
+        dff_setup!(self, clock, own, component_now);
+        self.kind.clock.next = self.clock.val();
         self.part.next = self.done.val().part.into();
         self.component.next = self.part.val().component;
         self.component_now.d.next = self.component.val();
         self.bit_of.next = (self.one.val() << self.component_now.q.val());
-        self.field.next = self.done.val().status;
-        self.code.next = self.field.val().get_bits::<11>(0);
-        self.good.next = (self.code.val() == self.success.val());
-        self.of_client.next = (self.code.val() == self.invalid_field.val())
-            | (self.code.val() == self.transfer_error.val())
-            | (self.code.val() == self.out_of_range.val())
-            | (self.code.val() == self.compare_failure.val())
-            | ((self.done.val().closed == self.flag.val())
-                & (self.code.val() != self.internal_error.val())
-                & (self.code.val() != self.path_error.val()));
-        self.is_good.d.next = self.good.val();
-        self.is_of_client.d.next = self.of_client.val();
+        self.kind.status.next = self.done.val().status;
+        // What the card says itself is the client's doing, but for what tells of map and devices.
+        self.code.next = self.done.val().status & self.code_and_type.val();
+        self.own.d.next = (self.done.val().closed == self.flag.val())
+            & (self.code.val() != self.internal_error.val())
+            & (self.code.val() != self.path_error.val());
         self.succeeded_register.d.next = self.zero.val();
         self.failed_register.d.next = self.zero.val();
         self.refused_register.d.next = self.zero.val();
-        self.success_register.d.next = self.is_good.q.val();
-        if self.is_good.q.val() {
+        self.success_register.d.next = self.kind.is_good.val();
+        if self.kind.is_good.val() {
             self.succeeded_register.d.next = self.bit_of.val();
-        } else if self.is_of_client.q.val() {
+        } else if self.kind.is_of_client.val() | self.own.q.val() {
             self.refused_register.d.next = self.bit_of.val();
         } else {
             self.failed_register.d.next = self.bit_of.val();

@@ -7,8 +7,9 @@
 //! the client. A read goes on only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with
 //! the plan, or when the control path gets it.
 //!
-//! `command` is what the control path wants with a plan: its slot and generation must be those of the record,
-//! or the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a status.
+//! `command` is what the control path wants with a plan: its slot and generation must be those of the record, or
+//! the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a
+//! status.
 //!
 //! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`.
 //!

@@ -1,9 +1,9 @@
 //! Posts the records of the exception ring.
 //!
-//! `item` says what is to be told of a plan, `fence` which path wants one; an item is always taken, and waits here while the ring is full, so that a
-//! full ring delays only what needs a record. `outcome` tells of every part as it ends. The plan's command comes
-//! from `CommandStore` (`fetch`, `fetched`). A record is four writes in order of address, the phase tag in the
-//! last; then the vector is raised, and a plan that ends with its record is `done`.
+//! `item` says what is to be told of a plan, `fence` which path wants one; an item is always taken, and waits here
+//! while the ring is full, so that a full ring delays only what needs a record. `outcome` tells of every part as it
+//! ends. The plan's command comes from `CommandStore` (`fetch`, `fetched`). A record is four writes in order of
+//! address, the phase tag in the last; then the vector is raised, and a plan that ends with its record is `done`.
 //!
 //! Software sets `head` to the record it reads next; the ring is full when the record after the tail is that
 //! one. `entries_z` of 0: there is no ring, nothing is posted. While `enable` is clear the ring begins anew.
@@ -507,6 +507,13 @@ mod tests {
         bytes
     }
 
+    /// The record that asks for a fence of a path.
+    fn fence_record(path: u8, phase: u8) -> Vec<u8> {
+        let tail = volplane_abi::ExceptionTail::default();
+        let tail = tail.with_reasons(reason::TIME_OUT).with_fence(1).with_path(path).with_phase(phase);
+        [&[0; 192], &tail.0[..]].concat()
+    }
+
     fn bytes(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
@@ -531,6 +538,8 @@ mod tests {
         let mut commands: BTreeMap<usize, ClientCommand> = BTreeMap::new();
         let mut items: VecDeque<RecordItem> = VecDeque::new();
         let mut offered: Option<RecordItem> = None;
+        let mut fence: Option<u64> = None;
+        let mut fences = 0;
         let mut fetch: Option<(u32, usize)> = None;
         let (mut written, mut posted, mut read) = (Vec::<u8>::new(), 0u64, 0u64);
         let (mut raises, mut due) = (0u32, None::<PlanDone>);
@@ -575,6 +584,11 @@ mod tests {
                     offered = Some(item);
                 }
             }
+            if fence.is_none() && cycle < 58_000 && random.random_bool(0.01) {
+                fence = Some(random.random_range(0..32));
+            }
+            bench.set("fence$valid", fence.is_some().into());
+            bench.set("fence$data", fence.unwrap_or(0).into());
             bench.set("item$valid", offered.is_some().into());
             bench.set_record::<202>("item$data", offered.unwrap_or_default());
             let ready = |random: &mut ChaCha8Rng| random.random_bool(if cycle < 20_000 { 1.0 } else { 0.5 });
@@ -611,7 +625,12 @@ mod tests {
                     let item = items.pop_front().expect("a record without an item");
                     let phase = 1 - (posted / entries % 2) as u8;
                     let slot = item.slot.index();
-                    let expected = record(&item, &commands[&slot], &outcomes[slot], phase);
+                    let expected = if item.fence.any() {
+                        fences += 1;
+                        fence_record(item.disk.to_u64() as u8, phase)
+                    } else {
+                        record(&item, &commands[&slot], &outcomes[slot], phase)
+                    };
                     assert_eq!(written, expected, "{item:?}");
                     written.clear();
                     posted += 1;
@@ -641,6 +660,15 @@ mod tests {
             assert!(!idle || items.is_empty() && due.is_none() && raises == 0);
             // With the item before it on its way to the writer, it is not measured.
             let was_idle = std::mem::replace(&mut was_idle, idle) && items.is_empty();
+            // An item goes first.
+            if offered.is_none() && bench.get("fence$ready") == 1 {
+                let item = fence.take().map(|path| RecordItem {
+                    fence: 1u64.to_bits(),
+                    disk: path.to_bits(),
+                    ..RecordItem::default()
+                });
+                items.extend(item.filter(|_| entries != 0));
+            }
             if offered.is_some() && bench.get("item$ready") == 1 {
                 if was_idle && cycle < 4_900 {
                     since = Some(cycle);
@@ -649,6 +677,7 @@ mod tests {
             }
             bench.cycle();
         }
+        assert!(entries == 0 || fences > 20, "{fences} fences");
         assert!(offered.is_none() && items.is_empty() && due.is_none(), "{} items are left", items.len());
         assert_eq!(bench.get("idle"), 1);
         assert!(posted > 400, "{posted} records");

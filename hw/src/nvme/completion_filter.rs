@@ -415,11 +415,15 @@ mod tests {
         let mut heads: VecDeque<Option<(u128, u128)>> = VecDeque::from([None, None]);
         let (mut unknown, mut accepted) = (0u128, 0);
         let mut recent: Vec<(u64, u64)> = Vec::new();
+        // What the card ends itself: on its way in, waiting for a cycle without event, and how often it came first.
+        let (mut aborting, mut own, mut late) = (None::<(u64, u64, u64)>, 0, 0);
         for cycle in 0..30_000 {
             // A completion: of an identifier in flight, of one completed just now, or anything.
             bench.set("event_valid", 0);
             let flying: Vec<usize> = (0..ids as usize).filter(|&i| issued[i].is_some()).collect();
             let mut head = None;
+            // Path, identifier, submission head, status, and whether it is the card's own.
+            let mut come = None;
             if random.random_bool(0.8) && cycle < 29_000 {
                 let true_one = (!flying.is_empty() && random.random_bool(0.5))
                     .then(|| flying[random.random_range(0..flying.len())])
@@ -442,11 +446,17 @@ mod tests {
                         head = Some((u128::from(path), u128::from((position + 1) % (size_z + 1))));
                     }
                 }
+                come = Some((path, id, sq_head, status, 0u64));
+            } else if let Some((path, id, status)) = aborting.take() {
+                come = Some((path, id, 0, status, 1));
+            }
+            if let Some((path, id, sq_head, status, by_card)) = come {
                 let index = (id & 0x7FF) as usize;
                 match issued.get(index).copied().flatten() {
                     Some((generation, on, slot, ordinal, last)) if generation == id >> 11 && on == path => {
                         issued[index] = None;
                         accepted += 1;
+                        own += by_card;
                         expected.push_back(Returned {
                             path: path.into(),
                             sq_head: sq_head.into(),
@@ -455,9 +465,10 @@ mod tests {
                             ordinal: ordinal.into(),
                             last: last.into(),
                             status: status.into(),
-                            own: 0u64.into(),
+                            own: by_card.into(),
                         });
                     }
+                    _ if by_card == 1 => late += 1,
                     _ => unknown += 1,
                 }
                 recent.push((id, path));
@@ -466,6 +477,31 @@ mod tests {
                 }
             }
             heads.push_back(head);
+            // The card ends one in flight, or one that has just come back.
+            bench.set("abort$valid", 0);
+            if aborting.is_none()
+                && come.is_none_or(|it| it.4 == 0)
+                && random.random_bool(0.1)
+                && cycle < 28_900
+            {
+                let flying = (0..ids).find_map(|index| Some((issued[index as usize]?, index)));
+                let one = flying.map(|(it, index)| (it.0 << 11 | index, it.1));
+                let one = if random.random_bool(0.3) { recent.last().copied() } else { one };
+                if let Some((id, path)) = one {
+                    let status = random.random_range(0..1 << 15);
+                    let event = WindowEvent {
+                        path: path.into(),
+                        command_id: id.into(),
+                        status: status.into(),
+                        ..WindowEvent::default()
+                    };
+                    bench.set_record("abort$data", event);
+                    bench.set("abort$valid", 1);
+                    bench.eval();
+                    assert_eq!(bench.get("abort$ready"), 1);
+                    aborting = Some((path, id, status));
+                }
+            }
             // An identifier rests a while before it is used again.
             bench.set("record_valid", 0);
             if free.len() > ids as usize / 2 + 8 {
@@ -507,6 +543,7 @@ mod tests {
             bench.cycle();
         }
         assert!(expected.is_empty() && accepted > 3_000, "{accepted} accepted");
+        assert!(own > 200 && late > 50, "{own} ended by the card, {late} too late");
         assert_eq!(bench.get("unknown"), unknown);
         assert_eq!(bench.get("idle"), 1);
     }

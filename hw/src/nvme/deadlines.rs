@@ -1,59 +1,28 @@
 //! Watches what paths were given: asks for a fence where an answer is overdue, and ends what was quiesced.
 //!
-//! `record_valid` tells of a fragment as it is issued, `accepted_valid` of one that came back. What is outstanding is
-//! looked through, an identifier a cycle, when `moment` has moved on and something with a time-out is outstanding that
-//! was not overdue at the last look; and for every `quiesce`.
+//! What is outstanding (`LastUses`) is looked through, an identifier a cycle, when time has moved on by a unit of
+//! 2^`TIME_OUT_SHIFT` ticks and something with a time-out is outstanding that was not overdue at the last look; and
+//! for every `quiesce`.
 //!
-//! A fragment is overdue when its component's time-out has passed, rounded up by one to two units of `moment`. The
-//! first on a path makes the path `suspect` and asks for a `fence`; more is asked when the path's table entry was
-//! written, not before. An overdue fragment stays outstanding: it can be answered yet.
+//! The first fragment on a path that is overdue makes the path `suspect` and asks for a `fence`; more is asked when the
+//! path's table entry was written, not before. An overdue fragment stays outstanding: it can be answered yet.
 //!
 //! `quiesce` names a path of which nothing is executed any more that was given to it before its table entry was last
 //! written as valid, or, while it is not valid, at all. All of that goes to `abort`, as if answered with Command
 //! Aborted due to SQ Deletion; an answer that came first has won. `quiesced` is a pulse when all of it was taken.
 //!
 //! Latency: a look takes 2^`id_bits` + 8 cycles, and 8 for each fragment that it finds, as long as `abort` and `fence`
-//! are taken at once. Reset: nothing is outstanding, no path suspect; a walk of 2^`id_bits` cycles forgets what was,
-//! `initialised` tells its end.
+//! are taken at once. Reset: as that of `LastUses`, and no path is suspect.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
 
 use super::fragment_ids::FragmentId;
+use super::last_uses::LastUses;
 use super::path_write::PathWrite;
-use crate::logic_record;
-use crate::prim::ram::BlockRam;
 use crate::prim::stream::StreamOut;
-use crate::records::{IdRecord, PartTerms, TableRequest, WindowEvent};
+use crate::records::{IdRecord, TableRequest, WindowEvent};
 use crate::sizes::Sizes;
-
-logic_record! {
-    /// An identifier's last use.
-    LastUse: 29 {
-        /// Generation.
-        generation = 5,
-        /// Path.
-        path = 5,
-        /// Turn of its path.
-        turn = 1,
-        /// Time from which it is overdue;
-        deadline = 16,
-        /// 0: never.
-        timed = 1,
-        /// 1: there was one since reset.
-        used = 1,
-    }
-}
-
-logic_record! {
-    /// An identifier's last return.
-    LastBack: 6 {
-        /// Generation.
-        generation = 5,
-        /// 1: there was one since reset.
-        returned = 1,
-    }
-}
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
@@ -73,8 +42,8 @@ pub struct Deadlines {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
     pub initialised: Signal<Out, bool>,
-    /// In units of 2^`TIME_OUT_SHIFT` ticks.
-    pub moment: Signal<In, Bits<16>>,
+    /// Ticks since power-up, modulo 2^32.
+    pub ticks: Signal<In, Bits<32>>,
     pub record_valid: Signal<In, bool>,
     pub record_index: Signal<In, Bits<11>>,
     pub record: Signal<In, IdRecord>,
@@ -96,22 +65,8 @@ pub struct Deadlines {
     pub timing: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
 
+    last_uses: LastUses,
     path_write: PathWrite,
-    uses: BlockRam<LastUse>,
-    backs: BlockRam<LastBack>,
-    walking: DFF<bool>,
-    walk_index: DFF<Bits<16>>,
-    // A fragment on its way into the memory.
-    issued1: DFF<bool>,
-    index1: DFF<Bits<11>>,
-    record1: DFF<IdRecord>,
-    terms1: DFF<Bits<16>>,
-    issued2: DFF<bool>,
-    index2: DFF<Bits<11>>,
-    use2: DFF<LastUse>,
-    now: DFF<Bits<16>>,
-    /// The time with what a time-out is rounded up by.
-    late_now: DFF<Bits<16>>,
     /// Bit i changes with every writing of path i's entry as valid.
     turns: DFF<Bits<32>>,
     suspects: DFF<Bits<32>>,
@@ -130,7 +85,7 @@ pub struct Deadlines {
     timing_register: DFF<bool>,
     /// This look has found something that may become overdue.
     waits: DFF<bool>,
-    // The look: the next identifier, what is read, what has come, what is known of it.
+    // The look: the next identifier, those being read, and the one that is known.
     next_index: DFF<Bits<12>>,
     looking1: DFF<bool>,
     looked1: DFF<Bits<11>>,
@@ -138,13 +93,7 @@ pub struct Deadlines {
     looked2: DFF<Bits<11>>,
     looking3: DFF<bool>,
     looked3: DFF<Bits<11>>,
-    generation3: DFF<Bits<5>>,
-    path3: DFF<Bits<5>>,
-    outstanding3: DFF<bool>,
-    timed3: DFF<bool>,
-    due3: DFF<bool>,
-    turn3: DFF<bool>,
-    // And of its path.
+    // What is known of its path.
     looking4: DFF<bool>,
     looked4: DFF<Bits<11>>,
     generation4: DFF<Bits<5>>,
@@ -168,31 +117,18 @@ pub struct Deadlines {
     abort_id: DFF<Bits<16>>,
     done: DFF<bool>,
 
-    accepted: Signal<Local, FragmentId>,
-    terms: Signal<Local, PartTerms>,
-    path8: Signal<Local, Bits<8>>,
-    path_low: Signal<Local, Bits<5>>,
-    read_use: Signal<Local, LastUse>,
-    read_back: Signal<Local, LastBack>,
-    since: Signal<Local, Bits<16>>,
+    is_overdue: Signal<Local, bool>,
     written_bit: Signal<Local, Bits<32>>,
     path3_bit: Signal<Local, Bits<32>>,
     found_bit: Signal<Local, Bits<32>>,
     current4: Signal<Local, bool>,
-    suspect3: Signal<Local, bool>,
-    valid3: Signal<Local, bool>,
-    turn_now3: Signal<Local, bool>,
     finds: Signal<Local, bool>,
     flowing: Signal<Local, bool>,
     status: Constant<Bits<15>>,
     identifiers: Constant<Bits<12>>,
-    last_index: Constant<Bits<16>>,
-    slack: Constant<Bits<16>>,
-    unused: Constant<LastUse>,
-    never: Constant<LastBack>,
+    last_index: Constant<Bits<12>>,
     no_position: Constant<Bits<12>>,
-    zero16: Constant<Bits<16>>,
-    one16: Constant<Bits<16>>,
+    no_head: Constant<Bits<16>>,
     zero12: Constant<Bits<12>>,
     one12: Constant<Bits<12>>,
     zero32: Constant<Bits<32>>,
@@ -203,12 +139,11 @@ pub struct Deadlines {
 impl Deadlines {
     /// For the identifiers and paths of a build.
     pub fn new(sizes: &Sizes) -> Self {
-        assert!(sizes.id_bits <= 11 && sizes.path_bits <= 5, "2^{} identifiers", sizes.id_bits);
         Self {
             clock: Default::default(),
             reset: Default::default(),
             initialised: Default::default(),
-            moment: Default::default(),
+            ticks: Default::default(),
             record_valid: Default::default(),
             record_index: Default::default(),
             record: Default::default(),
@@ -226,20 +161,8 @@ impl Deadlines {
             suspect: Default::default(),
             timing: Default::default(),
             idle: Default::default(),
+            last_uses: LastUses::new(sizes),
             path_write: PathWrite::new(sizes),
-            uses: BlockRam::new(sizes.id_bits),
-            backs: BlockRam::new(sizes.id_bits),
-            walking: Default::default(),
-            walk_index: Default::default(),
-            issued1: Default::default(),
-            index1: Default::default(),
-            record1: Default::default(),
-            terms1: Default::default(),
-            issued2: Default::default(),
-            index2: Default::default(),
-            use2: Default::default(),
-            now: Default::default(),
-            late_now: Default::default(),
             turns: Default::default(),
             suspects: Default::default(),
             written: Default::default(),
@@ -261,12 +184,6 @@ impl Deadlines {
             looked2: Default::default(),
             looking3: Default::default(),
             looked3: Default::default(),
-            generation3: Default::default(),
-            path3: Default::default(),
-            outstanding3: Default::default(),
-            timed3: Default::default(),
-            due3: Default::default(),
-            turn3: Default::default(),
             looking4: Default::default(),
             looked4: Default::default(),
             generation4: Default::default(),
@@ -288,31 +205,18 @@ impl Deadlines {
             abort_path: Default::default(),
             abort_id: Default::default(),
             done: Default::default(),
-            accepted: Default::default(),
-            terms: Default::default(),
-            path8: Default::default(),
-            path_low: Default::default(),
-            read_use: Default::default(),
-            read_back: Default::default(),
-            since: Default::default(),
+            is_overdue: Default::default(),
             written_bit: Default::default(),
             path3_bit: Default::default(),
             found_bit: Default::default(),
             current4: Default::default(),
-            suspect3: Default::default(),
-            valid3: Default::default(),
-            turn_now3: Default::default(),
             finds: Default::default(),
             flowing: Default::default(),
             status: Constant::new(u64::from(plan_status::ABORTED_SQ_DELETION).to_bits()),
             identifiers: Constant::new((1u64 << sizes.id_bits).to_bits()),
             last_index: Constant::new(((1u64 << sizes.id_bits) - 1).to_bits()),
-            slack: Constant::new(2u64.to_bits()),
-            unused: Constant::new(LastUse::default()),
-            never: Constant::new(LastBack::default()),
             no_position: Constant::new(0u64.to_bits()),
-            zero16: Constant::new(0u64.to_bits()),
-            one16: Constant::new(1u64.to_bits()),
+            no_head: Constant::new(0u64.to_bits()),
             zero12: Constant::new(0u64.to_bits()),
             one12: Constant::new(1u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
@@ -325,27 +229,13 @@ impl Deadlines {
 impl Logic for Deadlines {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, walking, walk_index, issued1, index1, record1, terms1, issued2, index2, use2);
-        dff_setup!(self, clock, late_now, written, written_path, written_valid, look_due, idle_register);
+        dff_setup!(self, clock, turns, suspects, written, written_path, written_valid, state, looked_at);
+        dff_setup!(self, clock, look_due, idle_register, quiescing, quiesce_waits, quiesced_path);
+        dff_setup!(self, clock, timing_register, waits, next_index, looking1, looked1, looking2, looked2);
+        dff_setup!(self, clock, looking3, looked3, looking4, looked4, generation4, path4, overdue4, quiet4);
         dff_setup!(
             self,
             clock,
-            abort_valid,
-            now,
-            turns,
-            suspects,
-            state,
-            looked_at,
-            quiescing,
-            quiesce_waits
-        );
-        dff_setup!(self, clock, quiesced_path, timing_register, waits, next_index, looking1, looked1);
-        dff_setup!(self, clock, looking2, looked2, looking3, looked3, generation3, path3, outstanding3);
-        dff_setup!(self, clock, timed3, due3, turn3, looking4, looked4, generation4, path4, overdue4);
-        dff_setup!(
-            self,
-            clock,
-            quiet4,
             turned4,
             valid4,
             suspect4,
@@ -356,46 +246,20 @@ impl Logic for Deadlines {
             late5,
             over5
         );
-        dff_setup!(self, clock, found, found_path, done, abort_path, abort_id);
-        clock!(self, clock, path_write, uses, backs);
+        dff_setup!(self, clock, found, found_path, abort_valid, abort_path, abort_id, done);
+        clock!(self, clock, last_uses, path_write);
+        self.last_uses.reset.next = self.reset.val();
+        self.initialised.next = self.last_uses.initialised.val();
+        self.last_uses.ticks.next = self.ticks.val();
+        self.last_uses.record_valid.next = self.record_valid.val();
+        self.last_uses.record_index.next = self.record_index.val();
+        self.last_uses.record.next = self.record.val();
+        self.last_uses.record_terms.next = self.record_terms.val();
+        self.last_uses.accepted_valid.next = self.accepted_valid.val();
+        self.last_uses.accepted_id.next = self.accepted_id.val();
+        self.last_uses.turns.next = self.turns.q.val();
         self.path_write.table_valid.next = self.table_valid.val();
         self.path_write.table_request.next = self.table_request.val();
-
-        // A fragment is issued: when is it overdue?
-        self.now.d.next = self.moment.val();
-        self.late_now.d.next = self.moment.val() + self.slack.val();
-        self.issued1.d.next = self.record_valid.val();
-        self.index1.d.next = self.record_index.val();
-        self.record1.d.next = self.record.val();
-        self.terms1.d.next = self.record_terms.val();
-        self.terms.next = self.terms1.q.val().into();
-        self.path8.next = self.record1.q.val().path;
-        self.path_low.next = self.path8.val().get_bits::<5>(0);
-        self.issued2.d.next = self.issued1.q.val();
-        self.index2.d.next = self.index1.q.val();
-        self.use2.d.next.generation = self.record1.q.val().generation;
-        self.use2.d.next.path = self.path_low.val();
-        self.use2.d.next.turn = self.turns.q.val().get_bit(self.path_low.val().index()).into();
-        self.use2.d.next.deadline = self.late_now.q.val() + bit_cast::<16, 14>(self.terms.val().time_out);
-        self.use2.d.next.timed = self.terms.val().timed;
-        self.use2.d.next.used = self.flag.val();
-        self.uses.write.next = self.issued2.q.val() | self.walking.q.val();
-        self.uses.write_address.next = bit_cast::<16, 11>(self.index2.q.val());
-        self.uses.write_data.next = self.use2.q.val();
-        self.accepted.next = self.accepted_id.val().into();
-        self.backs.write.next = self.accepted_valid.val() | self.walking.q.val();
-        self.backs.write_address.next = bit_cast::<16, 11>(self.accepted.val().index);
-        self.backs.write_data.next.generation = self.accepted.val().generation;
-        self.backs.write_data.next.returned = self.flag.val();
-        if self.walking.q.val() {
-            self.uses.write_address.next = self.walk_index.q.val();
-            self.uses.write_data.next = self.unused.val();
-            self.backs.write_address.next = self.walk_index.q.val();
-            self.backs.write_data.next = self.never.val();
-            self.walk_index.d.next = self.walk_index.q.val() + self.one16.val();
-            self.walking.d.next = (self.walk_index.q.val() != self.last_index.val());
-        }
-        self.initialised.next = !self.walking.q.val();
 
         // A path's entry is written.
         self.written.d.next = self.path_write.written.val();
@@ -411,42 +275,28 @@ impl Logic for Deadlines {
         }
         self.suspect.next = self.suspects.q.val();
 
-        // The look: both memories for an identifier a cycle.
-        self.uses.read_address.next = bit_cast::<16, 12>(self.next_index.q.val());
-        self.backs.read_address.next = bit_cast::<16, 12>(self.next_index.q.val());
+        // The look: an identifier a cycle; what is known of it, then of its path.
+        self.last_uses.at.next = bit_cast::<11, 12>(self.next_index.q.val());
         self.looking1.d.next = (self.state.q.val() == State::Look);
         self.looked1.d.next = bit_cast::<11, 12>(self.next_index.q.val());
         self.looking2.d.next = self.looking1.q.val();
         self.looked2.d.next = self.looked1.q.val();
         self.looking3.d.next = self.looking2.q.val();
         self.looked3.d.next = self.looked2.q.val();
-        self.read_use.next = self.uses.read_data.val();
-        self.read_back.next = self.backs.read_data.val();
-        self.generation3.d.next = self.read_use.val().generation;
-        self.path3.d.next = self.read_use.val().path;
-        self.outstanding3.d.next = (self.read_use.val().used == self.flag.val())
-            & ((self.read_back.val().generation != self.read_use.val().generation)
-                | (self.read_back.val().returned != self.flag.val()));
-        self.timed3.d.next = (self.read_use.val().timed == self.flag.val());
-        self.since.next = self.now.q.val() - self.read_use.val().deadline;
-        self.due3.d.next = !self.since.val().get_bit(15);
-        self.turn3.d.next = (self.read_use.val().turn == self.flag.val());
-
-        self.path3_bit.next = (self.one32.val() << bit_cast::<32, 5>(self.path3.q.val()));
-        self.valid3.next = (self.path_valid.val() & self.path3_bit.val()).any();
-        self.turn_now3.next = (self.turns.q.val() & self.path3_bit.val()).any();
-        self.suspect3.next = (self.suspects.q.val() & self.path3_bit.val()).any();
+        self.is_overdue.next = self.last_uses.is_timed.val() & self.last_uses.is_due.val();
+        self.path3_bit.next = (self.one32.val() << bit_cast::<32, 5>(self.last_uses.path.val()));
         self.looking4.d.next = self.looking3.q.val();
         self.looked4.d.next = self.looked3.q.val();
-        self.generation4.d.next = self.generation3.q.val();
-        self.path4.d.next = self.path3.q.val();
-        self.overdue4.d.next = self.outstanding3.q.val() & self.timed3.q.val() & self.due3.q.val();
-        self.quiet4.d.next = self.outstanding3.q.val()
+        self.generation4.d.next = self.last_uses.generation.val();
+        self.path4.d.next = self.last_uses.path.val();
+        self.overdue4.d.next = self.last_uses.is_outstanding.val() & self.is_overdue.val();
+        self.quiet4.d.next = self.last_uses.is_outstanding.val()
             & self.quiescing.q.val()
-            & (self.path3.q.val() == self.quiesced_path.q.val());
-        self.turned4.d.next = (self.turn_now3.val() != self.turn3.q.val());
-        self.valid4.d.next = self.valid3.val();
-        self.suspect4.d.next = self.suspect3.val();
+            & (self.last_uses.path.val() == self.quiesced_path.q.val());
+        self.turned4.d.next =
+            ((self.turns.q.val() & self.path3_bit.val()).any() != self.last_uses.turn.val());
+        self.valid4.d.next = (self.path_valid.val() & self.path3_bit.val()).any();
+        self.suspect4.d.next = (self.suspects.q.val() & self.path3_bit.val()).any();
         self.looking5.d.next = self.looking4.q.val();
         self.looked5.d.next = self.looked4.q.val();
         self.generation5.d.next = self.generation4.q.val();
@@ -454,7 +304,11 @@ impl Logic for Deadlines {
         self.current4.next = self.valid4.q.val() & !self.turned4.q.val();
         self.late5.d.next = self.overdue4.q.val() & self.current4.val() & !self.suspect4.q.val();
         self.over5.d.next = self.quiet4.q.val() & !self.current4.val();
-        if self.looking3.q.val() & self.outstanding3.q.val() & self.timed3.q.val() & !self.due3.q.val() {
+        if self.looking3.q.val()
+            & self.last_uses.is_outstanding.val()
+            & self.last_uses.is_timed.val()
+            & !self.last_uses.is_due.val()
+        {
             self.waits.d.next = true;
         }
         self.finds.next = self.looking5.q.val() & (self.late5.q.val() | self.over5.q.val());
@@ -464,7 +318,8 @@ impl Logic for Deadlines {
             | self.looking4.q.val()
             | self.looking5.q.val();
 
-        self.look_due.d.next = self.timing_register.q.val() & (self.now.q.val() != self.looked_at.q.val());
+        self.look_due.d.next =
+            self.timing_register.q.val() & (self.last_uses.moment.val() != self.looked_at.q.val());
         self.done.d.next = false;
         if self.quiesce_valid.val() {
             self.quiesce_waits.d.next = true;
@@ -476,14 +331,14 @@ impl Logic for Deadlines {
                 self.quiescing.d.next = self.quiesce_waits.q.val();
                 self.waits.d.next = false;
                 if self.quiesce_waits.q.val() | self.look_due.q.val() {
-                    self.looked_at.d.next = self.now.q.val();
+                    self.looked_at.d.next = self.last_uses.moment.val();
                     self.timing_register.d.next = false;
                     self.state.d.next = State::Look;
                 }
             }
             State::Look => {
                 self.next_index.d.next = self.next_index.q.val() + self.one12.val();
-                if (self.next_index.q.val() == bit_cast::<12, 16>(self.last_index.val())) {
+                if (self.next_index.q.val() == self.last_index.val()) {
                     self.state.d.next = State::Drain;
                 }
             }
@@ -528,6 +383,9 @@ impl Logic for Deadlines {
         }
         // Something is found: what follows it is looked at again.
         if self.finds.val() {
+            self.found.d.next.index = self.looked5.q.val();
+            self.found.d.next.generation = self.generation5.q.val();
+            self.found_path.d.next = self.path5.q.val();
             self.state.d.next = State::Fence;
             if self.over5.q.val() {
                 self.state.d.next = State::Abort;
@@ -539,12 +397,7 @@ impl Logic for Deadlines {
             self.looking5.d.next = false;
             self.next_index.d.next = bit_cast::<12, 11>(self.looked5.q.val()) + self.one12.val();
         }
-        if self.finds.val() {
-            self.found.d.next.index = self.looked5.q.val();
-            self.found.d.next.generation = self.generation5.q.val();
-            self.found_path.d.next = self.path5.q.val();
-        }
-        if self.issued1.q.val() & (self.terms.val().timed == self.flag.val()) {
+        if self.last_uses.timed_issued.val() {
             self.timing_register.d.next = true;
         }
         self.timing.next = self.timing_register.q.val();
@@ -556,29 +409,23 @@ impl Logic for Deadlines {
         self.abort.data.next.path = bit_cast::<8, 5>(self.abort_path.q.val());
         self.abort.data.next.position = self.no_position.val();
         self.abort.data.next.command_id = self.abort_id.q.val();
-        self.abort.data.next.sq_head = self.zero16.val();
+        self.abort.data.next.sq_head = self.no_head.val();
         self.abort.data.next.status = self.status.val();
         self.fence.valid.next = (self.state.q.val() == State::Fence);
         self.fence.data.next = bit_cast::<8, 5>(self.found_path.q.val());
         self.quiesced.next = self.done.q.val();
         self.idle_register.d.next = (self.state.q.val() == State::Rest)
-            & !self.walking.q.val()
+            & self.last_uses.idle.val()
             & !self.quiesce_waits.q.val()
-            & !self.issued1.q.val()
-            & !self.issued2.q.val()
             & !self.abort_valid.q.val()
             & !self.done.q.val()
             & !self.look_due.q.val();
         self.idle.next = self.idle_register.q.val()
-            & !self.issued1.q.val()
+            & self.last_uses.idle.val()
             & !self.quiesce_waits.q.val()
             & !self.look_due.q.val();
 
         if self.reset.val() {
-            self.walking.d.next = true;
-            self.walk_index.d.next = self.zero16.val();
-            self.issued1.d.next = false;
-            self.issued2.d.next = false;
             self.turns.d.next = self.zero32.val();
             self.suspects.d.next = self.zero32.val();
             self.state.d.next = State::Rest;

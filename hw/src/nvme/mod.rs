@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod entry_writer;
 pub mod fragment_entry;
 pub mod fragment_ids;
+pub mod last_uses;
 pub mod path_chooser;
 pub mod path_doorbells;
 pub mod path_due;

@@ -337,6 +337,9 @@ mod tests {
                     all | u128::from(entry.is_some_and(|e| e.get_bit(242))) << i
                 });
                 assert_eq!(bench.get("path_valid"), valid);
+                let renewing = |entry: &PathEntry| entry.renewing.any() && !entry.valid.any();
+                let renewing = entries.iter().flatten().any(|&entry| renewing(&PathEntry::from(entry)));
+                assert_eq!(bench.get("renewing") == 1, renewing);
             }
         }
     }

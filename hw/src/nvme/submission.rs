@@ -736,4 +736,66 @@ mod tests {
         assert_eq!(written[0] - taken[0], 5, "latency");
         assert!(written.len() >= 46, "{} entries in 100 cycles", written.len());
     }
+
+    #[test]
+    fn a_fragment_whose_path_is_closed_is_given_back() {
+        let sizes = Sizes { path_bits: 2, ..Sizes::DEFAULT };
+        let mut bench = Bench::new("submission_closed", Submission::new(&sizes));
+        start(&mut bench);
+        let paths = [Path::new(0x4000, 8, 1), Path::new(0x8000, 8, 7)];
+        paths.iter().enumerate().for_each(|(number, path)| write_path(&mut bench, number, path));
+        for port in ["write$ready", "range_write$ready", "bounced$ready", "id$valid"] {
+            bench.set(port, 1);
+        }
+        let fragment = |part: u64, path: u64| Fragment {
+            part: part.into(),
+            ordinal: (part + 7).into(),
+            path: path.into(),
+            opcode: u64::from(opcode::READ).into(),
+            blocks: 1.into(),
+            ..Fragment::default()
+        };
+        // What becomes of fragments in `cycles`: parts given back, and addresses of entries.
+        let mut offered: VecDeque<Fragment> = VecDeque::new();
+        let run = |bench: &mut Bench, offered: &mut VecDeque<Fragment>, cycles: u32| {
+            let (mut back, mut written) = (Vec::new(), Vec::new());
+            for _ in 0..cycles {
+                bench.set("fragment$valid", (!offered.is_empty()).into());
+                bench.set_record("fragment$data", offered.front().copied().unwrap_or_default());
+                bench.eval();
+                if bench.get("fragment$ready") == 1 {
+                    offered.pop_front();
+                }
+                if bench.get("bounced$valid") == 1 {
+                    let returned: Returned = bench.get_record("bounced$data");
+                    assert_eq!(returned.status.to_u64(), u64::from(plan_status::HOST_PATH_ERROR));
+                    assert_eq!((returned.path.to_u64(), returned.own.any()), (0, true));
+                    assert_eq!(returned.ordinal.to_u64(), returned.part.to_u64() + 7);
+                    back.push(returned.part.to_u64());
+                }
+                if bench.get("write$valid") == 1 {
+                    let write = bytes(&bench.get_wide("write$data"));
+                    written.push(u64::from_le_bytes(write[..8].try_into().expect("address")));
+                }
+                bench.cycle();
+            }
+            (back, written)
+        };
+        // The second has no credit, and holds up the third.
+        offered.extend([fragment(1, 0), fragment(2, 0), fragment(3, 1)]);
+        assert_eq!(run(&mut bench, &mut offered, 60), (vec![], vec![0x4000]));
+        let closed = PathEntry { valid: 0.into(), ..paths[0].entry() };
+        bench.set_record("table_request", write_request(0, closed));
+        bench.set("table_valid", 1);
+        bench.cycle();
+        bench.set("table_valid", 0);
+        // One that comes while it is closed is given back as well.
+        offered.extend([fragment(4, 0), fragment(5, 1)]);
+        assert_eq!(run(&mut bench, &mut offered, 60), (vec![2, 4], vec![0x8000, 0x8040]));
+        // Open again it begins anew.
+        write_path(&mut bench, 0, &paths[0]);
+        offered.push_back(fragment(6, 0));
+        assert_eq!(run(&mut bench, &mut offered, 60), (vec![], vec![0x4000]));
+        assert_eq!(bench.get("idle"), 1);
+    }
 }

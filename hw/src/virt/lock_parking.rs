@@ -1,10 +1,10 @@
 //! Where writes wait that were denied their lock, and how they are tried again.
 //!
-//! `act` ends a judgement of `slot`, which has been there for two cycles: `denied` parks it at the tail.
-//! `wake` says that a lock or the claim was given back: from the next `quiet` cycle, in which no judgement is
-//! under way but one whose `act` is in that cycle, each slot that is parked then is tried once, from the head. A try is an item in `again`,
-//! and the next follows when that slot is judged or `gone`, one at a time. `starved` is of the slot that
-//! is judged: denied now, it has been denied `DENIALS_MAX` times before.
+//! `act` ends a judgement of `slot`, which has been there for two cycles: `denied` parks it at the tail. `wake`
+//! says that a lock or the claim was given back: from the next `quiet` cycle, in which no judgement is under way
+//! but one whose `act` is in that cycle, each slot that is parked then is tried once, from the head. A try is an
+//! item in `again`, and the next follows when that slot is judged or `gone`, one at a time. `starved` is of the
+//! slot that is judged: denied now, it has been denied `DENIALS_MAX` times before.
 //!
 //! Latency: 5 cycles from `wake` to `again`. A slot is parked once at a time, so all find room. Reset empties
 //! it; a slot whose try is neither judged nor gone stops the others' tries.

@@ -1,8 +1,9 @@
 //! Issues the parts of a plan to the judge of commands, each with its component's map.
 //!
-//! `order` brings a command with the components it goes to; a single one (refused, or without a template) is
-//! issued as it is. Latency: 2 cycles from `order` to a single part, 4 to the first of several; then one in 3
-//! cycles, in order of component; `begun` tells of each that is not tried again, with its offer. Owner of the table `COMPONENT`. Reset drops what is in work; the table stays.
+//! `order` brings a command with the components it goes to; a single one (refused, or without a template) is issued
+//! as it is. Latency: 2 cycles from `order` to a single part, 4 to the first of several; then one in 3 cycles, in
+//! order of component; `begun` tells of each that is not tried again, with its offer. Owner of the table
+//! `COMPONENT`. Reset drops what is in work; the table stays.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::TIME_OUT_SHIFT;

@@ -1,7 +1,8 @@
 //! Which of a device's paths its pieces take: bit i stands for path i of its entry.
 //!
-//! In turns: those that are there and have a valid entry, without those that are suspect while there is another. Else the lowest of them alone, so that a turn
-//! among the choices is the device's policy, whichever it is. No bit: no usable path.
+//! In turns: those that are there and have a valid entry, without those that are suspect while there is another.
+//! Else the lowest of them alone, so that a turn among the choices is the device's policy, whichever it is. No bit:
+//! no usable path.
 //!
 //! No handshake: `choices` are those of the entry that was at `device` 3 cycles before, with the valid
 //! paths of 4 cycles before; a device a cycle. No reset.

@@ -51,10 +51,9 @@ pub(super) fn sample(ports: &Ports, cycle: u64, record: &mut Recorder<PlanRecord
         });
     }
     if ports.flag(Port::TraceIssued) {
-        let part = ports.half(Port::TraceIssuedPart);
         push(PlanEvent::Issued {
-            slot: part & 0xFFF,
-            component: (part >> 12 & 7) as u8,
+            slot: ports.half(Port::TraceIssuedSlot),
+            component: ports.byte(Port::TraceIssuedComponent),
             ordinal: ports.word(Port::TraceIssuedOrdinal),
             path: ports.byte(Port::TraceIssuedPath),
             id: ports.half(Port::TraceIssuedId),

@@ -132,7 +132,8 @@ ports! {
     TraceIssued "trace_issued" Bits(1);
     TraceIssuedId "trace_issued_id" Bits(16);
     TraceIssuedPath "trace_issued_path" Bits(8);
-    TraceIssuedPart "trace_issued_part" Bits(16);
+    TraceIssuedSlot "trace_issued_slot" Bits(12);
+    TraceIssuedComponent "trace_issued_component" Bits(3);
     TraceIssuedOrdinal "trace_issued_ordinal" Bits(17);
     TraceDone "trace_done" Bits(1);
     TraceDoneSlot "trace_done_slot" Bits(12);

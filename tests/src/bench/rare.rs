@@ -6,9 +6,8 @@ use volplane_driver::{Bar, Function, Platform, PAGE};
 use volplane_sim::{Agent, BusAction, BusRecord, Fault, FaultKind};
 
 use super::figure::{Direction, Figure};
-use crate::harness::configuration::Route;
 use crate::harness::triple::{Mirror, DISK};
-use crate::harness::{plain, Configuration, Machine};
+use crate::harness::{plain, Machine};
 
 /// Commands of which the longest time counts.
 const COMMANDS: u64 = 16;
@@ -18,22 +17,6 @@ const GOAL: f64 = 64.0;
 const CYCLE_NS: u64 = 4;
 /// Bus records that are kept.
 const RECORDS: usize = 1 << 12;
-/// The second path to the first SSD of the plain machine.
-pub const OTHER_PATH: u8 = 5;
-
-/// The plain machine, whose first device has a second path: `OTHER_PATH`, to another controller of its namespace.
-pub fn two_paths() -> Configuration {
-    let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
-    let other = configuration.simulator.ssds[0].further_controller("other");
-    configuration.simulator = configuration.simulator.with_ssd(other);
-    let route = Route { path: OTHER_PATH, ssd: 3, ..configuration.routes[0].clone() };
-    configuration.routes.push(route);
-    let entry = configuration.tables.paths[&0];
-    configuration.tables.paths.insert(OTHER_PATH, entry);
-    let device = configuration.tables.devices.get_mut(&0).expect("the first device");
-    *device = device.with_more_paths(1).with_path1(OTHER_PATH);
-    configuration
-}
 
 /// The figures.
 pub fn figures() -> Vec<Figure> {
@@ -44,12 +27,12 @@ pub fn figures() -> Vec<Figure> {
 
 /// From a path error to the entry in the queue of the other path: the most of a few reads, one at a time.
 fn retry() -> u64 {
-    let mut configuration = two_paths();
+    let mut configuration = plain::two_paths();
     configuration.simulator = configuration.simulator.with_bus_record(RECORDS);
     let mut machine = Machine::start(configuration);
     let fault = Fault::new(FaultKind::Error { status: 0x301, after_effect: false });
     machine.handle.start_fault("nvme0", fault);
-    let ring = machine.configuration.tables.paths[&OTHER_PATH].sq_base();
+    let ring = machine.configuration.tables.paths[&plain::OTHER_PATH].sq_base();
     let buffer = machine.platform.allocate(PAGE).expect("memory");
     let one = |_| {
         machine.handle.take_bus_record();

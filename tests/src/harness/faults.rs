@@ -20,8 +20,8 @@ const UNKEPT: u16 = 0x3800;
 /// Faults that are there at once.
 const FAULTS_MAX: usize = 3;
 
-/// A status of any class but that of a path, with or without Do Not Retry, made of a drawn number. After a path error the
-/// card begins a part again, which the checker does not model.
+/// A status of any class but that of a path, with or without Do Not Retry, made of a drawn number. After a path
+/// error the card begins a part again, which the checker does not model.
 fn any_status(drawn: u64) -> u16 {
     let number = (drawn >> 8) as u16;
     let code = match drawn % 8 {

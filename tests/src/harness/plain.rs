@@ -1,7 +1,8 @@
 //! A small machine without surprises, for directed tests.
 
 use volplane_abi::{
-    opcode, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry, SubmissionEntry, VdEntry,
+    opcode, submission_mode, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
+    SubmissionEntry, VdEntry,
 };
 use volplane_driver::{DmaMemory, Platform, PAGE};
 use volplane_sim::{CardConfig, SimulatorConfig, SsdConfig};
@@ -74,6 +75,23 @@ pub fn configuration(seed: u64, width: usize, mode: u8) -> Configuration {
         Client { queue: 2, entries: 64, vector: None },
     ];
     Configuration { seed, simulator, routes, clients, tables, errors_of_4096: 0, mirrors: Vec::new() }
+}
+
+/// The second path to the first SSD of `two_paths`.
+pub const OTHER_PATH: u8 = 5;
+
+/// The plain machine, whose first device has a second path: `OTHER_PATH`, to another controller of its namespace.
+pub fn two_paths() -> Configuration {
+    let mut configuration = configuration(1, 128, submission_mode::DIRECT);
+    let other = configuration.simulator.ssds[0].further_controller("other");
+    configuration.simulator = configuration.simulator.with_ssd(other);
+    let route = Route { path: OTHER_PATH, ssd: 3, ..configuration.routes[0].clone() };
+    configuration.routes.push(route);
+    let entry = configuration.tables.paths[&0];
+    configuration.tables.paths.insert(OTHER_PATH, entry);
+    let device = configuration.tables.devices.get_mut(&0).expect("the first device");
+    *device = device.with_more_paths(1).with_path1(OTHER_PATH);
+    configuration
 }
 
 /// A command on `blocks` blocks (a page at most) of disk `disk`, with its data in `buffer`.

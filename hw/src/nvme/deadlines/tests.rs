@@ -3,10 +3,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use volplane_abi::plan::TIME_OUT_SHIFT;
+
 use super::*;
 use crate::bench::{seeded, Bench};
 use crate::nvme::path_write::write_request;
-use crate::records::PathEntry;
+use crate::records::{PartTerms, PathEntry};
 
 const PATHS: u64 = 4;
 const IDS: usize = 64;
@@ -62,7 +64,7 @@ impl Run {
             fences: 0,
             aborts: 0,
         };
-        run.bench.set("moment", run.moment.into());
+        run.bench.set("ticks", u128::from(run.moment << TIME_OUT_SHIFT & 0xFFFF_FFFF));
         for path in 0..PATHS {
             run.write_path(path, true);
         }
@@ -171,7 +173,7 @@ impl Run {
     /// Lets time pass, and compares what the look finds.
     fn look(&mut self, units: u64) {
         self.moment += units;
-        self.bench.set("moment", u128::from(self.moment & 0xFFFF));
+        self.bench.set("ticks", u128::from(self.moment << TIME_OUT_SHIFT & 0xFFFF_FFFF));
         let (fences, aborts) = self.settle();
         let overdue: BTreeSet<u64> = self
             .issued
