@@ -244,6 +244,12 @@ pub mod control_opcode {
     pub const PLAN_COMPLETE: u8 = 0x11;
     /// Gives a plan that the control path owns back: it is admitted anew.
     pub const PLAN_RESUBMIT: u8 = 0x12;
+    /// Takes over a plan that is under way: it issues nothing more, and is the control path's when what was issued
+    /// has come back.
+    pub const PLAN_TAKE_OVER: u8 = 0x13;
+    /// Ends a plan with Command Abort Requested: at once if the control path has it, else when what was issued
+    /// has come back.
+    pub const PLAN_ABORT: u8 = 0x14;
     /// Nothing that the path `index` was given before its table entry was last written is executed any more, now
     /// or later: all of it that is outstanding ends, with Command Aborted due to SQ Deletion. To be given when
     /// the entry was written, as not valid or for a new queue, and the old queue was deleted or its controller

@@ -21,7 +21,10 @@ pub use descriptors::{
     PlanCommand, SubmissionEntry,
 };
 pub use field::Field;
-pub use plan::{ComponentEntry, ComponentStates, ExceptionComponent, ExceptionTail, PlanEntry, PlanMasks};
+pub use plan::{
+    ComponentEntry, ComponentStates, DivertEntry, ExceptionComponent, ExceptionTail, PlanEntry, PlanMasks,
+    PlanState,
+};
 pub use tables::{
     extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
     PathState, QueueEntry, QueueState, VdEntry,

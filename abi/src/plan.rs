@@ -82,8 +82,12 @@ macro_rules! plan_entry {
                 preferred / with_preferred: u8 = 3,
                 /// Components in sync that must succeed for a write to succeed, 0 to 8.
                 minimum / with_minimum: u8 = 4,
+                /// Divert ranges of the disk: commands that touch one are the control path's;
+                diverts / with_diverts: u8 = 8,
+                /// index of the first in the table of ranges, the others follow.
+                first_divert / with_first_divert: u16 = 16,
                 /// Reserved.
-                reserved / with_reserved: u64 = 39,
+                reserved / with_reserved: u16 = 15,
             }
         }
     };
@@ -118,6 +122,27 @@ macro_rules! component_entry {
     };
 }
 component_entry!(packed_record);
+
+/// Hands the layout of a divert range to `$make`.
+#[macro_export]
+macro_rules! divert_entry {
+    ($make:ident) => {
+        $make! {
+            /// Blocks whose I/O always goes to the control path.
+            DivertEntry: 128 {
+                /// The first,
+                first / with_first: u64 = 48,
+                /// and the last.
+                last / with_last: u64 = 48,
+                /// 1: there is such a range.
+                valid / with_valid: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u32 = 31,
+            }
+        }
+    };
+}
+divert_entry!(packed_record);
 
 /// Hands the layout of a disk's component states to `$make`.
 #[macro_export]
@@ -162,7 +187,8 @@ macro_rules! exception_component {
                 path / with_path: u8 = 8,
                 /// Reserved.
                 reserved0 / with_reserved0: u8 = 8,
-                /// Number of that fragment, from 0 in order of offset.
+                /// Number of that fragment, from 0 in order of offset; of a component that was stopped and has not
+                /// failed: its fragments that were issued, all of which succeeded.
                 fragment / with_fragment: u32 = 32,
                 /// Reserved.
                 reserved1 / with_reserved1: u64 = 64,
@@ -225,8 +251,10 @@ macro_rules! exception_tail {
                 fence / with_fence: u8 = 1,
                 /// Reserved.
                 reserved0 / with_reserved0: u8 = 4,
+                /// Components that were stopped before their last block.
+                stopped / with_stopped: u8 = 8,
                 /// Reserved.
-                reserved1 / with_reserved1: u64 = 64,
+                reserved1 / with_reserved1: u64 = 56,
                 /// Reserved.
                 reserved2 / with_reserved2: u64 = 64,
                 /// Reserved.
@@ -244,6 +272,34 @@ macro_rules! exception_tail {
     };
 }
 exception_tail!(packed_record);
+
+/// Hands the layout of a plan slot's state to `$make`.
+#[macro_export]
+macro_rules! plan_state {
+    ($make:ident) => {
+        $make! {
+            /// What a plan slot holds: how the control path finds the plans that are under way. Plans of disks
+            /// without a template are not shown, nor is a write that still waits for its blocks.
+            PlanState: 64 {
+                /// Generation of the plan's handle, whose other half is the index.
+                generation / with_generation: u32 = 32,
+                /// Virtual disk.
+                disk / with_disk: u16 = 16,
+                /// 1: there is a plan; 0: the rest says nothing.
+                live / with_live: u8 = 1,
+                /// 1: it is the control path's.
+                owned / with_owned: u8 = 1,
+                /// 1: it has ended, and waits to be released.
+                held / with_held: u8 = 1,
+                /// 1: it issues nothing more.
+                stopped / with_stopped: u8 = 1,
+                /// Reserved.
+                reserved / with_reserved: u16 = 12,
+            }
+        }
+    };
+}
+plan_state!(packed_record);
 
 impl PlanMasks {
     /// The masks in a field of `PlanEntry`.
@@ -346,6 +402,12 @@ pub mod plan_status {
     pub const PLAN_GONE: u16 = 0x1C0;
     /// The plan is not the control path's, or not held (vendor specific).
     pub const PLAN_NOT_OWNED: u16 = 0x1C1;
+    /// The control path has the plan already, or has asked for it (vendor specific).
+    pub const PLAN_TAKEN_OVER: u16 = 0x1C2;
+    /// The plan has ended, and waits only to be released (vendor specific).
+    pub const PLAN_ENDED: u16 = 0x1C3;
+    /// The plan was aborted before (vendor specific).
+    pub const PLAN_ABORTED: u16 = 0x1C4;
     /// Host Pathing Error: there is no usable path.
     pub const HOST_PATH_ERROR: u16 = 0x370;
     /// Command Aborted By Host: not answered in time.

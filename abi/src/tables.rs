@@ -26,6 +26,10 @@ pub mod table {
     pub const COMPONENT: u16 = 10;
     /// What has become of each disk's components (`ComponentStates`), index = VD handle.
     pub const STATES: u16 = 11;
+    /// What the plan slots hold (`PlanState`), read only, index = slot.
+    pub const PLAN_STATE: u16 = 12;
+    /// Divert ranges (`DivertEntry`).
+    pub const DIVERT: u16 = 13;
     /// Names in order of number, for documents and messages.
     pub const NAMES: &[(u16, &str)] = &[
         (QUEUE, "queue"),
@@ -39,6 +43,8 @@ pub mod table {
         (PLAN, "plan"),
         (COMPONENT, "component"),
         (STATES, "component states"),
+        (PLAN_STATE, "plan state"),
+        (DIVERT, "divert range"),
     ];
 }
 

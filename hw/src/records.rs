@@ -52,8 +52,10 @@ volplane_abi::plan_masks!(logic_record);
 volplane_abi::plan_entry!(logic_record);
 volplane_abi::component_entry!(logic_record);
 volplane_abi::component_states!(logic_record);
+volplane_abi::divert_entry!(logic_record);
 volplane_abi::exception_component!(logic_record);
 volplane_abi::exception_tail!(logic_record);
+volplane_abi::plan_state!(logic_record);
 volplane_abi::plan_command!(logic_record);
 
 logic_record! {
@@ -170,8 +172,12 @@ logic_record! {
         refusal = 11,
         /// 1: nothing is to be done, the command succeeds (empty range, hints only).
         trivial = 1,
+        /// 1: hardware does not execute it; its range is not read.
+        foreign = 1,
+        /// 1: it touches a divert range.
+        diverted = 1,
         /// Reserved.
-        reserved = 9,
+        reserved = 7,
     }
 }
 
@@ -457,7 +463,7 @@ logic_record! {
 
 logic_record! {
     /// The end of a part: all of its fragments are back, or it was closed.
-    PartDone: 58 {
+    PartDone: 61 {
         /// The part (`Part`).
         part = 16,
         /// Status field of the failed fragment with the lowest ordinal, else success.
@@ -466,10 +472,14 @@ logic_record! {
         closed = 1,
         /// Path of that fragment.
         path = 8,
-        /// Its ordinal.
+        /// Its ordinal; of a part that was stopped, and has not failed: of the first fragment that was not issued.
         ordinal = 17,
         /// 1: the status is not success.
         failed = 1,
+        /// 1: it was stopped before its last block,
+        stopped = 1,
+        /// for this cause: see `exec::stop_cause`.
+        cause = 2,
     }
 }
 
@@ -637,7 +647,7 @@ logic_record! {
 
 logic_record! {
     /// A record to post, but for the command and for what the parts ended with.
-    RecordItem: 202 {
+    RecordItem: 210 {
         /// Plan slot.
         slot = 12,
         /// Generation of its handle.
@@ -658,6 +668,8 @@ logic_record! {
         failed = 8,
         /// Components that were refused.
         refused = 8,
+        /// Components that were stopped.
+        stopped = 8,
         /// Components in sync at admission.
         readable = 8,
         /// Components that were there.

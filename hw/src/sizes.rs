@@ -17,6 +17,8 @@ pub struct Sizes {
     pub path_bits: usize,
     /// log2 of the plan templates: at most 13.
     pub plan_bits: usize,
+    /// log2 of the divert ranges: at most 8.
+    pub divert_bits: usize,
     /// log2 of the blocks' locks: at least 9, at most 16.
     pub lock_bits: usize,
     /// log2 of the plan slots: at most 12.
@@ -37,6 +39,7 @@ impl Sizes {
         device_bits: 4,
         path_bits: 5,
         plan_bits: 8,
+        divert_bits: 6,
         lock_bits: 14,
         slot_bits: 10,
         id_bits: 11,

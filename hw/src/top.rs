@@ -13,7 +13,9 @@ use crate::exec::collector::Collector;
 use crate::exec::command_store::CommandStore;
 use crate::exec::part_retry::PartRetry;
 use crate::exec::plan_judge::PlanJudge;
+use crate::exec::plan_list::PlanList;
 use crate::exec::plan_slots::PlanSlots;
+use crate::exec::plan_stops::PlanStops;
 use crate::exec::record_writer::RecordWriter;
 use crate::host::bar0::Bar0;
 use crate::host::completion_writer::CompletionWriter;
@@ -188,6 +190,8 @@ pub struct Top<const W: usize, const B: usize> {
     part_retry: PartRetry,
     /// What is admitted once more, and what is tried again.
     retries: Merge<Again>,
+    plan_stops: PlanStops,
+    plan_list: PlanList,
     range_lock: RangeLock,
     command_store: CommandStore,
     /// Plans that go on with a further copy, and writes whose blocks may be free by now.
@@ -202,6 +206,8 @@ pub struct Top<const W: usize, const B: usize> {
     completion_writer: CompletionWriter,
     read_master: ReadMaster<W, B>,
     write_master: WriteMaster<W, B>,
+    failed_taken: Signal<Local, bool>,
+    part_taken: Signal<Local, bool>,
     issued_id: Signal<Local, FragmentId>,
     issued_part: Signal<Local, Part>,
     first_epoch: Constant<Bits<32>>,
@@ -345,6 +351,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             collector: Collector::new(sizes),
             part_retry: PartRetry::new(sizes),
             retries: Default::default(),
+            plan_stops: PlanStops::new(sizes),
+            plan_list: PlanList::new(sizes),
             range_lock: RangeLock::new(sizes),
             command_store: CommandStore::new(sizes),
             again_queue: AgainQueue::new(sizes),
@@ -357,6 +365,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             completion_writer: CompletionWriter::new(sizes),
             read_master: Default::default(),
             write_master: Default::default(),
+            failed_taken: Default::default(),
+            part_taken: Default::default(),
             issued_id: Default::default(),
             issued_part: Default::default(),
             first_epoch: Constant::new(0u64.to_bits()),
@@ -390,6 +400,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_returns.clock.next = self.clock.val();
         self.plan_slots.clock.next = self.clock.val();
         self.collector.clock.next = self.clock.val();
+        self.plan_stops.clock.next = self.clock.val();
+        self.plan_list.clock.next = self.clock.val();
         self.range_lock.clock.next = self.clock.val();
         self.command_store.clock.next = self.clock.val();
         self.again_queue.clock.next = self.clock.val();
@@ -424,6 +436,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_returns.reset.next = self.reset_sequence.core_reset.val();
         self.plan_slots.reset.next = self.reset_sequence.core_reset.val();
         self.collector.reset.next = self.reset_sequence.core_reset.val();
+        self.plan_list.reset.next = self.reset_sequence.core_reset.val();
         self.range_lock.reset.next = self.reset_sequence.core_reset.val();
         self.command_store.reset.next = self.reset_sequence.core_reset.val();
         self.again_queue.reset.next = self.reset_sequence.core_reset.val();
@@ -607,12 +620,14 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.admission.table_ack.val()
             | self.mapper.table_ack.val()
             | self.fragment_builder.table_ack.val()
-            | self.submission.table_ack.val();
+            | self.submission.table_ack.val()
+            | self.plan_list.table_ack.val();
         self.executor.table_data.next = self.queue_pairs.table_data.val()
             | self.admission.table_data.val()
             | self.mapper.table_data.val()
             | self.fragment_builder.table_data.val()
-            | self.submission.table_data.val();
+            | self.submission.table_data.val()
+            | self.plan_list.table_data.val();
         self.queue_pairs.table_valid.next = self.executor.table_valid.val();
         self.queue_pairs.table_request.next = self.executor.table_request.val();
         self.completion_writer.table_valid.next = self.executor.table_valid.val();
@@ -633,6 +648,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_returns.table_request.next = self.executor.table_request.val();
         self.deadlines.table_valid.next = self.executor.table_valid.val();
         self.deadlines.table_request.next = self.executor.table_request.val();
+        self.plan_list.table_valid.next = self.executor.table_valid.val();
+        self.plan_list.table_request.next = self.executor.table_request.val();
 
         // Control ring.
         self.queue_pairs.enable.next = self.registers.enable.val();
@@ -777,9 +794,28 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.part_retry.path_written.next = self.submission.path_written.val();
         StreamOut::<PartDone>::join(&mut self.collector.failed, &mut self.part_retry.failed);
         StreamOut::<PartDone>::join(&mut self.part_retry.part, &mut self.plan_judge.failed);
-        self.record_writer.outcome_valid.next =
-            self.part_retry.part.valid.val() & self.plan_judge.failed.ready.val();
-        self.record_writer.outcome.next = self.part_retry.part.data.val();
+        // At most one of the two is taken in a cycle.
+        self.failed_taken.next = self.part_retry.part.valid.val() & self.plan_judge.failed.ready.val();
+        self.part_taken.next = self.collector.part.valid.val() & self.plan_judge.part.ready.val();
+        self.record_writer.outcome_valid.next = self.failed_taken.val() | self.part_taken.val();
+        self.record_writer.outcome.next = self.collector.part.data.val();
+        if self.failed_taken.val() {
+            self.record_writer.outcome.next = self.part_retry.part.data.val();
+        }
+        self.plan_stops.write.next = self.plan_judge.noted_valid.val();
+        self.plan_stops.slot.next = self.plan_judge.noted_slot.val();
+        self.plan_stops.stopped.next = self.plan_judge.stops.val();
+        self.plan_stops.issuing.next = self.submission.stop_query.val();
+        self.submission.stopped.next = self.plan_stops.issuing_stopped.val();
+        self.plan_stops.failing.next = self.part_retry.stop_query.val();
+        self.part_retry.stopped.next = self.plan_stops.failing_stopped.val();
+        self.plan_list.initialised.next = self.plan_judge.initialised.val();
+        self.plan_list.begun_valid.next = self.admission.begun_valid.val();
+        self.plan_list.begun_slot.next = self.admission.begun_slot.val();
+        self.plan_list.begun.next = self.admission.begun.val();
+        self.plan_list.noted_valid.next = self.plan_judge.noted_valid.val();
+        self.plan_list.noted_slot.next = self.plan_judge.noted_slot.val();
+        self.plan_list.noted.next = self.plan_judge.noted.val();
         StreamOut::<StateChange>::join(&mut self.plan_judge.change, &mut self.admission.change);
         self.plan_judge.changed_valid.next = self.admission.changed_valid.val();
         self.plan_judge.changed.next = self.admission.changed.val();

@@ -85,6 +85,8 @@ pub fn page() -> String {
         PlanMasks,
         ComponentEntry,
         ComponentStates,
+        DivertEntry,
+        PlanState,
         ExceptionComponent,
         ExceptionTail
     );

@@ -64,6 +64,8 @@ impl Request {
             control_opcode::PLAN_RELEASE => "release",
             control_opcode::PLAN_COMPLETE => "completion",
             control_opcode::PLAN_RESUBMIT => "resubmission",
+            control_opcode::PLAN_TAKE_OVER => "take-over",
+            control_opcode::PLAN_ABORT => "abort",
             control_opcode::PATH_QUIESCED => "end of what was given",
             _ => "no operation",
         }

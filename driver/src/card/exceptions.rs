@@ -5,7 +5,8 @@ use std::sync::Arc;
 use volplane_abi::plan::{plan_status, reason, COMPONENTS_MAX, EXCEPTION_BYTES};
 use volplane_abi::status::CODE_AND_TYPE;
 use volplane_abi::{
-    control_opcode, registers as register, ExceptionComponent, ExceptionTail, PlanCommand, SubmissionEntry,
+    control_opcode, registers as register, table, ExceptionComponent, ExceptionTail, PlanCommand, PlanState,
+    SubmissionEntry,
 };
 
 use super::registers::Registers;
@@ -34,7 +35,7 @@ pub struct PlanHandle {
 pub struct ExceptionRecord {
     /// The client's command.
     pub command: SubmissionEntry,
-    /// What each component ended with; all zero unless it failed or was refused.
+    /// What each component ended with; all zero unless it failed, was refused or was stopped.
     pub components: [ExceptionComponent; COMPONENTS_MAX],
     /// The rest.
     pub tail: ExceptionTail,
@@ -181,6 +182,53 @@ impl<F: Function> Card<F> {
         self.command_plan(platform, control_opcode::PLAN_RESUBMIT, plan, command)
     }
 
+    /// Takes over a plan that is under way: it issues nothing more, and a record tells when it is the control
+    /// path's.
+    ///
+    /// # Errors
+    /// `CardError::Plan`, and what else `CardError` names.
+    pub fn take_over_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        plan: PlanHandle,
+    ) -> Result<(), CardError> {
+        self.command_plan(platform, control_opcode::PLAN_TAKE_OVER, plan, PlanCommand::default())
+    }
+
+    /// Aborts a plan: its client is told so at once if the control path has it, else when what was issued has
+    /// come back.
+    ///
+    /// # Errors
+    /// `CardError::Plan`, and what else `CardError` names.
+    pub fn abort_plan<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        plan: PlanHandle,
+    ) -> Result<(), CardError> {
+        self.command_plan(platform, control_opcode::PLAN_ABORT, plan, PlanCommand::default())
+    }
+
+    /// The plans of a disk that the card has: neither owned nor held by the control path. Those of a disk without
+    /// a template are not listed, nor is a write that still waits for its blocks.
+    ///
+    /// # Errors
+    /// What `CardError` names.
+    pub fn plans_of<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        disk: u16,
+    ) -> Result<Vec<PlanHandle>, CardError> {
+        let mut plans = Vec::new();
+        for slot in 0..self.capabilities.slots {
+            let state: PlanState = self.table_record(platform, table::PLAN_STATE, slot)?;
+            let under_way = state.live() == 1 && state.owned() == 0 && state.held() == 0;
+            if under_way && state.disk() == disk {
+                plans.push(PlanHandle { slot: slot as u16, generation: state.generation() });
+            }
+        }
+        Ok(plans)
+    }
+
     fn command_plan<P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
@@ -195,6 +243,9 @@ impl<F: Function> Card<F> {
                 CardError::Table { status, .. } => match status & CODE_AND_TYPE {
                     plan_status::PLAN_GONE => "it is gone",
                     plan_status::PLAN_NOT_OWNED => "it is not the control path's to decide in this way",
+                    plan_status::PLAN_TAKEN_OVER => "the control path has it, or has asked for it",
+                    plan_status::PLAN_ENDED => "it has ended and waits to be released",
+                    plan_status::PLAN_ABORTED => "it was aborted before",
                     _ => return error,
                 },
                 _ => return error,

@@ -106,6 +106,8 @@ pub struct ControlExecutor {
     plan_release: Constant<Bits<8>>,
     plan_complete: Constant<Bits<8>>,
     plan_resubmit: Constant<Bits<8>>,
+    plan_take_over: Constant<Bits<8>>,
+    plan_abort: Constant<Bits<8>>,
     path_quiesced: Constant<Bits<8>>,
     plan_gone: Constant<Bits<15>>,
     do_not_retry: Constant<Bits<15>>,
@@ -190,6 +192,8 @@ impl Default for ControlExecutor {
             plan_release: Constant::new(u64::from(control_opcode::PLAN_RELEASE).to_bits()),
             plan_complete: Constant::new(u64::from(control_opcode::PLAN_COMPLETE).to_bits()),
             plan_resubmit: Constant::new(u64::from(control_opcode::PLAN_RESUBMIT).to_bits()),
+            plan_take_over: Constant::new(u64::from(control_opcode::PLAN_TAKE_OVER).to_bits()),
+            plan_abort: Constant::new(u64::from(control_opcode::PLAN_ABORT).to_bits()),
             path_quiesced: Constant::new(u64::from(control_opcode::PATH_QUIESCED).to_bits()),
             plan_gone: refusal(plan_status::PLAN_GONE),
             do_not_retry: Constant::new(u64::from(status::DNR).to_bits()),
@@ -334,6 +338,8 @@ impl Logic for ControlExecutor {
                 } else if (self.current.q.val().opcode == self.plan_release.val())
                     | (self.current.q.val().opcode == self.plan_complete.val())
                     | (self.current.q.val().opcode == self.plan_resubmit.val())
+                    | (self.current.q.val().opcode == self.plan_take_over.val())
+                    | (self.current.q.val().opcode == self.plan_abort.val())
                 {
                     if self.index_high.val().any() {
                         self.status.d.next = self.plan_gone.val();

@@ -4,7 +4,8 @@
 //! part's end is given once: of a part that succeeded in `done`, if it is the only part of a plan without a
 //! template, else in `part`; of any other in `failed`. A part's total is known from its fragment marked last or from
 //! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
-//! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry.
+//! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry. A part that the card
+//! has stopped (`stop_cause`) has not failed by that; the lowest of its fragments that were not issued counts then.
 //!
 //! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`, and for one
 //! that failed.
@@ -16,6 +17,7 @@ use rust_hdl::prelude::*;
 use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::status;
 
+use super::stop_cause::STOP_TYPE;
 use crate::logic_record;
 use crate::prim::fifo::Fifo;
 use crate::prim::ram::BlockRam;
@@ -26,7 +28,7 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What happened to a part: a fragment came back, or the part was closed.
-    PartEvent: 60 {
+    PartEvent: 63 {
         /// The part (`Part`).
         part = 16,
         /// 1: a fragment came back.
@@ -43,19 +45,22 @@ logic_record! {
         alone = 1,
         /// Path it came from.
         path = 8,
+        /// 1: it was not issued, for this cause.
+        stopped = 1,
+        cause = 2,
     }
 }
 
 logic_record! {
     /// A part under way; all zero before and after.
-    PartRecord: 60 {
+    PartRecord: 63 {
         /// Fragments come back less, once it is known, the total; modulo 2^17.
         balance = 17,
         /// 1: the total is known.
         known = 1,
         /// 1: a fragment failed.
         failed = 1,
-        /// The lowest failed ordinal.
+        /// The lowest failed ordinal, else the lowest that was not issued.
         ordinal = 17,
         /// Its status.
         status = 15,
@@ -63,6 +68,9 @@ logic_record! {
         path = 8,
         /// 1: the status is the card's own.
         closed = 1,
+        /// 1: it was stopped, for this cause.
+        stopped = 1,
+        cause = 2,
     }
 }
 
@@ -123,6 +131,10 @@ pub struct Collector {
     from_returned: Signal<Local, PartEvent>,
     from_closed: Signal<Local, PartEvent>,
     returned_status: Signal<Local, Bits<15>>,
+    returned_stops: Signal<Local, bool>,
+    closing_stops: Signal<Local, bool>,
+    fails_first: Signal<Local, bool>,
+    stops_first: Signal<Local, bool>,
     record_now: Signal<Local, PartRecord>,
     record_next: Signal<Local, PartRecord>,
     advance: Signal<Local, bool>,
@@ -152,10 +164,13 @@ pub struct Collector {
     written_part: Signal<Local, Part>,
     no_path: Constant<Bits<8>>,
     kept_bits: Constant<Bits<15>>,
+    stop_type: Constant<Bits<15>>,
+    closed_stop_type: Constant<Bits<11>>,
+    no_cause: Constant<Bits<2>>,
     do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
     closed_success: Constant<Bits<11>>,
-    no_record: Constant<Bits<60>>,
+    no_record: Constant<Bits<63>>,
     parts: Constant<Bits<16>>,
     one16: Constant<Bits<16>>,
     zero16: Constant<Bits<16>>,
@@ -211,6 +226,10 @@ impl Collector {
             from_returned: Default::default(),
             from_closed: Default::default(),
             returned_status: Default::default(),
+            returned_stops: Default::default(),
+            closing_stops: Default::default(),
+            fails_first: Default::default(),
+            stops_first: Default::default(),
             record_now: Default::default(),
             record_next: Default::default(),
             advance: Default::default(),
@@ -240,6 +259,9 @@ impl Collector {
             written_part: Default::default(),
             no_path: Constant::new(0u64.to_bits()),
             kept_bits: Constant::new(kept.to_bits()),
+            stop_type: Constant::new(u64::from(STOP_TYPE).to_bits()),
+            closed_stop_type: Constant::new(u64::from(STOP_TYPE).to_bits()),
+            no_cause: Constant::new(0u64.to_bits()),
             do_not_retry: Constant::new((status::DNR as u64).to_bits()),
             success: Constant::new((status::SUCCESS as u64).to_bits()),
             closed_success: Constant::new((status::SUCCESS as u64).to_bits()),
@@ -304,20 +326,38 @@ impl Logic for Collector {
         self.from_returned.next.part = self.arriving.val().part;
         self.from_returned.next.fragment = self.flag.val();
         self.from_returned.next.last = self.arriving.val().last;
-        self.from_returned.next.failed = (self.returned_status.val() != self.success.val()).into();
+        self.returned_stops.next = (self.arriving.val().own == self.flag.val())
+            & ((self.returned_status.val() & self.stop_type.val()) == self.stop_type.val());
+        self.from_returned.next.failed =
+            ((self.returned_status.val() != self.success.val()) & !self.returned_stops.val()).into();
+        self.from_returned.next.stopped = self.returned_stops.val().into();
+        self.from_returned.next.cause = self.no_cause.val();
         self.from_returned.next.ordinal = self.arriving.val().ordinal;
         self.from_returned.next.status = self.returned_status.val();
+        if self.returned_stops.val() {
+            self.from_returned.next.status = self.success.val();
+        }
         self.from_returned.next.alone = ((self.arriving.val().ordinal == self.zero17.val())
             & (self.arriving.val().last == self.flag.val()))
         .into();
         self.from_returned.next.path = self.arriving.val().path;
+        if self.returned_stops.val() {
+            self.from_returned.next.path = self.no_path.val();
+        }
         self.from_closed.next.part = self.closing.q.val().part;
         self.from_closed.next.fragment = self.clear.val();
         self.from_closed.next.last = self.flag.val();
         self.from_closed.next.failed = self.clear.val();
         self.from_closed.next.ordinal = self.closing.q.val().issued;
         self.from_closed.next.status = self.success.val();
-        if (self.closing.q.val().status != self.closed_success.val()) {
+        self.closing_stops.next =
+            ((self.closing.q.val().status & self.closed_stop_type.val()) == self.closed_stop_type.val());
+        self.from_closed.next.stopped = self.closing_stops.val().into();
+        self.from_closed.next.cause = self.no_cause.val();
+        if self.closing_stops.val() {
+            self.from_closed.next.cause = bit_cast::<2, 11>(self.closing.q.val().status);
+        }
+        if (self.closing.q.val().status != self.closed_success.val()) & !self.closing_stops.val() {
             self.from_closed.next.failed = self.flag.val();
             self.from_closed.next.status =
                 (bit_cast::<15, 11>(self.closing.q.val().status) | self.do_not_retry.val());
@@ -397,12 +437,23 @@ impl Logic for Collector {
             self.record_next.next.balance = self.record_now.val().balance - self.updating.q.val().ordinal;
             self.record_next.next.known = self.flag.val();
         }
-        if (self.updating.q.val().failed == self.flag.val())
+        // Who has failed is told by its failures alone.
+        self.fails_first.next = (self.updating.q.val().failed == self.flag.val())
             & ((self.record_now.val().failed == self.clear.val())
-                | (self.updating.q.val().ordinal < self.record_now.val().ordinal))
-        {
-            self.record_next.next.failed = self.flag.val();
+                | (self.updating.q.val().ordinal < self.record_now.val().ordinal));
+        self.stops_first.next = (self.updating.q.val().stopped == self.flag.val())
+            & (self.record_now.val().failed == self.clear.val())
+            & ((self.record_now.val().stopped == self.clear.val())
+                | (self.updating.q.val().ordinal < self.record_now.val().ordinal));
+        if (self.updating.q.val().stopped == self.flag.val()) {
+            self.record_next.next.stopped = self.flag.val();
+            self.record_next.next.cause = self.record_now.val().cause | self.updating.q.val().cause;
+        }
+        if self.fails_first.val() | self.stops_first.val() {
             self.record_next.next.ordinal = self.updating.q.val().ordinal;
+        }
+        if self.fails_first.val() {
+            self.record_next.next.failed = self.flag.val();
             self.record_next.next.status = self.updating.q.val().status;
             self.record_next.next.path = self.updating.q.val().path;
             self.record_next.next.closed = !self.updating.q.val().fragment;
@@ -435,10 +486,12 @@ impl Logic for Collector {
         self.alone_ends.d.next = self.taken_valid.q.val() & self.alone.val() & self.advance.val();
         self.alone_done.d.next.part = self.taken.q.val().part;
         self.alone_done.d.next.status = self.taken.q.val().status;
-        self.alone_done.d.next.closed = !self.taken.q.val().fragment;
+        self.alone_done.d.next.closed = !self.taken.q.val().fragment & !self.taken.q.val().stopped;
         self.alone_done.d.next.path = self.taken.q.val().path;
         self.alone_done.d.next.ordinal = self.taken.q.val().ordinal;
         self.alone_done.d.next.failed = self.taken.q.val().failed;
+        self.alone_done.d.next.stopped = self.taken.q.val().stopped;
+        self.alone_done.d.next.cause = self.taken.q.val().cause;
         self.ended_alone.push.next = self.alone_ends.q.val();
         self.ended_alone.data.next = self.alone_done.q.val();
         self.ended.push.next = self.part_ends.q.val();
@@ -449,6 +502,8 @@ impl Logic for Collector {
         self.ended.data.next.path = self.written.q.val().path;
         self.ended.data.next.ordinal = self.written.q.val().ordinal;
         self.ended.data.next.failed = self.written.q.val().failed;
+        self.ended.data.next.stopped = self.written.q.val().stopped;
+        self.ended.data.next.cause = self.written.q.val().cause;
 
         // Each FIFO's first part goes where it belongs.
         self.first.next = self.ended.out.data.val();
@@ -525,6 +580,7 @@ impl Logic for Collector {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
+    use crate::exec::stop_cause::{DIVERT, FAULT, STOPPED};
     use crate::host::record_words::words;
     use rand::RngExt;
     use std::collections::{BTreeMap, VecDeque};
@@ -563,24 +619,47 @@ mod tests {
     /// The part of a plan without a template.
     const SINGLE: u64 = 1 << 15;
 
-    /// A part and its status.
-    type End = (u64, u64);
+    /// The fragment was not issued: its plan was stopped.
+    fn bounced(part: u64, ordinal: u64, last: bool) -> Vec<u32> {
+        words::<90>(Returned {
+            part: part.into(),
+            ordinal: ordinal.into(),
+            last: last.into(),
+            status: u64::from(STOPPED).into(),
+            own: 1u64.into(),
+            ..Returned::default()
+        })
+    }
+
+    /// That it was stopped, for what cause, and the first fragment that was not issued.
+    type Stop = Option<(u64, u64)>;
+
+    /// A part, its status, and whether it was stopped.
+    type End = (u64, u64, Stop);
+
+    fn stop_of(part: &PartDone) -> Stop {
+        if part.stopped.any() && !part.failed.any() {
+            assert_eq!((part.status.to_u64(), part.path.to_u64(), part.closed.any()), (0, 0, false));
+        }
+        let ordinal = if part.failed.any() { 0 } else { part.ordinal.to_u64() };
+        part.stopped.any().then(|| (part.cause.to_u64(), ordinal))
+    }
 
     /// What is offered in `done`, in `part` and in `failed`.
     fn ends(bench: &mut Bench) -> [Option<End>; 3] {
         let done = (bench.get("done$valid") == 1).then(|| {
             let done: PlanDone = bench.get_record::<27, _>("done$data");
-            (done.slot.to_u64() | SINGLE, done.status.to_u64())
+            (done.slot.to_u64() | SINGLE, done.status.to_u64(), None)
         });
         let part = (bench.get("part$valid") == 1).then(|| {
-            let part: PartDone = bench.get_record::<58, _>("part$data");
+            let part: PartDone = bench.get_record::<61, _>("part$data");
             assert_eq!((part.status.to_u64(), part.failed.any()), (0, false));
-            (part.part.to_u64(), 0)
+            (part.part.to_u64(), 0, stop_of(&part))
         });
         let failed = (bench.get("failed$valid") == 1).then(|| {
-            let part: PartDone = bench.get_record::<58, _>("failed$data");
+            let part: PartDone = bench.get_record::<61, _>("failed$data");
             assert!(part.status.any() && part.failed.any());
-            (part.part.to_u64(), part.status.to_u64())
+            (part.part.to_u64(), part.status.to_u64(), stop_of(&part))
         });
         [done, part, failed]
     }
@@ -599,7 +678,7 @@ mod tests {
         bench.set("failed$ready", 1);
         for _ in 0..12 {
             let mut ended = ends(bench).into_iter().flatten();
-            if let Some((part, status)) = ended.next() {
+            if let Some((part, status, _)) = ended.next() {
                 assert!(ended.next().is_none());
                 let latency = bench.cycles - begun;
                 bench.cycle();
@@ -623,7 +702,7 @@ mod tests {
             }
             bench.cycle();
         }
-        let part: PartDone = bench.get_record::<58, _>("failed$data");
+        let part: PartDone = bench.get_record::<61, _>("failed$data");
         bench.set("failed$ready", 1);
         bench.cycle();
         bench.set("failed$ready", 0);
@@ -696,7 +775,7 @@ mod tests {
     /// What is to happen to the bench, and what must come of it.
     struct Model {
         /// Parts that have not ended, with their status.
-        expected: BTreeMap<u64, u64>,
+        expected: BTreeMap<u64, (u64, Stop)>,
         returned: Vec<Vec<u32>>,
         closed: VecDeque<Vec<u32>>,
     }
@@ -704,10 +783,25 @@ mod tests {
     impl Model {
         fn begin_part(&mut self, part: u64, random: &mut impl rand::Rng) {
             let fragments = [0, 1, 1, 1, 2, 3, 9][random.random_range(0..7)];
-            let refusal = if random.random_bool(0.2) { 0x80 } else { 0 };
+            // Of a plan with a template the last ones may not have been issued, or the map may have ended it.
+            let stops = part & SINGLE == 0 && random.random_bool(0.3);
+            let issued = if stops { random.random_range(0..=fragments) } else { fragments };
             let is_closed = fragments == 0 || random.random_bool(0.3);
-            let mut status = if is_closed && refusal != 0 { 0x4000 | refusal } else { 0 };
-            for ordinal in (0..fragments).rev() {
+            let refusal = match random.random_range(0..10) {
+                0 | 1 => 0x80,
+                2 if part & SINGLE == 0 => u64::from([FAULT, DIVERT][random.random_range(0..2)]),
+                _ => 0,
+            };
+            let faults = is_closed && refusal >> 8 == 7;
+            let mut status = if is_closed && refusal != 0 && !faults { 0x4000 | refusal } else { 0 };
+            let mut stop = faults.then_some((refusal & 3, fragments));
+            if issued < fragments {
+                stop = Some((stop.map_or(0, |(cause, _)| cause), issued));
+            }
+            for ordinal in (issued..fragments).rev() {
+                self.returned.push(bounced(part, ordinal, !is_closed && ordinal == fragments - 1));
+            }
+            for ordinal in (0..issued).rev() {
                 let failure = if random.random_bool(0.3) { random.random_range(0..0x8000u64) } else { 0 };
                 let last = !is_closed && ordinal == fragments - 1;
                 self.returned.push(returned(part, ordinal, last, failure));
@@ -718,7 +812,10 @@ mod tests {
             if is_closed {
                 self.closed.push_back(closed(part, fragments, refusal));
             }
-            self.expected.insert(part, status);
+            if status != 0 {
+                stop = stop.map(|(cause, _)| (cause, 0));
+            }
+            self.expected.insert(part, (status, stop));
         }
     }
 
@@ -727,6 +824,8 @@ mod tests {
         let mut random = seeded();
         let mut model = Model { expected: BTreeMap::new(), returned: Vec::new(), closed: VecDeque::new() };
         let mut ended = 0;
+        // Without a failure and with one.
+        let mut stopped = [0; 2];
         let mut offered: Option<Vec<u32>> = None;
         for cycle in 0..30_000u64 {
             let draining = cycle > 29_000;
@@ -760,17 +859,18 @@ mod tests {
             }
             let now = ends(&mut bench);
             for (end, ready) in now.into_iter().zip([ready, part_ready, failed_ready]) {
-                let Some((part, status)) = end.filter(|_| ready) else { continue };
-                assert_eq!(Some(status), model.expected.remove(&part), "part {part:#x}");
+                let Some((part, status, stop)) = end.filter(|_| ready) else { continue };
+                assert_eq!(Some((status, stop)), model.expected.remove(&part), "part {part:#x}");
                 ended += 1;
+                stopped[usize::from(status != 0)] += u32::from(stop.is_some());
             }
-            assert!(now[1].is_none_or(|(part, _)| part & SINGLE == 0));
+            assert!(now[1].is_none_or(|(part, _, _)| part & SINGLE == 0));
             assert!(!(bench.get("idle") == 1 && now.iter().any(Option::is_some)));
             bench.cycle();
         }
         assert!(model.expected.is_empty(), "a part did not end");
         assert_eq!(bench.get("idle"), 1);
-        assert!(ended > 1_000, "{ended} ended");
+        assert!(ended > 1_000 && stopped.iter().all(|&count| count > 50), "{ended} ended, {stopped:?}");
     }
 
     #[test]

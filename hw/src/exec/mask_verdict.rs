@@ -1,8 +1,8 @@
 //! The masks: what a plan does next, given what has become of its components.
 //!
 //! All sets are of eight components, bit i for component i. Of a component that is issued to exactly one of
-//! `running`, `done`, `failed` and `refused` is set, of the others none. The outcomes are those of
-//! `docs/plan-outcomes.md`. `deactivate` and `drain` stand while the plan is still under way; all else is
+//! `running`, `done`, `failed` and `refused` is set, or none if it was stopped; of the others none. The outcomes are
+//! those of `docs/plan-outcomes.md`. `deactivate` and `drain` stand while the plan is still under way; all else is
 //! for a plan of which nothing is running.
 //!
 //! Handshake: a pipeline that never stalls, and carries nothing but the answer. Latency: 3 cycles.
@@ -16,7 +16,7 @@ use crate::records::PlanMasks;
 
 logic_record! {
     /// The components of a plan by what they are and by what has become of them.
-    PlanSets: 61 {
+    PlanSets: 62 {
         /// There, in whatever state.
         present = 8,
         /// In sync.
@@ -35,6 +35,8 @@ logic_record! {
         minimum = 4,
         /// 1: a read or Compare.
         is_read = 1,
+        /// 1: nothing more of it is issued, whatever becomes of its components: it is the control path's.
+        stop = 1,
     }
 }
 
@@ -68,7 +70,7 @@ logic_record! {
 
 logic_record! {
     /// What the first stage finds of a plan.
-    MaskFindings: 42 {
+    MaskFindings: 43 {
         /// Components whose lowest number is reported.
         reported = 8,
         /// In sync and not failed.
@@ -99,6 +101,8 @@ logic_record! {
         deactivate = 1,
         /// 1: a read or Compare.
         is_read = 1,
+        /// 1: it is stopped in any case.
+        stop = 1,
     }
 }
 
@@ -228,6 +232,7 @@ impl Logic for MaskVerdicts {
         self.found.d.next.log_with_data = self.logged_with_data.val().any().into();
         self.found.d.next.deactivate = self.deactivating.val().any().into();
         self.found.d.next.is_read = self.sets.val().is_read;
+        self.found.d.next.stop = self.sets.val().stop;
 
         // Whether there are enough, and whose status is reported.
         self.weighed.d.next = self.found.q.val();
@@ -242,7 +247,7 @@ impl Logic for MaskVerdicts {
         self.nobody.d.next = !self.reported.val().any();
 
         // What comes of it.
-        self.stopped.next = (self.weighed.q.val().unforgiven == self.flag.val());
+        self.stopped.next = (self.weighed.q.val().unforgiven | self.weighed.q.val().stop) == self.flag.val();
         self.succeeds.next = (self.weighed.q.val().counting == self.clear.val()) & self.enough.q.val();
         if (self.weighed.q.val().is_read == self.flag.val()) {
             self.succeeds.next = (self.weighed.q.val().done == self.flag.val());
@@ -257,7 +262,7 @@ impl Logic for MaskVerdicts {
         if (self.weighed.q.val().log_with_data == self.flag.val()) {
             self.log_reasons.next = self.log_with_data.val();
         }
-        self.verdict_register.d.next.drain = self.weighed.q.val().unforgiven;
+        self.verdict_register.d.next.drain = self.stopped.val().into();
         self.verdict_register.d.next.exception =
             (self.stopped.val() & (self.weighed.q.val().running == self.clear.val())).into();
         self.verdict_register.d.next.another = ((self.weighed.q.val().is_read == self.flag.val())
@@ -283,7 +288,10 @@ impl Logic for MaskVerdicts {
         }
         if self.stopped.val() {
             self.verdict_register.d.next.held = self.clear.val();
-            self.verdict_register.d.next.reasons = self.log_reasons.val() | self.component_failure.val();
+            self.verdict_register.d.next.reasons = self.log_reasons.val();
+            if (self.weighed.q.val().unforgiven == self.flag.val()) {
+                self.verdict_register.d.next.reasons = self.log_reasons.val() | self.component_failure.val();
+            }
         }
         self.verdict.next = self.verdict_register.q.val();
     }
@@ -314,10 +322,11 @@ pub(crate) mod tests {
         let mut held = reasons & reason::LOG_WITH_DATA != 0;
         let (mut out, mut success) = (0, false);
         let unforgiven = failed & !of(masks.continuation) != 0;
+        let stopped = unforgiven || sets.stop.any();
         let counting = failed & of(masks.success);
         let mut reported = if refused != 0 { refused } else { failed };
-        if unforgiven {
-            reasons |= reason::COMPONENT_FAILURE;
+        if stopped {
+            reasons |= if unforgiven { reason::COMPONENT_FAILURE } else { 0 };
             held = false;
         } else if refused != 0 {
         } else if is_read {
@@ -334,10 +343,10 @@ pub(crate) mod tests {
             reported = counting;
         }
         let left = readable & !failed;
-        let another = is_read && !unforgiven && refused == 0 && done == 0 && left != 0;
+        let another = is_read && !stopped && refused == 0 && done == 0 && left != 0;
         let bit = |on: bool| u64::from(on).to_bits();
-        verdict.drain = bit(unforgiven);
-        verdict.exception = bit(unforgiven && !sets.running.any());
+        verdict.drain = bit(stopped);
+        verdict.exception = bit(stopped && !sets.running.any());
         verdict.another = bit(another);
         verdict.success = bit(success);
         verdict.component = u64::from(reported.trailing_zeros().min(7)).to_bits();
@@ -389,7 +398,8 @@ pub(crate) mod tests {
         let [present, readable, durably_out, running, done, failed, refused] = sets.map(|set| set.to_bits());
         let minimum = random.random_range(0..4u64).to_bits();
         let is_read = random.random_range(0..2u64).to_bits();
-        PlanSets { present, readable, durably_out, running, done, failed, refused, minimum, is_read }
+        let stop = u64::from(random.random_bool(0.1)).to_bits();
+        PlanSets { present, readable, durably_out, running, done, failed, refused, minimum, is_read, stop }
     }
 
     #[test]
@@ -407,7 +417,7 @@ pub(crate) mod tests {
                 log_with_data: mask(&mut random),
                 deactivate: mask(&mut random),
             };
-            bench.set_record::<61>("sets", sets);
+            bench.set_record::<62>("sets", sets);
             bench.set_record::<40>("masks", masks);
             bench.eval();
             if due.len() == 3 {

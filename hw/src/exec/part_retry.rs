@@ -7,6 +7,8 @@
 //! if it had one. A part without a template has tries of its own, for want of a path only. What is not tried again goes
 //! on: to `part`, or, with its plan, to `done`. A part is tried again as a whole: what of it was done is done once more.
 //!
+//! A part of a plan that issues nothing more (`stopped`, asked by `stop_query`) has failed as it is.
+//!
 //! While a path is being made anew, a part that finds none waits, free of charge (`PathWaiters`). `admitted`, `begun` and
 //! `query`: see `TryNotes`.
 //!
@@ -55,6 +57,9 @@ pub struct PartRetry {
     pub again: StreamOut<Again>,
     pub part: StreamOut<PartDone>,
     pub done: StreamOut<PlanDone>,
+    /// The plan whose part failed, and a cycle later whether it is stopped.
+    pub stop_query: Signal<Out, Bits<12>>,
+    pub stopped: Signal<In, bool>,
     pub query: Signal<In, Bits<12>>,
     pub avoided: Signal<Out, Bits<32>>,
     pub idle: Signal<Out, bool>,
@@ -81,6 +86,7 @@ pub struct PartRetry {
     was_avoided: DFF<bool>,
     any_avoided: DFF<bool>,
     any_left: DFF<bool>,
+    is_stopped: DFF<bool>,
     part_valid: DFF<bool>,
     offered_part: Register<PartDone>,
     again_valid: DFF<bool>,
@@ -126,6 +132,8 @@ impl PartRetry {
             again: Default::default(),
             part: Default::default(),
             done: Default::default(),
+            stop_query: Default::default(),
+            stopped: Default::default(),
             query: Default::default(),
             avoided: Default::default(),
             idle: Default::default(),
@@ -148,6 +156,7 @@ impl PartRetry {
             was_avoided: Default::default(),
             any_avoided: Default::default(),
             any_left: Default::default(),
+            is_stopped: Default::default(),
             part_valid: Default::default(),
             offered_part: Default::default(),
             again_valid: Default::default(),
@@ -192,7 +201,18 @@ impl Logic for PartRetry {
             waits,
             pathless
         );
-        dff_setup!(self, clock, path_bit, known, left, was_avoided, any_avoided, any_left, part_valid);
+        dff_setup!(
+            self,
+            clock,
+            path_bit,
+            known,
+            left,
+            was_avoided,
+            any_avoided,
+            any_left,
+            is_stopped,
+            part_valid
+        );
         dff_setup!(self, clock, again_valid, offered_again, done_valid, offered_done);
         clock!(self, clock, try_notes, waiters, status_kind, returning, current, offered_part);
         self.try_notes.reset.next = self.reset.val();
@@ -222,6 +242,8 @@ impl Logic for PartRetry {
         }
         self.current_part.next = self.current.q.val().part.into();
         self.is_single.next = (self.current_part.val().single == self.flag.val());
+        self.stop_query.next = self.current_part.val().slot;
+        self.is_stopped.d.next = self.stopped.val() | (self.current.q.val().stopped == self.flag.val());
         self.try_notes.part.next = self.arriving.val();
         if (self.state.q.val() == State::Weigh) {
             self.known.d.next = self.try_notes.notes.val();
@@ -292,6 +314,8 @@ impl Logic for PartRetry {
                 self.state.d.next = State::Pass;
                 if self.wakes.q.val() {
                     self.state.d.next = State::Again;
+                } else if self.is_stopped.q.val() {
+                    self.state.d.next = State::Pass;
                 } else if self.pathless.q.val() & self.waiters.may_wait.val() {
                     // It waits, and then takes any path.
                     self.known.d.next.avoided = self.no_paths.val();

@@ -7,6 +7,9 @@
 //! the client. A read goes on only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with
 //! the plan, or when the control path gets it.
 //!
+//! A plan is stopped (`noted` and `stops`) when a component has failed that is not forgiven, when one met what it
+//! cannot execute, or when the control path says so: nothing more of it is issued, and what was issued is waited for.
+//!
 //! `command` is what the control path wants with a plan: its slot and generation must be those of the record, or
 //! the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a
 //! status.
@@ -19,11 +22,12 @@
 //! Reset clears every plan, one a cycle; `initialised` says when that is done.
 
 use rust_hdl::prelude::*;
-use volplane_abi::plan::plan_status;
-use volplane_abi::{control_opcode, status};
+use volplane_abi::plan::{plan_status, reason};
+use volplane_abi::status;
 
 use super::mask_verdict::MaskVerdict;
 use super::part_class::PartClass;
+use super::plan_order::{OrderAction, PlanOrders};
 use super::plan_verdict::PlanVerdict;
 use crate::logic_record;
 use crate::prim::ram::BlockRam;
@@ -35,14 +39,16 @@ use crate::records::{
 use crate::sizes::Sizes;
 
 logic_record! {
-    /// What has become of a plan; all zero while its slot is free.
-    PlanProgress: 50 {
+    /// What has become of a plan; all zero but for the last field while its slot is free.
+    PlanProgress: 88 {
         /// Components that succeeded.
         done = 8,
         /// Components that failed.
         failed = 8,
         /// Components that were refused.
         refused = 8,
+        /// Components that were stopped.
+        stopped = 8,
         /// Times it changed hands.
         hands = 8,
         /// 1: the control path's.
@@ -53,6 +59,20 @@ logic_record! {
         deactivated = 1,
         /// Status it is released with.
         status = 15,
+        /// 1: it issues nothing more.
+        halted = 1,
+        /// 1: it met an extent that faults,
+        faulted = 1,
+        /// is of a kind that hardware does not execute,
+        foreign = 1,
+        /// touches a divert range,
+        diverted = 1,
+        /// the control path has asked for it,
+        taken = 1,
+        /// or has aborted it.
+        aborted = 1,
+        /// Number of the plan that ended here last: the slot holds none while it is the number of the one that began.
+        ended = 24,
     }
 }
 
@@ -95,8 +115,10 @@ enum State {
     Finish,
     /// Writes what has become of the plan.
     Keep,
-    /// Whether the command's handle is that of the plan stands in a register then.
+    /// Whether the command's handle is that of the plan stands in a register then,
     Check,
+    /// and what may be done with it.
+    Weigh,
     Command,
     Refuse,
 }
@@ -128,6 +150,12 @@ pub struct PlanJudge {
     pub command: Signal<In, PlanOrder>,
     pub answered: Signal<Out, bool>,
     pub answer: Signal<Out, Bits<11>>,
+    /// What is kept of a plan from now on,
+    pub noted_valid: Signal<Out, bool>,
+    pub noted_slot: Signal<Out, Bits<12>>,
+    pub noted: Signal<Out, PlanProgress>,
+    /// and whether it issues anything more.
+    pub stops: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
 
     begun_records: BlockRam<PlanBegun>,
@@ -135,6 +163,7 @@ pub struct PlanJudge {
     statuses: BlockRam<Bits<15>>,
     plan_verdict: PlanVerdict,
     part_class: PartClass,
+    orders: PlanOrders,
     state: DFF<State>,
     current: Register<PartDone>,
     resting: DFF<bool>,
@@ -180,6 +209,11 @@ pub struct PlanJudge {
     beyond: Signal<Local, Bits<12>>,
     /// Components that are not to begin again.
     excused: Signal<Local, Bits<8>>,
+    fault_reason: Signal<Local, Bits<16>>,
+    stop_reasons: Signal<Local, Bits<16>>,
+    halts: Signal<Local, bool>,
+    is_aborted: Signal<Local, bool>,
+    keeping: Signal<Local, PlanProgress>,
     generation: Signal<Local, Bits<32>>,
     hands_next: Signal<Local, Bits<8>>,
     request: Signal<Local, PlanCommand>,
@@ -189,15 +223,15 @@ pub struct PlanJudge {
     clears: Signal<Local, bool>,
     changes: Signal<Local, bool>,
     internal_error: Constant<Bits<15>>,
-    gone: Constant<Bits<11>>,
-    not_owned: Constant<Bits<11>>,
-    invalid_field: Constant<Bits<11>>,
-    good: Constant<Bits<11>>,
+    abort_requested: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
-    release_opcode: Constant<Bits<8>>,
-    complete_opcode: Constant<Bits<8>>,
-    resubmit_opcode: Constant<Bits<8>>,
     no_progress: Constant<PlanProgress>,
+    no_plan: Constant<PlanBegun>,
+    read_fault: Constant<Bits<16>>,
+    write_fault: Constant<Bits<16>>,
+    foreign_reason: Constant<Bits<16>>,
+    divert_reason: Constant<Bits<16>>,
+    take_over_reason: Constant<Bits<16>>,
     no_component: Constant<Bits<3>>,
     no_reserved: Constant<Bits<2>>,
     no_reasons: Constant<Bits<16>>,
@@ -216,8 +250,7 @@ impl PlanJudge {
     /// A judge of 2^`slot_bits` plans.
     pub fn new(sizes: &Sizes) -> Self {
         assert!((2..=12).contains(&sizes.slot_bits), "2^{} plan slots", sizes.slot_bits);
-        let refusal = |value: u16| Constant::new(u64::from(value).to_bits());
-        let opcode = |value: u8| Constant::new(u64::from(value).to_bits());
+        let reason = |value: u16| Constant::new(u64::from(value).to_bits());
         Self {
             clock: Default::default(),
             reset: Default::default(),
@@ -242,12 +275,17 @@ impl PlanJudge {
             command: Default::default(),
             answered: Default::default(),
             answer: Default::default(),
+            noted_valid: Default::default(),
+            noted_slot: Default::default(),
+            noted: Default::default(),
+            stops: Default::default(),
             idle: Default::default(),
             begun_records: BlockRam::new(sizes.slot_bits),
             progress: BlockRam::new(sizes.slot_bits),
             statuses: BlockRam::new(sizes.slot_bits + 3),
             plan_verdict: Default::default(),
             part_class: Default::default(),
+            orders: Default::default(),
             state: Default::default(),
             current: Default::default(),
             resting: Default::default(),
@@ -290,6 +328,11 @@ impl PlanJudge {
             fits_register: Default::default(),
             beyond: Default::default(),
             excused: Default::default(),
+            fault_reason: Default::default(),
+            stop_reasons: Default::default(),
+            halts: Default::default(),
+            is_aborted: Default::default(),
+            keeping: Default::default(),
             generation: Default::default(),
             hands_next: Default::default(),
             request: Default::default(),
@@ -299,15 +342,15 @@ impl PlanJudge {
             clears: Default::default(),
             changes: Default::default(),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR | status::DNR).to_bits()),
-            gone: refusal(plan_status::PLAN_GONE),
-            not_owned: refusal(plan_status::PLAN_NOT_OWNED),
-            invalid_field: refusal(status::INVALID_FIELD),
-            good: refusal(status::SUCCESS),
+            abort_requested: Constant::new(u64::from(plan_status::ABORT_REQUESTED | status::DNR).to_bits()),
             success: Constant::new(u64::from(status::SUCCESS).to_bits()),
-            release_opcode: opcode(control_opcode::PLAN_RELEASE),
-            complete_opcode: opcode(control_opcode::PLAN_COMPLETE),
-            resubmit_opcode: opcode(control_opcode::PLAN_RESUBMIT),
             no_progress: Constant::new(PlanProgress::default()),
+            no_plan: Constant::new(PlanBegun::default()),
+            read_fault: reason(reason::READ_FAULT),
+            write_fault: reason(reason::WRITE_FAULT),
+            foreign_reason: reason(reason::NOT_EXECUTABLE),
+            divert_reason: reason(reason::DIVERT),
+            take_over_reason: reason(reason::TAKE_OVER),
             no_component: Constant::new(0u64.to_bits()),
             no_reserved: Constant::new(0u64.to_bits()),
             no_reasons: Constant::new(0u64.to_bits()),
@@ -332,12 +375,28 @@ impl Logic for PlanJudge {
         );
         dff_setup!(self, clock, unlock_slot, unlock_valid, component, answered_register, answer_register);
         dff_setup!(self, clock, cleared, all_cleared, fits_register);
-        clock!(self, clock, begun_records, progress, statuses, plan_verdict, part_class, current, plan);
+        clock!(
+            self,
+            clock,
+            begun_records,
+            progress,
+            statuses,
+            plan_verdict,
+            part_class,
+            orders,
+            current,
+            plan
+        );
 
         // What a plan was begun as.
         self.begun_records.write.next = self.begun_valid.val();
         self.begun_records.write_address.next = bit_cast::<16, 12>(self.begun_slot.val());
         self.begun_records.write_data.next = self.begun.val();
+        if !self.all_cleared.q.val() {
+            self.begun_records.write.next = true;
+            self.begun_records.write_address.next = bit_cast::<16, 13>(self.cleared.q.val());
+            self.begun_records.write_data.next = self.no_plan.val();
+        }
 
         // The next part, or a command, which goes first. The memories are read for it in Idle.
         self.arriving.next = self.part.data.val();
@@ -377,7 +436,9 @@ impl Logic for PlanJudge {
             | self.read_progress.val().refused
             | self.part_class.succeeded.val()
             | self.part_class.failed.val()
-            | self.part_class.refused.val();
+            | self.part_class.refused.val()
+            | self.read_progress.val().stopped
+            | self.part_class.stopped.val();
         self.left_running.next = self.read_begun.val().begun & !self.ended.val();
 
         // The statuses of failed components.
@@ -423,14 +484,33 @@ impl Logic for PlanJudge {
         self.item.valid.next = (self.state.q.val() == State::Post);
         self.item.data.next.slot = self.slot.q.val();
         self.item.data.next.generation = self.generation.val();
-        self.item.data.next.reasons = self.acting.q.val().reasons;
+        self.fault_reason.next = self.write_fault.val();
+        if (self.plan.q.val().is_read == self.flag.val()) {
+            self.fault_reason.next = self.read_fault.val();
+        }
+        self.stop_reasons.next = self.no_reasons.val();
+        if (self.kept.q.val().faulted == self.flag.val()) {
+            self.stop_reasons.next = self.fault_reason.val();
+        }
+        if (self.kept.q.val().foreign == self.flag.val()) {
+            self.stop_reasons.next = self.stop_reasons.val() | self.foreign_reason.val();
+        }
+        if (self.kept.q.val().diverted == self.flag.val()) {
+            self.stop_reasons.next = self.stop_reasons.val() | self.divert_reason.val();
+        }
+        if (self.kept.q.val().taken == self.flag.val()) {
+            self.stop_reasons.next = self.stop_reasons.val() | self.take_over_reason.val();
+        }
+        self.item.data.next.reasons = self.acting.q.val().reasons | self.stop_reasons.val();
         self.item.data.next.disk = self.plan.q.val().disk;
         self.item.data.next.plan = self.plan.q.val().plan;
         self.item.data.next.epoch = self.plan.q.val().epoch;
         self.item.data.next.begun = self.plan.q.val().begun
             | self.kept.q.val().done
             | self.kept.q.val().failed
-            | self.kept.q.val().refused;
+            | self.kept.q.val().refused
+            | self.kept.q.val().stopped;
+        self.item.data.next.stopped = self.kept.q.val().stopped;
         self.item.data.next.done = self.kept.q.val().done;
         self.item.data.next.failed = self.kept.q.val().failed;
         self.item.data.next.refused = self.kept.q.val().refused;
@@ -481,8 +561,17 @@ impl Logic for PlanJudge {
         self.request.next = self.order.q.val().command.into();
         self.excused.next = self.plan.q.val().begun & !self.request.val().restart;
         self.beyond.next = self.order.q.val().slot & self.beyond_mask.val();
-        self.fits.next = (self.request.val().generation == self.generation.val()) & !self.beyond.val().any();
+        self.fits.next = (self.request.val().generation == self.generation.val())
+            & (self.plan.q.val().sequence != self.kept.q.val().ended)
+            & !self.beyond.val().any();
         self.fits_register.d.next = self.fits.val();
+        self.orders.opcode.next = self.order.q.val().opcode;
+        self.orders.kept.next = self.kept.q.val();
+        self.orders.fits.next = self.fits_register.q.val();
+        self.orders.whole.next = !self.excused.val().any();
+        self.is_aborted.next = (self.kept.q.val().aborted == self.flag.val());
+        // Whoever is stopped and goes on running says so to those that issue.
+        self.halts.next = self.is_aborted.val() | (self.acting.q.val().drain == self.flag.val());
         self.finishing.next = false;
         self.writes.next = false;
         // What is written then: a plan that goes on, or that the control path has. Asks no stream, for its fan-out.
@@ -517,10 +606,20 @@ impl Logic for PlanJudge {
                     self.kept.d.next.failed = self.read_progress.val().failed | self.part_class.failed.val();
                     self.kept.d.next.refused =
                         self.read_progress.val().refused | self.part_class.refused.val();
+                    self.kept.d.next.stopped =
+                        self.read_progress.val().stopped | self.part_class.stopped.val();
+                    self.kept.d.next.faulted =
+                        self.read_progress.val().faulted | self.part_class.faulted.val();
+                    self.kept.d.next.foreign =
+                        self.read_progress.val().foreign | self.part_class.foreign.val();
+                    self.kept.d.next.diverted =
+                        self.read_progress.val().diverted | self.part_class.diverted.val();
                     self.state.d.next = State::Decide;
                 }
                 self.clean.d.next = !self.read_progress.val().failed.any()
                     & !self.read_progress.val().refused.any()
+                    & !self.read_progress.val().stopped.any()
+                    & (self.read_progress.val().halted == self.clear.val())
                     & self.part_class.is_success.val();
                 self.running.d.next =
                     self.left_running.val().any() & (self.read_begun.val().is_read == self.clear.val());
@@ -566,8 +665,18 @@ impl Logic for PlanJudge {
                 if !self.running.q.val() {
                     self.out.d.next = self.acting.q.val().out;
                 }
+                if self.halts.val() {
+                    self.kept.d.next.halted = self.flag.val();
+                }
                 self.state.d.next = State::StatusRead;
-                if self.changes.val() | (!self.running.q.val() & self.acting.q.val().out.any()) {
+                if self.is_aborted.val() {
+                    // What has become of it concerns nobody.
+                    self.end_status.d.next = self.abort_requested.val();
+                    self.state.d.next = State::Finish;
+                    if self.running.q.val() {
+                        self.state.d.next = State::Keep;
+                    }
+                } else if self.changes.val() | (!self.running.q.val() & self.acting.q.val().out.any()) {
                     self.state.d.next = State::Change;
                 }
             }
@@ -638,42 +747,38 @@ impl Logic for PlanJudge {
                 self.resting.d.next = true;
             }
             State::Check => {
+                self.state.d.next = State::Weigh;
+            }
+            State::Weigh => {
                 self.state.d.next = State::Command;
             }
             State::Command => {
                 self.running.d.next = false;
                 self.answered_register.d.next = true;
-                self.answer_register.d.next = self.good.val();
-                self.state.d.next = State::Finish;
+                self.answer_register.d.next = self.orders.answer.val();
                 self.end_status.d.next = self.kept.q.val().status;
-                if !self.fits_register.q.val() {
-                    self.answer_register.d.next = self.gone.val();
-                    self.state.d.next = State::Refuse;
-                } else if (self.order.q.val().opcode == self.release_opcode.val()) {
-                    if (self.kept.q.val().held == self.clear.val()) {
-                        self.answer_register.d.next = self.not_owned.val();
-                        self.state.d.next = State::Refuse;
-                    }
-                } else if (self.order.q.val().opcode == self.complete_opcode.val()) {
-                    self.end_status.d.next = self.request.val().status;
-                    if (self.kept.q.val().owned | self.kept.q.val().held) == self.clear.val() {
-                        self.answer_register.d.next = self.not_owned.val();
-                        self.state.d.next = State::Refuse;
-                    }
-                } else if (self.kept.q.val().owned == self.clear.val()) {
-                    self.answer_register.d.next = self.not_owned.val();
-                    self.state.d.next = State::Refuse;
-                } else if (self.order.q.val().opcode == self.resubmit_opcode.val())
-                    & !self.excused.val().any()
-                {
-                    self.state.d.next = State::Another;
-                } else {
-                    self.answer_register.d.next = self.invalid_field.val();
-                    self.state.d.next = State::Refuse;
-                }
                 // Its record was posted: neither is posted again.
                 self.kept.d.next.held = self.clear.val();
                 self.kept.d.next.owned = self.clear.val();
+                self.state.d.next = State::Finish;
+                if (self.orders.action.val() == OrderAction::Complete) {
+                    self.end_status.d.next = self.request.val().status;
+                } else if (self.orders.action.val() == OrderAction::Abort) {
+                    self.end_status.d.next = self.abort_requested.val();
+                } else if (self.orders.action.val() == OrderAction::Resubmit) {
+                    self.state.d.next = State::Another;
+                } else if (self.orders.action.val() == OrderAction::TakeOver) {
+                    self.kept.d.next.taken = self.flag.val();
+                    self.kept.d.next.halted = self.flag.val();
+                    self.state.d.next = State::Keep;
+                } else if (self.orders.action.val() == OrderAction::StopToAbort) {
+                    self.kept.d.next.aborted = self.flag.val();
+                    self.kept.d.next.halted = self.flag.val();
+                    self.state.d.next = State::Keep;
+                }
+                if self.orders.answer.val().any() {
+                    self.state.d.next = State::Refuse;
+                }
             }
             State::Refuse => {
                 self.state.d.next = State::Idle;
@@ -699,14 +804,27 @@ impl Logic for PlanJudge {
 
         self.progress.write.next = self.writes.val();
         self.progress.write_address.next = bit_cast::<16, 12>(self.slot.q.val());
-        self.progress.write_data.next = self.kept.q.val();
+        self.keeping.next = self.kept.q.val();
         if self.clears.val() {
-            self.progress.write_data.next = self.no_progress.val();
+            self.keeping.next = self.no_progress.val();
+            self.keeping.next.ended = self.plan.q.val().sequence;
         }
+        self.progress.write_data.next = self.keeping.val();
+        // Nothing of a plan is under way that the control path has.
+        self.stops.next = (self.kept.q.val().halted == self.flag.val())
+            & (self.kept.q.val().owned == self.clear.val())
+            & !self.clears.val();
+        self.noted_valid.next = self.writes.val();
+        self.noted_slot.next = self.slot.q.val();
+        self.noted.next = self.keeping.val();
         if !self.all_cleared.q.val() {
             self.progress.write.next = true;
             self.progress.write_address.next = bit_cast::<16, 13>(self.cleared.q.val());
             self.progress.write_data.next = self.no_progress.val();
+            self.noted_valid.next = true;
+            self.noted_slot.next = bit_cast::<12, 13>(self.cleared.q.val());
+            self.noted.next = self.no_progress.val();
+            self.stops.next = false;
             self.cleared.d.next = self.cleared.q.val() + self.one13.val();
             self.all_cleared.d.next = (self.cleared.q.val() == self.slots.val());
         }

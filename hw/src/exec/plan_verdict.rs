@@ -81,7 +81,12 @@ impl Logic for PlanVerdict {
         self.sets.d.next.running = self.plan.val().begun
             & !self.progress.val().done
             & !self.progress.val().failed
-            & !self.progress.val().refused;
+            & !self.progress.val().refused
+            & !self.progress.val().stopped;
+        self.sets.d.next.stop = self.progress.val().faulted
+            | self.progress.val().foreign
+            | self.progress.val().diverted
+            | self.progress.val().taken;
         if (self.plan.val().is_read == self.flag.val()) {
             self.sets.d.next.readable = self.plan.val().readable & self.in_sync_now.val();
             self.sets.d.next.running = self.zero.val();

@@ -139,6 +139,7 @@ impl Logic for RecordPieces {
         self.tail.next.done = self.item.val().done;
         self.tail.next.failed = self.item.val().failed;
         self.tail.next.refused = self.item.val().refused;
+        self.tail.next.stopped = self.item.val().stopped;
         self.tail.next.readable = self.item.val().readable;
         self.tail.next.present = self.item.val().present;
         self.tail.next.out = self.item.val().out;

@@ -244,7 +244,7 @@ impl Logic for RecordWriter {
         self.no_ring.d.next = !self.entries_z.val().any();
 
         // A component's outcome comes two cycles after it was asked for.
-        self.shown.next = self.current.val().failed | self.current.val().refused;
+        self.shown.next = self.current.val().failed | self.current.val().refused | self.current.val().stopped;
         self.is_shown.next = self.shown.val().get_bit(self.component.q.val().index());
         self.coming.d.next = (self.coming.q.val() << 1);
         self.coming_shown.d.next = (self.coming_shown.q.val() << 1);
@@ -422,6 +422,7 @@ mod tests {
             done: number(8).to_bits(),
             failed: number(8).to_bits(),
             refused: number(8).to_bits(),
+            stopped: number(8).to_bits(),
             readable: number(8).to_bits(),
             present: number(8).to_bits(),
             out: number(8).to_bits(),
@@ -473,7 +474,8 @@ mod tests {
             .with_cdw13(command.cdw13.to_u64() as u32);
         let mut bytes = entry.0.to_vec();
         for (number, outcome) in outcomes.iter().enumerate() {
-            let shown = (item.failed.to_u64() | item.refused.to_u64()) >> number & 1 == 1;
+            let shown = item.failed.to_u64() | item.refused.to_u64() | item.stopped.to_u64();
+            let shown = shown >> number & 1 == 1;
             let component = volplane_abi::ExceptionComponent::default()
                 .with_status(outcome.status.to_u64() as u16)
                 .with_closed(outcome.closed.to_u64() as u8)
@@ -495,6 +497,7 @@ mod tests {
             .with_done(item.done.to_u64() as u8)
             .with_failed(item.failed.to_u64() as u8)
             .with_refused(item.refused.to_u64() as u8)
+            .with_stopped(item.stopped.to_u64() as u8)
             .with_readable(item.readable.to_u64() as u8)
             .with_present(item.present.to_u64() as u8)
             .with_out(item.out.to_u64() as u8)
@@ -569,10 +572,11 @@ mod tests {
                         path: random.random_range(0..32u64).to_bits(),
                         ordinal: random.random_range(0..1u64 << 17).to_bits(),
                         failed: 1u64.to_bits(),
+                        ..Default::default()
                     };
                     outcomes[slot][component as usize] = outcome;
                     bench.set("outcome_valid", 1);
-                    bench.set_record::<58>("outcome", outcome);
+                    bench.set_record::<61>("outcome", outcome);
                 } else if offered.is_none() && cycle < 58_000 && random.random_bool(density) {
                     // Parts that did not end are not shown.
                     let mut item = random_item(&mut random, slot);
@@ -580,6 +584,7 @@ mod tests {
                     let ended = ended.fold(0u64, |bits, (number, _)| bits | 1 << number);
                     item.failed = (item.failed.to_u64() & ended).to_bits();
                     item.refused = (item.refused.to_u64() & ended).to_bits();
+                    item.stopped = (item.stopped.to_u64() & ended).to_bits();
                     commands.insert(slot, random_command(&mut random));
                     offered = Some(item);
                 }
@@ -590,7 +595,7 @@ mod tests {
             bench.set("fence$valid", fence.is_some().into());
             bench.set("fence$data", fence.unwrap_or(0).into());
             bench.set("item$valid", offered.is_some().into());
-            bench.set_record::<202>("item$data", offered.unwrap_or_default());
+            bench.set_record::<210>("item$data", offered.unwrap_or_default());
             let ready = |random: &mut ChaCha8Rng| random.random_bool(if cycle < 20_000 { 1.0 } else { 0.5 });
             let [write_ready, raise_ready, done_ready, fetch_ready] = ["write", "raise", "done", "fetch"]
                 .map(|port| {

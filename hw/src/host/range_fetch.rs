@@ -1,9 +1,10 @@
 //! Parses clients' entries, and reads the range of a Dataset Management command.
 //!
 //! In order. An entry that no check can pass carries its `refusal` on: fused or SGL commands and what a
-//! range cannot be (more than one, longer than 65,536 blocks, across a page) Invalid Field; an opcode that
-//! is not executed Invalid Opcode; a range that is not dword aligned Invalid PRP Offset; one that the bus
-//! refuses Data Transfer Error. Hints without deallocation and empty ranges are `trivial`.
+//! range cannot be (longer than 65,536 blocks, across a page) Invalid Field; an opcode that is not executed
+//! Invalid Opcode; a range that is not dword aligned Invalid PRP Offset; one that the bus refuses Data Transfer
+//! Error. Hints without deallocation and empty ranges are `trivial`; a deallocation of several ranges is `foreign`, and
+//! keeps its attributes where others have their first block.
 //!
 //! Handshake: streams. Latency: 1 cycle. Throughput: one command every 2 cycles; a Dataset Management
 //! command takes 21 cycles and a bus read, during which the next ones wait. Reset drops the command.
@@ -107,6 +108,7 @@ pub struct RangeFetch<const W: usize, const B: usize> {
     flush_opcode: Constant<Bits<8>>,
     write_opcode: Constant<Bits<8>>,
     read_opcode: Constant<Bits<8>>,
+    compare_opcode: Constant<Bits<8>>,
     zeroes_opcode: Constant<Bits<8>>,
     dataset_opcode: Constant<Bits<8>>,
     invalid_field: Constant<Bits<11>>,
@@ -201,6 +203,7 @@ impl<const W: usize, const B: usize> Default for RangeFetch<W, B> {
             flush_opcode: Constant::new((opcode::FLUSH as u64).to_bits()),
             write_opcode: Constant::new((opcode::WRITE as u64).to_bits()),
             read_opcode: Constant::new((opcode::READ as u64).to_bits()),
+            compare_opcode: Constant::new((opcode::COMPARE as u64).to_bits()),
             zeroes_opcode: Constant::new((opcode::WRITE_ZEROES as u64).to_bits()),
             dataset_opcode: Constant::new((opcode::DATASET_MANAGEMENT as u64).to_bits()),
             invalid_field: Constant::new((status::INVALID_FIELD as u64).to_bits()),
@@ -256,6 +259,7 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
         self.fields.next = self.entry.data.val().entry.into();
         self.has_blocks.next = (self.fields.val().opcode == self.read_opcode.val())
             | (self.fields.val().opcode == self.write_opcode.val())
+            | (self.fields.val().opcode == self.compare_opcode.val())
             | (self.fields.val().opcode == self.zeroes_opcode.val());
         self.is_dataset.next = (self.fields.val().opcode == self.dataset_opcode.val());
         self.is_flush.next = (self.fields.val().opcode == self.flush_opcode.val());
@@ -284,6 +288,7 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
             self.parsed.d.next.limited_retry = self.fields.val().limited_retry;
             self.parsed.d.next.cdw13 = self.fields.val().cdw13;
             self.parsed.d.next.trivial = self.clear.val();
+            self.parsed.d.next.foreign = self.clear.val();
             self.parsed.d.next.refusal = self.no_refusal.val();
             self.odd.d.next = self.is_odd.val();
             self.unknown.d.next = !self.known.val();
@@ -368,7 +373,8 @@ impl<const W: usize, const B: usize> Logic for RangeFetch<W, B> {
                 if self.hints.q.val() {
                     self.parsed.d.next.trivial = self.flag.val();
                 } else if self.many.q.val() {
-                    self.parsed.d.next.refusal = self.invalid_field.val();
+                    self.parsed.d.next.foreign = self.flag.val();
+                    self.parsed.d.next.blocks = self.no_blocks.val();
                 } else if self.unaligned.q.val() {
                     self.parsed.d.next.refusal = self.invalid_offset.val();
                 } else if self.crosses.q.val() {

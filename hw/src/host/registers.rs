@@ -72,7 +72,7 @@ fn constants(sizes: &Sizes, data_bytes: u32, build_hash: u64) -> [(u32, u32); CO
         // At worst every block of a command lies in a stripe unit of its own.
         (registers::CAP_FRAGMENTS, registers::RANGE_BLOCKS_MAX),
         (registers::CAP_COMPONENTS, COMPONENTS_MAX as u32),
-        (registers::CAP_DIVERT_RANGES, 0),
+        (registers::CAP_DIVERT_RANGES, 1 << sizes.divert_bits),
         (registers::CAP_VECTORS, 1 << sizes.vector_bits),
         (registers::CAP_TRANSFER_BYTES, registers::TRANSFER_BYTES_MAX),
         (registers::CAP_WINDOW_SHIFT, registers::WINDOW_SHIFT),
@@ -510,7 +510,7 @@ mod tests {
         let mut bench = start(name, &sizes, data_bytes);
         assert_eq!(read(&mut bench, 0x000), Some(0x504C_4F56));
         assert_eq!(read(&mut bench, 0x004), Some(0x454E_414C));
-        assert_eq!(read(&mut bench, 0x008), Some(0x0001_0002));
+        assert_eq!(read(&mut bench, 0x008), Some(0x0001_0003));
         assert_eq!(read(&mut bench, 0x00C), Some(data_bytes));
         assert_eq!(read(&mut bench, 0x010), Some(0x89AB_CDEF));
         assert_eq!(read(&mut bench, 0x018), Some(1 << sizes.queue_bits));

@@ -3,7 +3,8 @@
 //! Purpose: keeps each path's settings and two accounts: the entry and number that its next fragment
 //! gets, and the tail and count of what has been offered to the bus. They differ by what waits.
 //! Handshake: what is known of `path` stands in the next cycle; `take` in that cycle gives the entry
-//! away, `commit` moves the second account, both only while `odd`, which is set every second cycle.
+//! away, `commit` moves the second account, both only while `odd`, which is set every second cycle. `give_back` undoes
+//! the last `take` of a path that was not committed, in a cycle in which nobody takes.
 //! Queries are answered in the next cycle.
 //! Reset: none; the accounts of a path are cleared when its table entry is written.
 //! Failure: none; whether there is room in the queue is for the caller to see.
@@ -29,6 +30,11 @@ pub struct SlotAllocator {
     pub limit: Signal<Out, Bits<16>>,
     pub odd: Signal<In, bool>,
     pub take: Signal<In, bool>,
+    pub give_back: Signal<In, bool>,
+    /// What was taken: the entry, the tail after it, the number.
+    pub given_slot: Signal<In, Bits<16>>,
+    pub given_tail: Signal<In, Bits<16>>,
+    pub given_number: Signal<In, Bits<16>>,
     pub take_path: Signal<In, Bits<8>>,
     pub commit: Signal<In, bool>,
     pub commit_path: Signal<In, Bits<8>>,
@@ -87,6 +93,10 @@ impl SlotAllocator {
             limit: Default::default(),
             odd: Default::default(),
             take: Default::default(),
+            give_back: Default::default(),
+            given_slot: Default::default(),
+            given_tail: Default::default(),
+            given_number: Default::default(),
             take_path: Default::default(),
             commit: Default::default(),
             commit_path: Default::default(),
@@ -179,6 +189,11 @@ impl Logic for SlotAllocator {
             self.next_wrap.next = false;
         }
         self.next_number.next = self.next_numbers.read_data.val() + self.one16.val();
+        if self.give_back.val() {
+            self.next_slot.next = self.given_slot.val();
+            self.next_wrap.next = !self.given_tail.val().any();
+            self.next_number.next = self.given_number.val();
+        }
         self.shown_path.next = bit_cast::<16, 8>(self.commit_path.val());
         self.shown_tail.next = self.commit_tail.val();
         self.shown_issued.next = self.commit_number.val() + self.one16.val();
@@ -196,15 +211,15 @@ impl Logic for SlotAllocator {
             self.clearing.d.next = true;
         }
         self.next_slots.clock.next = self.clock.val();
-        self.next_slots.write.next = self.take.val() | self.clear.q.val();
+        self.next_slots.write.next = self.take.val() | self.give_back.val() | self.clear.q.val();
         self.next_slots.write_address.next = self.next_path.val();
         self.next_slots.write_data.next = self.next_slot.val();
         self.next_wraps.clock.next = self.clock.val();
-        self.next_wraps.write.next = self.take.val() | self.clear.q.val();
+        self.next_wraps.write.next = self.take.val() | self.give_back.val() | self.clear.q.val();
         self.next_wraps.write_address.next = self.next_path.val();
         self.next_wraps.write_data.next = self.next_wrap.val();
         self.next_numbers.clock.next = self.clock.val();
-        self.next_numbers.write.next = self.take.val() | self.clear.q.val();
+        self.next_numbers.write.next = self.take.val() | self.give_back.val() | self.clear.q.val();
         self.next_numbers.write_address.next = self.next_path.val();
         self.next_numbers.write_data.next = self.next_number.val();
         self.tails.clock.next = self.clock.val();

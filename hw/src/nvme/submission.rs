@@ -7,7 +7,8 @@
 //! Handshake: streams. `issued_valid` is a pulse, the cycle after the bus took the entry, with the
 //! path's new tail. Credit is asked of `PathReturns` by `query_path`, answered a cycle later, and its
 //! question `tail_path` is answered so. A fragment whose path's entry is not valid (any more) when its turn comes is
-//! not issued but given back, as `bounced`.
+//! not issued but given back, as `bounced`; nor is one whose plan issues nothing more (`stopped`, asked by
+//! `stop_query`), which comes back as such.
 //! Latency: fragment to entry offered 5 or 6 cycles. Throughput: one in 2 cycles, a Dataset
 //! Management in 4. Order: as they came, also across paths: a path without credit holds up the next.
 //! Reset: forgets what is in it. Writing a path's table entry clears its accounts here, in
@@ -22,8 +23,9 @@ use volplane_abi::plan::plan_status;
 use super::entry_writer::EntryWriter;
 use super::path_table::PathTable;
 use super::slot_allocator::SlotAllocator;
+use crate::exec::stop_cause::STOPPED;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{Fragment, IdRecord, Returned, SmallWrite, TableRequest, WideWrite};
+use crate::records::{Fragment, IdRecord, Part, Returned, SmallWrite, TableRequest, WideWrite};
 use crate::Sizes;
 
 /// Fragments to entries.
@@ -43,6 +45,9 @@ pub struct Submission {
     pub record_terms: Signal<Out, Bits<16>>,
     /// Fragments whose path is not valid any more: they end with Host Pathing Error.
     pub bounced: StreamOut<Returned>,
+    /// A plan, and a cycle later whether it is stopped.
+    pub stop_query: Signal<Out, Bits<12>>,
+    pub stopped: Signal<In, bool>,
     pub issued_valid: Signal<Out, bool>,
     pub issued_path: Signal<Out, Bits<8>>,
     pub issued_tail: Signal<Out, Bits<16>>,
@@ -95,14 +100,22 @@ pub struct Submission {
     /// Of the path that was asked for in the last cycle, and of the waiting fragment's: it is not valid.
     queried_gone: DFF<bool>,
     gone: DFF<bool>,
+    /// The waiting fragment's plan is stopped; it had been given an entry by then.
+    halted: DFF<bool>,
+    has_slot: DFF<bool>,
     bouncing: DFF<bool>,
     bounced_valid: DFF<bool>,
     bounced_fragment: DFF<Returned>,
     query: Signal<Local, Bits<8>>,
     query_low: Signal<Local, Bits<5>>,
+    arriving_part: Signal<Local, Part>,
+    waiting_part: Signal<Local, Part>,
+    ends: Signal<Local, bool>,
+    gives_back: Signal<Local, bool>,
     leaves: Signal<Local, bool>,
     may_issue: Signal<Local, bool>,
     lost: Constant<Returned>,
+    stop_status: Constant<Bits<15>>,
     flush: Constant<Bits<8>>,
     dataset_management: Constant<Bits<8>>,
     number_now: Signal<Local, Bits<16>>,
@@ -124,6 +137,8 @@ impl Submission {
             record: Default::default(),
             record_terms: Default::default(),
             bounced: Default::default(),
+            stop_query: Default::default(),
+            stopped: Default::default(),
             issued_valid: Default::default(),
             issued_path: Default::default(),
             issued_tail: Default::default(),
@@ -167,11 +182,17 @@ impl Submission {
             issuing: Default::default(),
             queried_gone: Default::default(),
             gone: Default::default(),
+            halted: Default::default(),
+            has_slot: Default::default(),
             bouncing: Default::default(),
             bounced_valid: Default::default(),
             bounced_fragment: Default::default(),
             query: Default::default(),
             query_low: Default::default(),
+            arriving_part: Default::default(),
+            waiting_part: Default::default(),
+            ends: Default::default(),
+            gives_back: Default::default(),
             leaves: Default::default(),
             may_issue: Default::default(),
             lost: Constant::new(Returned {
@@ -179,6 +200,7 @@ impl Submission {
                 own: 1u64.to_bits(),
                 ..Returned::default()
             }),
+            stop_status: Constant::new(u64::from(STOPPED).to_bits()),
             flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
             dataset_management: Constant::new(u64::from(opcode::DATASET_MANAGEMENT).to_bits()),
             number_now: Default::default(),
@@ -194,7 +216,17 @@ impl Logic for Submission {
         dff_setup!(self, clock, odd, arriving_valid, arriving, waiting_valid, waiting, slot, tail, number);
         dff_setup!(self, clock, waiting_flush, waiting_ranged);
         dff_setup!(self, clock, limit, in_flight, head, base, slot_address, issuing, moving, taking, asked);
-        dff_setup!(self, clock, queried_gone, gone, bouncing, bounced_valid, bounced_fragment);
+        dff_setup!(
+            self,
+            clock,
+            queried_gone,
+            gone,
+            halted,
+            has_slot,
+            bouncing,
+            bounced_valid,
+            bounced_fragment
+        );
         self.path_table.clock.next = self.clock.val();
         self.path_table.reset.next = self.reset.val();
         self.path_table.table_valid.next = self.table_valid.val();
@@ -224,14 +256,17 @@ impl Logic for Submission {
         self.may_issue.next = (self.in_flight.q.val() < self.limit.q.val())
             & (self.tail.q.val() != self.head.q.val())
             & self.writer.able.val();
+        // Whoever gives an entry back does so alone: the next one's is taken after.
+        self.ends.next = self.gone.q.val() | self.halted.q.val();
+        self.gives_back.next = self.has_slot.q.val() & !self.gone.q.val();
         self.leaves.next = self.may_issue.val();
-        if self.gone.q.val() {
-            self.leaves.next = !self.bounced_valid.q.val();
+        if self.ends.val() {
+            self.leaves.next = !self.bounced_valid.q.val() & !self.gives_back.val();
         }
         self.issuing.d.next =
-            !self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val() & !self.gone.q.val();
+            !self.odd.q.val() & self.waiting_valid.q.val() & self.may_issue.val() & !self.ends.val();
         self.bouncing.d.next =
-            !self.odd.q.val() & self.waiting_valid.q.val() & self.gone.q.val() & !self.bounced_valid.q.val();
+            !self.odd.q.val() & self.waiting_valid.q.val() & self.ends.val() & !self.bounced_valid.q.val();
         self.moving.d.next = !self.odd.q.val()
             & self.arriving_valid.q.val()
             & (!self.waiting_valid.q.val() | self.leaves.val());
@@ -246,8 +281,15 @@ impl Logic for Submission {
         }
         self.slots.odd.next = self.odd.q.val();
         self.slots.path.next = self.arriving.q.val().path;
-        self.slots.take.next = self.moving.q.val() & !self.queried_gone.q.val();
+        self.slots.take.next = self.moving.q.val() & !self.queried_gone.q.val() & !self.stopped.val();
         self.slots.take_path.next = self.arriving.q.val().path;
+        self.slots.give_back.next = self.bouncing.q.val() & self.gives_back.val();
+        self.slots.given_slot.next = self.slot.q.val();
+        self.slots.given_tail.next = self.tail.q.val();
+        self.slots.given_number.next = self.number.q.val();
+        if self.bouncing.q.val() & self.gives_back.val() {
+            self.slots.take_path.next = self.waiting.q.val().path;
+        }
         if self.issuing.q.val() | self.bouncing.q.val() {
             self.waiting_valid.d.next = false;
         }
@@ -258,6 +300,12 @@ impl Logic for Submission {
             self.query.next = self.waiting.q.val().path;
         }
         self.query_path.next = self.query.val();
+        self.arriving_part.next = self.arriving.q.val().part.into();
+        self.waiting_part.next = self.waiting.q.val().part.into();
+        self.stop_query.next = self.arriving_part.val().slot;
+        if self.odd.q.val() {
+            self.stop_query.next = self.waiting_part.val().slot;
+        }
         self.query_low.next = self.query.val().get_bits::<5>(0);
         self.queried_gone.d.next = !self.path_table.path_valid.val().get_bit(self.query_low.val().index());
         self.asked.d.next =
@@ -272,6 +320,7 @@ impl Logic for Submission {
             self.head.d.next = self.query_head.val();
             // Whoever has once lost its path has no entry that could be used.
             self.gone.d.next = self.queried_gone.q.val() | (self.gone.q.val() & !self.moving.q.val());
+            self.halted.d.next = self.stopped.val();
         }
         if self.moving.q.val() {
             self.waiting_valid.d.next = true;
@@ -283,6 +332,7 @@ impl Logic for Submission {
             self.number.d.next = self.slots.number.val();
             self.base.d.next = self.slots.base.val();
             self.limit.d.next = self.slots.limit.val();
+            self.has_slot.d.next = !self.queried_gone.q.val() & !self.stopped.val();
         }
         self.slot_address.d.next = self.base.q.val() + (bit_cast::<64, 16>(self.slot.q.val()) << 6);
         self.slots.commit.next = self.issuing.q.val();
@@ -303,6 +353,9 @@ impl Logic for Submission {
             self.bounced_fragment.d.next.part = self.waiting.q.val().part;
             self.bounced_fragment.d.next.ordinal = self.waiting.q.val().ordinal;
             self.bounced_fragment.d.next.last = self.waiting.q.val().last;
+            if self.halted.q.val() {
+                self.bounced_fragment.d.next.status = self.stop_status.val();
+            }
         }
 
         // Issued: with an identifier, to the bus.
@@ -421,7 +474,7 @@ mod tests {
         let opcode = opcodes[random.random_range(0..opcodes.len())];
         let blocks = [1, 65_536, random.random_range(1..=65_536u64)][random.random_range(0..3)];
         Fragment {
-            part: random.random_range(0..1u64 << 16).into(),
+            part: (random.random_range(0..16u64) << 12 | random.random_range(0..SLOTS)).into(),
             ordinal: random.random_range(0..1u64 << 17).into(),
             last: random.random_range(0..2u64).into(),
             opcode: u64::from(opcode).into(),
@@ -470,7 +523,11 @@ mod tests {
         }
     }
 
-    /// Fragments to paths that complete at random, with stalls of every port and paths written anew.
+    /// Plans of the random fragments.
+    const SLOTS: u64 = 64;
+
+    /// Fragments to paths that complete at random, with stalls of every port, paths written anew, and plans that
+    /// are stopped.
     struct Run {
         bench: Bench,
         random: ChaCha8Rng,
@@ -478,6 +535,12 @@ mod tests {
         /// Given to the block, not yet issued; identifiers likewise.
         fragments: VecDeque<Fragment>,
         ids: VecDeque<u16>,
+        /// The cycle in which a plan was stopped, and in which each fragment was taken.
+        stops: [Option<u64>; SLOTS as usize],
+        taken: VecDeque<u64>,
+        /// Given back when taken, and later.
+        bounces: [u64; 2],
+        bouncing: bool,
         offered: Option<Fragment>,
         offered_id: Option<u16>,
         /// What PathReturns is asked in this cycle it answers in the next; the tail likewise.
@@ -503,6 +566,10 @@ mod tests {
                 paths,
                 fragments: VecDeque::new(),
                 ids: VecDeque::new(),
+                stops: [None; SLOTS as usize],
+                taken: VecDeque::new(),
+                bounces: [0; 2],
+                bouncing: false,
                 offered: None,
                 offered_id: None,
                 asked: 0,
@@ -544,6 +611,18 @@ mod tests {
                 }
             }
             bench.set("tail_path", self.asked_tail.0 as u128);
+            bench.set("bounced$ready", random.random_bool(0.6).into());
+            // A plan that is stopped stays so while anything of it is here.
+            let first = self.fragments.front().filter(|_| random.random_bool(0.3));
+            let slot = first.map(|it| Part::from(it.part).slot.to_u64());
+            let slot = slot.unwrap_or_else(|| random.random_range(0..SLOTS));
+            let is_here = |fragment: &Fragment| Part::from(fragment.part).slot.to_u64() == slot;
+            let stop = &mut self.stops[slot as usize];
+            if stop.is_none() && random.random_bool(0.03) {
+                *stop = Some(bench.cycles);
+            } else if stop.is_some() && !self.fragments.iter().chain(&self.offered).any(is_here) {
+                *stop = None;
+            }
             bench.eval();
         }
 
@@ -551,6 +630,26 @@ mod tests {
             let Self { bench, paths, .. } = self;
             if bench.get("fragment$valid") == 1 && bench.get("fragment$ready") == 1 {
                 self.fragments.extend(self.offered.take());
+                self.taken.push_back(bench.cycles);
+            }
+            // What was given back is known when it is offered: the next ones pass it by.
+            if bench.get("bounced$valid") == 1 && !std::mem::replace(&mut self.bouncing, true) {
+                let bounced: Returned = bench.get_record("bounced$data");
+                // Of those before it at most two are on their way to the bus.
+                let same = |it: &Fragment| (it.part, it.ordinal, it.last, it.path);
+                let place = self
+                    .fragments
+                    .iter()
+                    .position(|it| same(it) == (bounced.part, bounced.ordinal, bounced.last, bounced.path));
+                let place = place.filter(|&place| place <= 2).expect("one of the first fragments");
+                self.fragments.remove(place);
+                let since = self.taken.remove(place).expect("it was taken");
+                let stop = self.stops[Part::from(bounced.part).slot.index()].expect("its plan is stopped");
+                assert_eq!((bounced.status.to_u64(), bounced.own.any()), (u64::from(STOPPED), true));
+                self.bounces[usize::from(stop > since)] += 1;
+            }
+            if bench.get("bounced$ready") == 1 {
+                self.bouncing = false;
             }
             if bench.get("id$valid") == 1 && bench.get("id$ready") == 1 {
                 self.ids.extend(self.offered_id.take());
@@ -574,6 +673,9 @@ mod tests {
             }
             if bench.get("write$valid") == 1 && bench.get("write$ready") == 1 {
                 let fragment = self.fragments.pop_front().expect("a fragment for each entry");
+                let since = self.taken.pop_front().expect("it was taken");
+                let stop = self.stops[Part::from(fragment.part).slot.index()];
+                assert!(stop.is_none_or(|stop| stop >= since), "stopped before it came");
                 let id = self.ids.pop_front().expect("an identifier for each entry");
                 let path = &mut paths[fragment.path.to_u64() as usize];
                 assert!(path.issued - path.returned < path.limit, "beyond the limit");
@@ -608,7 +710,10 @@ mod tests {
             // The tail in the memory is ahead of the bus while an entry is on offer.
             let path = &self.paths[self.asked_tail.0];
             self.asked_tail.1 = (self.fragments.is_empty()).then_some(path.tail);
+            let next_stop = self.bench.get("stop_query") as usize % SLOTS as usize;
+            let stopped = self.stops[next_stop].is_some();
             self.bench.cycle();
+            self.bench.set("stopped", stopped.into());
             self.asked = next_asked.min(self.paths.len() - 1);
             let path = &self.paths[self.asked];
             self.bench.set("query_head", path.head.into());
@@ -677,6 +782,7 @@ mod tests {
             assert_eq!(run.bench.get("path_valid"), (1 << run.paths.len()) - 1);
         }
         assert!(run.issues > 2_000, "{} issued", run.issues);
+        assert!(run.bounces.iter().all(|&count| count > 20), "{:?} given back", run.bounces);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Judges a client's command by its virtual disk's entry and makes a plan of it.
 //!
 //! The checks, the first that applies refusing: the refusal given with the command; no such disk; disk
-//! not enabled; (a trivial command or a Flush passes here, unmapped); length and PRP entries
+//! not enabled; (a foreign or trivial command or a Flush passes here, unmapped); length and PRP entries
 //! (`TransferCheck`); the range's end beyond the disk; a disk whose allocations are too long to
-//! address. No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
+//! address. A foreign command, and then a diverted one, is stopped (`stop_cause`). No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
 //! Latency: 5 cycles. Throughput: one a cycle.
 
 use rust_hdl::prelude::*;
@@ -11,6 +11,7 @@ use volplane_abi::{opcode, status, vd_status};
 
 use super::allocation_index::AllocationIndex;
 use super::transfer_check::TransferCheck;
+use crate::exec::stop_cause::{DIVERT, NOT_EXECUTABLE};
 use crate::records::{AdmittedPlan, ClientCommand, DiskEntry};
 
 crate::logic_record! {
@@ -52,6 +53,7 @@ pub struct CommandJudge {
     flush1: DFF<bool>,
     // Cycles 2 to 4: judged by the disk; the other checks go on.
     plan2: DFF<AdmittedPlan>,
+    diverted2: DFF<bool>,
     far2: DFF<bool>,
     // The end against the size, in two halves.
     above_high2: DFF<bool>,
@@ -59,9 +61,11 @@ pub struct CommandJudge {
     above_low2: DFF<bool>,
     unaddressable2: DFF<bool>,
     plan3: DFF<AdmittedPlan>,
+    diverted3: DFF<bool>,
     beyond3: DFF<bool>,
     unaddressable3: DFF<bool>,
     plan4: DFF<AdmittedPlan>,
+    diverted4: DFF<bool>,
     beyond4: DFF<bool>,
     unaddressable4: DFF<bool>,
     // Cycle 5: judged.
@@ -92,6 +96,8 @@ pub struct CommandJudge {
     offset_error: Constant<Bits<11>>,
     range_error: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
+    foreign: Constant<Bits<11>>,
+    divert: Constant<Bits<11>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -117,15 +123,18 @@ impl Default for CommandJudge {
             refused1: Default::default(),
             flush1: Default::default(),
             plan2: Default::default(),
+            diverted2: Default::default(),
             far2: Default::default(),
             above_high2: Default::default(),
             below_high2: Default::default(),
             above_low2: Default::default(),
             unaddressable2: Default::default(),
             plan3: Default::default(),
+            diverted3: Default::default(),
             beyond3: Default::default(),
             unaddressable3: Default::default(),
             plan4: Default::default(),
+            diverted4: Default::default(),
             beyond4: Default::default(),
             unaddressable4: Default::default(),
             plan5: Default::default(),
@@ -153,6 +162,8 @@ impl Default for CommandJudge {
             offset_error: Constant::new(u64::from(status::INVALID_PRP_OFFSET).to_bits()),
             range_error: Constant::new(u64::from(status::LBA_OUT_OF_RANGE).to_bits()),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
+            foreign: Constant::new(u64::from(NOT_EXECUTABLE).to_bits()),
+            divert: Constant::new(u64::from(DIVERT).to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -173,15 +184,18 @@ impl Logic for CommandJudge {
             refused1,
             flush1,
             plan2,
+            diverted2,
             far2,
             above_high2,
             below_high2,
             above_low2,
             unaddressable2,
             plan3,
+            diverted3,
             beyond3,
             unaddressable3,
             plan4,
+            diverted4,
             beyond4,
             unaddressable4,
             plan5
@@ -225,6 +239,9 @@ impl Logic for CommandJudge {
         self.plan2.d.next.refusal = self.status_of_disk.val();
         if !self.fit.val() {
             self.plan2.d.next.unmapped = self.flag.val();
+        } else if (self.command1.q.val().foreign == self.flag.val()) {
+            self.plan2.d.next.unmapped = self.flag.val();
+            self.plan2.d.next.refusal = self.foreign.val();
         } else if self.flush1.q.val() {
             self.plan2.d.next.unmapped = self.flag.val();
             self.plan2.d.next.trivial = self.command1.q.val().trivial;
@@ -233,6 +250,7 @@ impl Logic for CommandJudge {
             self.plan2.d.next.unmapped = self.flag.val();
             self.plan2.d.next.trivial = self.flag.val();
         }
+        self.diverted2.d.next = (self.command1.q.val().diverted == self.flag.val());
         self.far2.d.next = self.far1.q.val();
         self.end_blocks.next = self.end1.q.val();
         self.end_high.next = self.end_blocks.val().get_bits::<25>(24);
@@ -255,11 +273,13 @@ impl Logic for CommandJudge {
         self.first.map_root.next = self.disk.val().map_root;
 
         self.plan3.d.next = self.plan2.q.val();
+        self.diverted3.d.next = self.diverted2.q.val();
         self.beyond3.d.next = self.far2.q.val()
             | self.above_high2.q.val()
             | (!self.below_high2.q.val() & self.above_low2.q.val());
         self.unaddressable3.d.next = self.unaddressable2.q.val();
         self.plan4.d.next = self.plan3.q.val();
+        self.diverted4.d.next = self.diverted3.q.val();
         self.beyond4.d.next = self.beyond3.q.val();
         self.unaddressable4.d.next = self.unaddressable3.q.val();
         self.plan5.d.next = self.plan4.q.val();
@@ -273,6 +293,8 @@ impl Logic for CommandJudge {
                 self.plan5.d.next.refusal = self.range_error.val();
             } else if self.unaddressable4.q.val() {
                 self.plan5.d.next.refusal = self.internal_error.val();
+            } else if self.diverted4.q.val() {
+                self.plan5.d.next.refusal = self.divert.val();
             } else {
                 self.plan5.d.next.unmapped = self.clear.val();
             }
@@ -292,5 +314,54 @@ impl Logic for CommandJudge {
         self.lookup.next.offset = self.first.offset.val();
         self.lookup.next.rest = self.rest.val();
         self.lookup.next.allocation_shift = self.plan5.q.val().allocation_shift;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+
+    /// A read of 8 blocks of a disk of 1,024.
+    fn judged(bench: &mut Bench, command: ClientCommand, enabled: bool) -> (u64, bool) {
+        let disk = DiskEntry {
+            size_blocks: 1_024u64.to_bits(),
+            status: if enabled { 1u64 } else { 2 }.to_bits(),
+            block_shift: 9u64.to_bits(),
+            allocation_shift: 11u64.to_bits(),
+            ..Default::default()
+        };
+        bench.set_record::<329>("command", command);
+        bench.set_record::<144>("disk", disk);
+        (0..5).for_each(|_| bench.cycle());
+        let plan: AdmittedPlan = bench.get_record::<324, _>("plan");
+        assert_eq!(plan.unmapped.any(), bench.get("mapped") == 0);
+        (plan.refusal.to_u64(), plan.unmapped.any())
+    }
+
+    /// What stops a command says less than what refuses it.
+    #[test]
+    fn refusals_go_before_stops() {
+        let mut bench = Bench::new("command_judge", CommandJudge::default());
+        let read = ClientCommand {
+            opcode: u64::from(opcode::READ).to_bits(),
+            lba: 1_016u64.to_bits(),
+            blocks: 8u64.to_bits(),
+            prp1: 0x1000u64.to_bits(),
+            ..Default::default()
+        };
+        let diverted = ClientCommand { diverted: 1u64.to_bits(), ..read };
+        let foreign = ClientCommand { foreign: 1u64.to_bits(), ..read };
+        let beyond = ClientCommand { lba: 1_017u64.to_bits(), ..diverted };
+        let unaligned = ClientCommand { prp1: 0x1001u64.to_bits(), ..diverted };
+        let refused = ClientCommand { refusal: 2u64.to_bits(), ..foreign };
+        assert_eq!(judged(&mut bench, read, true), (0, false));
+        assert_eq!(judged(&mut bench, diverted, true), (DIVERT.into(), true));
+        assert_eq!(judged(&mut bench, foreign, true), (NOT_EXECUTABLE.into(), true));
+        assert_eq!(judged(&mut bench, diverted, false), (status::NAMESPACE_NOT_READY.into(), true));
+        assert_eq!(judged(&mut bench, foreign, false), (status::NAMESPACE_NOT_READY.into(), true));
+        assert_eq!(judged(&mut bench, beyond, true), (status::LBA_OUT_OF_RANGE.into(), true));
+        assert_eq!(judged(&mut bench, unaligned, true), (status::INVALID_PRP_OFFSET.into(), true));
+        assert_eq!(judged(&mut bench, refused, true), (2, true));
     }
 }

@@ -6,8 +6,8 @@
 //! by the device's policy: `PathChoices` has worked out which come into question when its piece comes, and
 //! `PathTurns` keeps a turn for each device. What cannot be executed (a refused plan, an extent that is
 //! invalid or faults, a device that is invalid, without a limit or a usable path) becomes a closing piece,
-//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped. A plan that
-//! is tried again (`PartTerms::retried`) takes none of the paths that it avoids, and 13 cycles more for each piece.
+//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped. An extent that
+//! faults stops a part instead (`stop_cause`), unless its plan is that part alone. A plan that is tried again (`PartTerms::retried`) takes none of the paths that it avoids, and 13 cycles more for each piece.
 //!
 //! Handshake: streams. Latency: 2 cycles from run to piece. Throughput: a plan of one piece every 2
 //! cycles, further pieces and further runs one every 2. `idle` rises a cycle late. Owner of the device
@@ -22,6 +22,7 @@ use super::flush_scan::FlushScan;
 use super::path_choices::PathChoices;
 use super::path_turns::PathTurns;
 use super::run_check::RunCheck;
+use crate::exec::stop_cause::FAULT;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{DeviceEntry, ExtentEntry, Part, PartTerms, Piece, PlanHeader, Run, TableRequest};
 use crate::sizes::Sizes;
@@ -86,6 +87,7 @@ pub struct DeviceCutter {
     choices: Signal<Local, Bits<4>>,
     terms: Signal<Local, PartTerms>,
     plan_part: Signal<Local, Part>,
+    out_part: Signal<Local, Part>,
     refuses: Signal<Local, bool>,
     flushes: Signal<Local, bool>,
     free: Signal<Local, bool>,
@@ -110,6 +112,7 @@ pub struct DeviceCutter {
     deallocate_opcode: Constant<Bits<8>>,
     internal_error: Constant<Bits<11>>,
     path_error: Constant<Bits<11>>,
+    fault: Constant<Bits<11>>,
     places: [Constant<Bits<2>>; 4],
     no_status: Constant<Bits<11>>,
     zero17: Constant<Bits<17>>,
@@ -153,6 +156,7 @@ impl DeviceCutter {
             choices: Default::default(),
             terms: Default::default(),
             plan_part: Default::default(),
+            out_part: Default::default(),
             refuses: Default::default(),
             flushes: Default::default(),
             is_zeroes: Default::default(),
@@ -191,6 +195,7 @@ impl DeviceCutter {
             deallocate_opcode: Constant::new((opcode::DATASET_MANAGEMENT as u64).to_bits()),
             internal_error: Constant::new((status::INTERNAL_ERROR as u64).to_bits()),
             path_error: Constant::new((plan_status::HOST_PATH_ERROR as u64).to_bits()),
+            fault: Constant::new(u64::from(FAULT).to_bits()),
             places: std::array::from_fn(|place| Constant::new((place as u64).to_bits())),
             no_status: Constant::new((status::SUCCESS as u64).to_bits()),
             zero17: Constant::new(0u64.to_bits()),
@@ -435,6 +440,7 @@ impl Logic for DeviceCutter {
         // The second stage's piece, and what it leaves of its run.
         self.piece.valid.next = self.out_valid.q.val();
         self.piece.data.next = self.out.q.val();
+        self.out_part.next = self.out.q.val().part.into();
         if (self.out.q.val().first == self.flag.val())
             & (self.out.q.val().last == self.flag.val())
             & self.check.not_over.val()
@@ -453,6 +459,10 @@ impl Logic for DeviceCutter {
             self.piece.data.next.status = self.internal_error.val();
             if self.check.no_path.val() {
                 self.piece.data.next.status = self.path_error.val();
+            }
+            // An extent that faults is an exception, if there is a plan that could be one.
+            if self.check.faults.val() & (self.out_part.val().single == self.clear.val()) {
+                self.piece.data.next.status = self.fault.val();
             }
         }
         self.next_extent.next = self.extent.val();

@@ -6,16 +6,18 @@
 //! here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says that. What the judge of
 //! plans has to know of the plan is told once, in `begun`, before the first part. A command that comes again for
 //! one component becomes that part alone, tried again (`retry`) or begun, which `part_begun` tells. A command that
-//! is refused, or has nothing to go to, becomes a single part.
+//! is refused, or has nothing to go to, becomes a single part. One that hardware does not execute, or that touches a
+//! divert range of its template (`DivertScan`), begins nothing: it becomes a part of component 0 that says so.
 //!
 //! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write. Throughput: a
-//! command in that time, parts one in 3 cycles beside it. Order: as they came. Owner of the tables `PLAN` and
-//! `COMPONENT`. Reset drops what is in work; the tables stay.
+//! command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5 for each more. Order: as they came. Owner of
+//! the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in work; the tables stay.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::{component_state, read_policy};
 use volplane_abi::{opcode, status, table, vd_status};
 
+use super::divert_scan::DivertScan;
 use super::lookup_table::LookupTable;
 use super::part_issuer::{PartIssuer, PartsOrder};
 use crate::prim::register::Register;
@@ -35,6 +37,8 @@ enum State {
     Wait,
     /// The template has come: what it prefers is there, the components a cycle later.
     Choose,
+    /// For the look at divert ranges.
+    Scan,
     /// It comes again when its blocks are free.
     Drop,
     /// Hands them over.
@@ -66,11 +70,18 @@ pub struct Expander {
 
     plans: LookupTable<128>,
     issuer: PartIssuer,
+    scan: DivertScan,
     state: DFF<State>,
     // Of the pending command: right one cycle after it stands there.
     is_read: DFF<bool>,
     refused: DFF<bool>,
     goes_again: DFF<bool>,
+    /// Hardware does not execute it; without a template nobody does.
+    foreign: DFF<bool>,
+    single_foreign: DFF<bool>,
+    /// The control path gives it back: it passes divert ranges.
+    resubmitted: DFF<bool>,
+    diverted: DFF<bool>,
     /// It is written to several.
     locks: DFF<bool>,
     handle: DFF<Bits<16>>,
@@ -134,6 +145,9 @@ pub struct Expander {
     one_component: Signal<Local, Bits<8>>,
     order: Signal<Local, PartsOrder>,
     nobody: Signal<Local, bool>,
+    stops: Signal<Local, bool>,
+    handed: Signal<Local, ClientCommand>,
+    scans: Signal<Local, bool>,
     lba: Signal<Local, Bits<64>>,
     settled: Signal<Local, bool>,
     request_plan: Signal<Local, Bits<16>>,
@@ -147,6 +161,7 @@ pub struct Expander {
     preferred_policy: Constant<Bits<2>>,
     no_status: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
+    invalid_field: Constant<Bits<11>>,
     no_plan: Constant<Bits<16>>,
     no_blocks: Constant<Bits<17>>,
     all8: Constant<Bits<8>>,
@@ -190,10 +205,15 @@ impl Expander {
             idle: Default::default(),
             plans: LookupTable::new(table::PLAN, sizes.plan_bits, 0),
             issuer: PartIssuer::new(sizes),
+            scan: DivertScan::new(sizes),
             state: Default::default(),
             is_read: Default::default(),
             refused: Default::default(),
             goes_again: Default::default(),
+            foreign: Default::default(),
+            single_foreign: Default::default(),
+            resubmitted: Default::default(),
+            diverted: Default::default(),
             locks: Default::default(),
             handle: Default::default(),
             locked: Default::default(),
@@ -251,6 +271,9 @@ impl Expander {
             one_component: Default::default(),
             order: Default::default(),
             nobody: Default::default(),
+            stops: Default::default(),
+            handed: Default::default(),
+            scans: Default::default(),
             lba: Default::default(),
             settled: Default::default(),
             request_plan: Default::default(),
@@ -263,6 +286,7 @@ impl Expander {
             preferred_policy: Constant::new(u64::from(read_policy::PREFERRED).to_bits()),
             no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
+            invalid_field: Constant::new(u64::from(status::INVALID_FIELD).to_bits()),
             no_plan: Constant::new(0u64.to_bits()),
             no_blocks: Constant::new(0u64.to_bits()),
             all8: Constant::new(0xFFu64.to_bits()),
@@ -289,15 +313,21 @@ impl Logic for Expander {
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
         dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
-        clock!(self, clock, plans, issuer, template, begun_record);
+        dff_setup!(self, clock, foreign, single_foreign, resubmitted, diverted);
+        clock!(self, clock, plans, issuer, scan, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
         self.plans.table_valid.next = self.table_valid.val();
         self.plans.table_request.next = self.table_request.val();
         self.issuer.table_valid.next = self.table_valid.val();
         self.issuer.table_request.next = self.table_request.val();
-        self.table_ack.next = self.plans.table_ack.val() | self.issuer.table_ack.val();
-        self.table_data.next = self.plans.table_data.val() | self.issuer.table_data.val();
+        self.scan.reset.next = self.reset.val();
+        self.scan.table_valid.next = self.table_valid.val();
+        self.scan.table_request.next = self.table_request.val();
+        self.table_ack.next =
+            self.plans.table_ack.val() | self.issuer.table_ack.val() | self.scan.table_ack.val();
+        self.table_data.next =
+            self.plans.table_data.val() | self.issuer.table_data.val() | self.scan.table_data.val();
         StreamOut::<ExpandedPart>::link(&mut self.part, &mut self.issuer.part);
         self.part_begun_valid.next = self.issuer.begun_valid.val();
         self.part_begun.next = self.issuer.begun.val();
@@ -346,6 +376,13 @@ impl Logic for Expander {
             | (self.disk.val().status != self.enabled.val())
             | (self.disk.val().plan == self.no_plan.val())
             | (self.given.val().deactivated == self.flag.val());
+        self.resubmitted.d.next = (self.item.val().is_again == self.flag.val())
+            & (self.again.val().fresh == self.flag.val())
+            & (self.again.val().plan != self.no_plan.val());
+        self.foreign.d.next = (self.command.val().foreign == self.flag.val()) & self.fresh.val();
+        self.single_foreign.d.next = (self.command.val().foreign == self.flag.val())
+            & (self.command.val().refusal == self.no_status.val())
+            & (self.disk.val().plan == self.no_plan.val());
         self.some.next = false;
         self.many.next = false;
         for i in 0..8 {
@@ -444,16 +481,25 @@ impl Logic for Expander {
         // Hand: to the issuer, and to the judge of plans.
         self.component.next = self.again.val().component;
         self.one_component.next = (self.one8.val() << self.component.val());
-        self.nobody.next = !self.parts.q.val().any() & !self.refused.q.val();
-        self.order.next.command = self.item.val().command;
+        self.stops.next = (self.foreign.q.val() | self.diverted.q.val()) & !self.refused.q.val();
+        self.nobody.next = !self.parts.q.val().any() & !self.refused.q.val() & !self.stops.val();
+        self.handed.next = self.command.val();
+        self.handed.next.diverted = self.diverted.q.val().into();
+        self.order.next.command = self.handed.val().into();
         self.order.next.slot = self.item.val().slot;
         self.order.next.disk = self.item.val().disk;
         self.order.next.plan = self.disk.val().plan;
         self.order.next.parts = self.parts.q.val();
+        if self.stops.val() {
+            self.order.next.parts = self.one8.val();
+        }
         self.order.next.single = (self.refused.q.val() | self.nobody.val()).into();
         self.order.next.refusal = self.no_status.val();
         if self.nobody.val() {
             self.order.next.refusal = self.internal_error.val();
+        }
+        if self.single_foreign.q.val() {
+            self.order.next.refusal = self.invalid_field.val();
         }
         if (self.given.val().deactivated == self.flag.val()) {
             self.order.next.deactivated = self.flag.val();
@@ -483,6 +529,9 @@ impl Logic for Expander {
         self.begun_record.d.next.present = self.present.q.val();
         self.begun_record.d.next.readable = self.readable.q.val();
         self.begun_record.d.next.begun = self.parts.q.val();
+        if self.stops.val() {
+            self.begun_record.d.next.begun = self.zero8.val();
+        }
         self.begun_record.d.next.minimum = self.template.q.val().minimum;
         self.begun_record.d.next.is_read = self.is_read.q.val().into();
         self.begun_record.d.next.simple = (self.is_read.q.val() | self.enough.q.val()).into();
@@ -501,10 +550,19 @@ impl Logic for Expander {
         if !self.unlock_valid.q.val() {
             self.unlock_slot.d.next = self.item.val().slot;
         }
+        self.scans.next = self.template.q.val().diverts.any()
+            & (self.command.val().blocks != self.no_blocks.val())
+            & !self.resubmitted.q.val();
+        self.scan.start.next = false;
+        self.scan.first.next = self.template.q.val().first_divert;
+        self.scan.count.next = self.template.q.val().diverts;
+        self.scan.lba.next = bit_cast::<48, 64>(self.lba.val());
+        self.scan.blocks.next = self.command.val().blocks;
         self.handing.next = false;
         self.takes.d.next = false;
         match self.state.q.val() {
             State::Idle => {
+                self.diverted.d.next = false;
                 if self.pending.valid.val() {
                     self.state.d.next = State::Route;
                 }
@@ -527,11 +585,21 @@ impl Logic for Expander {
                     if self.denied.q.val() {
                         self.takes.d.next = true;
                         self.state.d.next = State::Drop;
+                    } else if self.scans.val() {
+                        self.scan.start.next = true;
+                        self.state.d.next = State::Scan;
                     } else if self.locked.q.val() {
                         // The lock takes longer than the template and the choice.
                         self.handing.next = true;
                         self.state.d.next = State::Hand;
                     }
+                }
+            }
+            State::Scan => {
+                self.diverted.d.next = self.scan.touched.val();
+                if self.scan.done.val() {
+                    self.handing.next = true;
+                    self.state.d.next = State::Hand;
                 }
             }
             State::Choose => {
@@ -548,13 +616,15 @@ impl Logic for Expander {
                     self.unlock_valid.d.next =
                         self.parked.q.val() & (self.refused.q.val() | !self.locked.q.val());
                     self.state.d.next = State::Idle;
-                    self.begun_register.d.next =
-                        !self.goes_again.q.val() & !self.refused.q.val() & self.parts.q.val().any();
+                    self.begun_register.d.next = !self.goes_again.q.val()
+                        & !self.refused.q.val()
+                        & (self.parts.q.val().any() | self.stops.val());
                     self.number.d.next = self.number.q.val() + self.one24.val();
                     if self.is_read.q.val()
                         & !self.goes_again.q.val()
                         & !self.refused.q.val()
                         & self.parts.q.val().any()
+                        & !self.stops.val()
                     {
                         self.turn.d.next = self.after_read.val();
                     }
@@ -572,6 +642,7 @@ impl Logic for Expander {
             & !self.begun_register.q.val()
             & !self.unlock_valid.q.val()
             & self.plans.idle.val()
+            & self.scan.idle.val()
             & self.issuer.idle.val();
 
         if self.reset.val() {
@@ -583,7 +654,8 @@ impl Logic for Expander {
             self.takes.d.next = false;
             self.unlock_valid.d.next = false;
             self.turn.d.next = self.zero3.val();
-            self.number.d.next = self.zero24.val();
+            // No slot was ever used by a plan of number 0.
+            self.number.d.next = self.one24.val();
         }
     }
 }
@@ -592,7 +664,7 @@ impl Logic for Expander {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
-    use crate::records::{ComponentEntry, Part, PartTerms};
+    use crate::records::{ComponentEntry, DivertEntry, Part, PartTerms};
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
@@ -615,6 +687,8 @@ mod tests {
                 read_policy: number(1).to_bits(),
                 preferred: number(3).to_bits(),
                 minimum: number(3).to_bits(),
+                diverts: (number(2) * number(1)).to_bits(),
+                first_divert: number(3).to_bits(),
                 ..Default::default()
             };
             let components = std::array::from_fn(|_| ComponentEntry {
@@ -662,8 +736,9 @@ mod tests {
 
     fn random_pending(random: &mut ChaCha8Rng, slot: u64) -> PendingCommand {
         let opcodes = [opcode::READ, opcode::WRITE, opcode::WRITE, opcode::FLUSH, opcode::COMPARE];
-        let opcode = opcodes[random.random_range(0..5)];
-        let blocks = if opcode == opcode::FLUSH { 0 } else { random.random_range(1..9u64) };
+        let foreign = random.random_bool(0.05);
+        let opcode = if foreign { opcode::DATASET_MANAGEMENT } else { opcodes[random.random_range(0..5)] };
+        let blocks = if foreign || opcode == opcode::FLUSH { 0 } else { random.random_range(1..9u64) };
         let command = ClientCommand {
             queue: random.random_range(0..256u64).to_bits(),
             command_id: random.random_range(0..65_536u64).to_bits(),
@@ -672,7 +747,8 @@ mod tests {
             lba: random.random_range(0..1u64 << 48).to_bits(),
             blocks: blocks.to_bits(),
             refusal: u64::from(if random.random_bool(0.03) { status::INVALID_FIELD } else { 0 }).to_bits(),
-            trivial: u64::from(random.random_bool(0.03)).to_bits(),
+            trivial: u64::from(random.random_bool(0.03) && !foreign).to_bits(),
+            foreign: u64::from(foreign).to_bits(),
             ..Default::default()
         };
         let disk = DiskEntry {
@@ -739,7 +815,13 @@ mod tests {
         ExpandedPart { command: command.into(), part: part.into(), disk: disk.into(), ..Default::default() }
     }
 
-    fn model(item: &PendingCommand, templates: &[Template], turn: u8, sequence: u64) -> Expected {
+    fn model(
+        item: &PendingCommand,
+        templates: &[Template],
+        ranges: &[(u64, u64)],
+        turn: u8,
+        sequence: u64,
+    ) -> Expected {
         let command: ClientCommand = item.command.into();
         let disk: DiskEntry = item.disk.into();
         let again: Again = item.again.into();
@@ -774,6 +856,9 @@ mod tests {
         let parked = item.is_again.any() && !again.plan.any();
         if command.refusal.any() || command.trivial.any() || !enabled || !disk.plan.any() || deactivated {
             let status = if deactivated { 2u64.to_bits() } else { disk.status };
+            let refused = command.foreign.any() && !disk.plan.any() && !command.refusal.any();
+            let refusal = if refused { status::INVALID_FIELD } else { command.refusal.to_u64() as u16 };
+            let command = ClientCommand { refusal: u64::from(refusal).to_bits(), ..command };
             let parts = vec![part(item, 0, true, command, DiskEntry { status, ..disk })];
             return Expected { parts, unlock: parked, ..Expected::default() };
         }
@@ -799,7 +884,13 @@ mod tests {
         } else {
             writable
         };
-        if parts == 0 {
+        let (first, count) = (template.entry.first_divert.index(), template.entry.diverts.index());
+        let (lba, blocks) = (command.lba.to_u64(), command.blocks.to_u64());
+        let touched = |range: &(u64, u64)| lba <= range.1 && range.0 < lba + blocks;
+        let resubmitted = item.is_again.any() && again.plan.any();
+        let diverted = blocks != 0 && !resubmitted && ranges[first..first + count].iter().any(touched);
+        let stops = diverted || command.foreign.any();
+        if parts == 0 && !stops {
             let refusal = u64::from(status::INTERNAL_ERROR).to_bits();
             let parts = vec![part(item, 0, true, ClientCommand { refusal, ..command }, disk)];
             return Expected { parts, unlock: parked, ..Expected::default() };
@@ -816,14 +907,19 @@ mod tests {
             masks,
             present: u64::from(present).to_bits(),
             readable: u64::from(readable).to_bits(),
-            begun: u64::from(parts).to_bits(),
+            begun: u64::from(if stops { 0 } else { parts }).to_bits(),
             minimum: template.entry.minimum,
             is_read: u64::from(is_read).to_bits(),
             simple: u64::from(is_read || enough).to_bits(),
             locked: u64::from(lock).to_bits(),
             ..Default::default()
         };
-        let parts = (0..8).filter(|i| parts >> i & 1 == 1).map(|i| mapped(disk.plan.to_u64(), i)).collect();
+        let command = ClientCommand { diverted: u64::from(diverted).to_bits(), ..command };
+        let parts = if stops { 1 } else { parts };
+        let parts = (0..8)
+            .filter(|i| parts >> i & 1 == 1)
+            .map(|i| ExpandedPart { command: command.into(), ..mapped(disk.plan.to_u64(), i) });
+        let parts = parts.collect();
         Expected { parts, begun: Some(begun), lock, unlock: parked && !lock }
     }
 
@@ -838,7 +934,20 @@ mod tests {
         bench.set("epoch", 5);
         let templates: Vec<Template> = (0..PLANS).map(|_| Template::random(&mut random)).collect();
         write_templates(&mut bench, &templates);
-        let (mut turn, mut sequence, mut slot) = (0u8, 0u64, 0u64);
+        let ranges: Vec<(u64, u64)> = (0..16)
+            .map(|_| {
+                let first = random.random_range(0..1u64 << 48);
+                (first, (first + random.random_range(0..1 << 45)).min((1 << 48) - 1))
+            })
+            .collect();
+        for (index, &(first, last)) in ranges.iter().enumerate() {
+            let (first, last) = (first.to_bits(), last.to_bits());
+            let entry = DivertEntry { first, last, valid: 1u64.to_bits(), ..Default::default() };
+            let entry: Bits<128> = entry.into();
+            access(&mut bench, table::DIVERT, index, bit_cast::<256, 128>(entry));
+        }
+        let (mut turn, mut sequence, mut slot) = (0u8, 1u64, 0u64);
+        let (mut foreign, mut diverted) = (0, 0);
         let mut pending: Option<(PendingCommand, Expected)> = None;
         let mut parts: VecDeque<ExpandedPart> = VecDeque::new();
         let mut begun: VecDeque<(u64, PlanBegun)> = VecDeque::new();
@@ -853,7 +962,7 @@ mod tests {
             if pending.is_none() && random.random_bool(0.8) {
                 slot = (slot + 1) % 4096;
                 let item = random_pending(&mut random, slot);
-                let expected = model(&item, &templates, turn, sequence);
+                let expected = model(&item, &templates, &ranges, turn, sequence);
                 pending = Some((item, expected));
                 (asked, dropped) = (false, false);
             }
@@ -931,7 +1040,11 @@ mod tests {
                     unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
                     parts.extend(expected.parts);
                     begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
-                    if let Some(begun) = expected.begun.filter(|begun| begun.is_read.any()) {
+                    if let Some(begun) = expected.begun.filter(|begun| !begun.begun.any()) {
+                        foreign += u32::from(!begun.is_read.any());
+                        diverted += u32::from(begun.is_read.any());
+                    }
+                    if let Some(begun) = expected.begun.filter(|it| it.is_read.any() && it.begun.any()) {
                         turn = (begun.begun.to_u64().trailing_zeros() as u8 + 1) % 8;
                     }
                     sequence += 1;
@@ -942,6 +1055,7 @@ mod tests {
         let enough = denials > 200 && seen > 3_000 && unlocked > 50 && kinds.iter().all(|&kind| kind > 300);
         assert!(begins_seen > 2_000 && begins.len() < 9, "{begins_seen} {}", begins.len());
         assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
+        assert!(foreign > 50 && diverted > 50, "{foreign} {diverted}");
     }
 
     /// Cycles from an item to the first of its parts and to the last one of `count`; the lock answers 8 cycles

@@ -8,6 +8,7 @@ pub mod credit;
 pub mod delay_line;
 pub mod device_cutter;
 pub mod device_table;
+pub mod divert_scan;
 pub mod expander;
 pub mod extent_address;
 pub mod flush_scan;

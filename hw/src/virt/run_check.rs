@@ -39,12 +39,15 @@ pub struct RunCheck {
     pub refused: Signal<Out, bool>,
     /// It is refused for want of a path alone; says something while `refused`.
     pub no_path: Signal<Out, bool>,
+    /// The extent is valid, and its action for the command is none that hardware executes.
+    pub faults: Signal<Out, bool>,
 
     limit_register: DFF<Bits<17>>,
     over_register: DFF<bool>,
     not_over_register: DFF<bool>,
     path_bad: DFF<bool>,
     run_bad: DFF<bool>,
+    fault_register: DFF<bool>,
     closed: DFF<bool>,
     over_now: Signal<Local, bool>,
     action: Signal<Local, Bits<2>>,
@@ -74,6 +77,7 @@ impl Default for RunCheck {
             is_closed: Default::default(),
             choices: Default::default(),
             no_path: Default::default(),
+            faults: Default::default(),
             limit: Default::default(),
             over: Default::default(),
             not_over: Default::default(),
@@ -85,6 +89,7 @@ impl Default for RunCheck {
             over_register: Default::default(),
             path_bad: Default::default(),
             run_bad: Default::default(),
+            fault_register: Default::default(),
             closed: Default::default(),
             action: Default::default(),
             extent_bad: Default::default(),
@@ -103,6 +108,7 @@ impl Logic for RunCheck {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, limit_register, over_register, not_over_register, path_bad, run_bad, closed);
+        dff_setup!(self, clock, fault_register);
         self.action.next = self.extent.val().write_action;
         if self.is_read.val() {
             self.action.next = self.extent.val().read_action;
@@ -130,6 +136,9 @@ impl Logic for RunCheck {
             self.path_bad.d.next = (self.choices.val() == self.no_choice.val());
             self.run_bad.d.next = (self.device.val().valid != self.flag.val())
                 | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val()));
+            self.fault_register.d.next = !self.is_flush.val()
+                & (self.extent.val().valid == self.flag.val())
+                & (self.action.val() != self.go.val());
             self.closed.d.next = self.is_closed.val();
         }
         if self.reset.val() {
@@ -141,5 +150,6 @@ impl Logic for RunCheck {
         self.not_over.next = self.not_over_register.q.val();
         self.refused.next = !self.closed.q.val() & (self.path_bad.q.val() | self.run_bad.q.val());
         self.no_path.next = !self.run_bad.q.val();
+        self.faults.next = self.fault_register.q.val();
     }
 }

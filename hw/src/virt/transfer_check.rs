@@ -1,4 +1,4 @@
-//! Checks length and PRP entries of a Read or Write.
+//! Checks length and PRP entries of a Read, Write or Compare.
 //!
 //! More than 1 MiB: Invalid Field. PRP entry 1 not dword aligned; PRP entry 2 with an offset in its
 //! page where it names the second of two pages, or not qword aligned where it points to a list: PRP
@@ -59,6 +59,7 @@ pub struct TransferCheck {
     shift11: Constant<Bits<4>>,
     read: Constant<Bits<8>>,
     write: Constant<Bits<8>>,
+    compare: Constant<Bits<8>>,
 }
 
 impl Default for TransferCheck {
@@ -106,6 +107,7 @@ impl Default for TransferCheck {
             shift11: Constant::new(11u64.to_bits()),
             read: Constant::new(u64::from(opcode::READ).to_bits()),
             write: Constant::new(u64::from(opcode::WRITE).to_bits()),
+            compare: Constant::new(u64::from(opcode::COMPARE).to_bits()),
         }
     }
 }
@@ -117,8 +119,9 @@ impl Logic for TransferCheck {
             self, clock, transfer1, bytes1, start1, prp1_bad1, page_bad1, list_bad1, transfer2, long2, end2,
             prp1_bad2, page_bad2, list_bad2, long3, offset3
         );
-        self.transfer1.d.next =
-            (self.opcode.val() == self.read.val()) | (self.opcode.val() == self.write.val());
+        self.transfer1.d.next = (self.opcode.val() == self.read.val())
+            | (self.opcode.val() == self.write.val())
+            | (self.opcode.val() == self.compare.val());
         // Shifts 10 and 12 take the fine step, 11 and 12 the coarse one.
         self.fine.next =
             (self.block_shift.val() != self.shift9.val()) & (self.block_shift.val() != self.shift11.val());
@@ -176,7 +179,7 @@ pub(crate) mod tests {
 
     /// The rules of the header, in bytes.
     pub(crate) fn model(opcode: u8, blocks: u64, prp1: u64, prp2: u64, block_shift: u32) -> u16 {
-        if opcode != opcode::READ && opcode != opcode::WRITE {
+        if ![opcode::READ, opcode::WRITE, opcode::COMPARE].contains(&opcode) {
             return status::SUCCESS;
         }
         let bytes = blocks << block_shift;

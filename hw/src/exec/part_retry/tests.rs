@@ -36,7 +36,7 @@ enum Outcome {
 
 impl Plan {
     /// None: it waits for a path.
-    fn fails(&mut self, done: PartDone, may_wait: bool) -> Option<Outcome> {
+    fn fails(&mut self, done: PartDone, may_wait: bool, halted: bool) -> Option<Outcome> {
         let part = Part::from(done.part);
         let (status, path) = (done.status.to_u64() as u16, done.path.to_u64());
         let single = part.single.any();
@@ -48,14 +48,15 @@ impl Plan {
         let takes_try = (of_path && avoided)
             || (pathless && self.avoided != 0)
             || (!done.closed.any() && !single && status_class(status) == StatusClass::Retry);
-        if pathless && may_wait {
+        let stopped = halted || done.stopped.any();
+        if !stopped && pathless && may_wait {
             self.avoided = 0;
             return None;
         }
-        if of_path && !avoided {
+        if !stopped && of_path && !avoided {
             self.avoided |= 1 << path;
             self.erred = Some((component, status, path));
-        } else if takes_try && left > 0 {
+        } else if !stopped && takes_try && left > 0 {
             self.tries[component] -= 1;
             self.avoided = 0;
         } else {
@@ -102,6 +103,8 @@ fn random_failure(random: &mut ChaCha8Rng, slot: u64, plan: &Plan) -> PartDone {
         path: [0u64, 3, 17, 31][random.random_range(0..4)].to_bits(),
         ordinal: random.random_range(0..1u64 << 17).to_bits(),
         failed: 1u64.to_bits(),
+        stopped: u64::from(random.random_bool(0.05)).to_bits(),
+        cause: random.random_range(0..4u64).to_bits(),
     }
 }
 
@@ -128,7 +131,7 @@ fn taken(bench: &mut Bench, ready: [bool; 3]) -> Option<Outcome> {
         all.push(Outcome::Again(bench.get_record::<33, _>("again$data")));
     }
     if ready[1] && bench.get("part$valid") == 1 {
-        all.push(Outcome::Part(bench.get_record::<58, _>("part$data")));
+        all.push(Outcome::Part(bench.get_record::<61, _>("part$data")));
     }
     if ready[2] && bench.get("done$valid") == 1 {
         all.push(Outcome::Done(bench.get_record::<27, _>("done$data")));
@@ -153,7 +156,15 @@ fn fails_are_tried_again_as_often_as_they_may() {
     // Parts that wait, whether a path is made anew, and when that ended.
     let mut waiting: Vec<Part> = Vec::new();
     let (mut renewing, mut ended, mut waited, mut graced) = (false, 0u32, 0, 0);
+    // Plans that issue nothing more, and the one that is asked after.
+    let mut halted = [false; SLOTS as usize];
+    let (mut asked_stop, mut gave_up) = (0, 0);
     for cycle in 0..150_000u32 {
+        bench.set("stopped", halted[asked_stop].into());
+        let changing = random.random_range(0..SLOTS);
+        if working != Some(changing) && cycle > settling {
+            halted[changing as usize] = random.random_bool(0.1);
+        }
         // Plans and their parts.
         (since_admitted, since_begun) = (since_admitted + 1, since_begun + 1);
         bench.set("admitted_valid", 0);
@@ -228,7 +239,7 @@ fn fails_are_tried_again_as_often_as_they_may() {
             }
         }
         bench.set("failed$valid", offered.is_some().into());
-        bench.set_record::<58>("failed$data", offered.unwrap_or_default());
+        bench.set_record::<61>("failed$data", offered.unwrap_or_default());
         let ready: [bool; 3] = std::array::from_fn(|_| random.random_bool(0.6));
         for (port, ready) in ["again", "part", "done"].into_iter().zip(ready) {
             bench.set(&format!("{port}$ready"), ready.into());
@@ -266,7 +277,8 @@ fn fails_are_tried_again_as_often_as_they_may() {
             if let Some(done) = offered.take() {
                 let slot = working.expect("it is in work") as usize;
                 let may_wait = renewing || ended != 0 && cycle < ended + GRACE as u32;
-                let outcome = plans[slot].fails(done, may_wait);
+                gave_up += u32::from(halted[slot]);
+                let outcome = plans[slot].fails(done, may_wait, halted[slot]);
                 if outcome.is_none() {
                     waiting.push(done.part.into());
                     (working, settling) = (None, cycle + 12);
@@ -274,9 +286,11 @@ fn fails_are_tried_again_as_often_as_they_may() {
                 expected.extend(outcome);
             }
         }
+        asked_stop = (bench.get("stop_query") as usize).min(SLOTS as usize - 1);
         bench.cycle();
     }
     assert!(expected.is_empty(), "{expected:?}");
+    assert!(gave_up > 100, "{gave_up} of plans that were stopped");
     assert!(
         kinds.iter().all(|&kind| kind > 300) && waited > 20 && graced > 30,
         "{kinds:?} {waited} {graced}"
@@ -298,7 +312,7 @@ fn nobody_waits_for_admission() {
     bench.set("done$ready", 1);
     let fail = |bench: &mut Bench, part: u64, status: u64| {
         let done = PartDone { part: part.to_bits(), status: status.to_bits(), ..Default::default() };
-        bench.set_record::<58>("failed$data", done);
+        bench.set_record::<61>("failed$data", done);
         bench.set("failed$valid", 1);
         bench.eval();
         let mut ended = 0;
@@ -352,7 +366,7 @@ fn latencies_are_those_of_the_header() {
         [(0, 0x4281u64, "part", 5), (SINGLE, 0x4281, "done", 5), (0, 0x301, "again", 13)]
     {
         let done = PartDone { part: part.to_bits(), status: status.to_bits(), ..Default::default() };
-        bench.set_record::<58>("failed$data", done);
+        bench.set_record::<61>("failed$data", done);
         bench.set("failed$valid", 1);
         bench.eval();
         assert_eq!(bench.get("failed$ready"), 1);

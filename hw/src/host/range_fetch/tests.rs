@@ -9,7 +9,7 @@ fn number<const N: usize>(value: u64) -> Bits<N> {
     value.to_bits()
 }
 
-/// What a command must come out as: blocks, first block, refusal, trivial.
+/// What a command must come out as: blocks, first block, refusal; 1: trivial, 2: foreign.
 fn expected(entry: &volplane_abi::SubmissionEntry, range: (u32, u64), refused: bool) -> (u64, u64, u64, u64) {
     let blocks = if entry.opcode() == opcode::FLUSH { 0 } else { u64::from(entry.block_count_z()) + 1 };
     let plain = (blocks, entry.starting_lba());
@@ -18,12 +18,14 @@ fn expected(entry: &volplane_abi::SubmissionEntry, range: (u32, u64), refused: b
         return refuse(status::INVALID_FIELD);
     }
     match entry.opcode() {
-        opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES | opcode::FLUSH => (plain.0, plain.1, 0, 0),
+        opcode::READ | opcode::WRITE | opcode::COMPARE | opcode::WRITE_ZEROES | opcode::FLUSH => {
+            (plain.0, plain.1, 0, 0)
+        }
         opcode::DATASET_MANAGEMENT => {
             if entry.starting_lba() >> 34 & 1 == 0 {
                 (plain.0, plain.1, 0, 1)
             } else if entry.starting_lba() & 0xFF != 0 {
-                refuse(status::INVALID_FIELD)
+                (0, plain.1, 0, 2)
             } else if !entry.prp1().is_multiple_of(4) {
                 refuse(status::INVALID_PRP_OFFSET)
             } else if entry.prp1() % 4096 > 4080 {
@@ -127,8 +129,9 @@ fn random_entries<const W: usize, const B: usize>(count: usize) {
         }
         let got = out.expect("a command within 500 cycles");
         let want = expected(&entry, range, refused);
-        let seen = (got.blocks.to_u64(), got.lba.to_u64(), got.refusal.to_u64(), got.trivial.to_u64());
-        if want.2 == 0 && want.3 == 0 {
+        let kind = got.trivial.to_u64() | got.foreign.to_u64() << 1;
+        let seen = (got.blocks.to_u64(), got.lba.to_u64(), got.refusal.to_u64(), kind);
+        if want.2 == 0 && want.3 != 1 {
             assert_eq!(seen, want, "{entry:?} {range:?}");
         } else {
             assert_eq!((seen.2, seen.3), (want.2, want.3), "{entry:?} {range:?} {refused}");
