@@ -2,7 +2,7 @@
 
 use volplane_abi::plan::{component_state, read_policy, reason};
 use volplane_abi::tables::table;
-use volplane_abi::{opcode, submission_mode, ComponentEntry};
+use volplane_abi::{opcode, submission_mode, ComponentEntry, ExtentEntry};
 use volplane_driver::{CardError, Platform, PAGE};
 use volplane_sim::{Commands, Fault, FaultKind, Moment};
 use volplane_tests::harness::media::content;
@@ -109,6 +109,26 @@ fn a_command_of_several_fragments_is_tried_again_as_a_whole() {
         machine.handle.stop_fault(fault);
     }
     machine.assert_clean(|_| false);
+}
+
+/// Parts of one plan on their way over the same path when it fails: each finds the other path, without a try.
+#[test]
+fn copies_on_one_device_all_find_its_other_path() {
+    let mut mirror = Mirror::start_on(plain::two_paths(), read_policy::PREFERRED, forgiving(), forgiving());
+    // The second copy lies on the first SSD, too: where the machine's first disk would be.
+    let extent = ExtentEntry::default().with_device(0).with_valid(1);
+    mirror.write(table::EXTENT, 1001, &extent.0);
+    mirror.machine.handle.start_fault("nvme0", path_error());
+    for token in 1..20 {
+        assert_eq!(mirror.put(0, token), 0);
+        let ssds = ["nvme0", "other", "nvme1", "nvme2"];
+        assert_eq!(ssds.map(|ssd| received(&mut mirror.machine, ssd)), [2, 2, 0, 1]);
+        let mut second = vec![0; PAGE];
+        mirror.machine.handle.read_media("nvme0", 0, &mut second).expect("media");
+        assert_eq!((mirror.media(0, 0, 8), second), (content(token, PAGE), content(token, PAGE)));
+    }
+    assert_eq!((mirror.records(), mirror.states().0), (Vec::new(), vec![component_state::IN_SYNC; 3]));
+    mirror.machine.assert_clean(|_| false);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Tries failed parts again: on another path while there is one, else as often as its component may.
 //!
 //! `failed` brings the end of a part that did not succeed. After a path error (`StatusKind`) the path is avoided by its
-//! plan from now on and the part begins again (`again`), free of charge. When no other is left (the card's own Host
-//! Pathing Error, or a path that was avoided already), and after an error that may pass, a try is taken from the
-//! component's, and no path is avoided any more; without one the part has failed for good, with the last path error,
-//! if it had one. A part without a template has tries of its own, for want of a path only. What is not tried again goes
-//! on: to `part`, or, with its plan, to `done`. A part is tried again as a whole: what of it was done is done once more.
+//! plan from now on and the part begins again (`again`), free of charge, also when another part of the plan has failed on
+//! that path before: this one was on its way then. When none is left (the card's own Host Pathing Error), and after an
+//! error that may pass, a try is taken from the component's, and no path is avoided any more; without one the part has
+//! failed for good, with the last path error, if it had one. A part without a template has tries of its own, for want of
+//! a path only. What is not tried again goes on: to `part`, or, with its plan, to `done`. A part is tried again as a
+//! whole: what of it was done is done once more.
 //!
 //! A part of a plan that issues nothing more (`stopped`, asked by `stop_query`) has failed as it is.
 //!
@@ -83,7 +84,6 @@ pub struct PartRetry {
     path_bit: DFF<Bits<32>>,
     known: DFF<PlanTries>,
     left: DFF<Bits<8>>,
-    was_avoided: DFF<bool>,
     any_avoided: DFF<bool>,
     any_left: DFF<bool>,
     is_stopped: DFF<bool>,
@@ -153,7 +153,6 @@ impl PartRetry {
             path_bit: Default::default(),
             known: Default::default(),
             left: Default::default(),
-            was_avoided: Default::default(),
             any_avoided: Default::default(),
             any_left: Default::default(),
             is_stopped: Default::default(),
@@ -201,18 +200,7 @@ impl Logic for PartRetry {
             waits,
             pathless
         );
-        dff_setup!(
-            self,
-            clock,
-            path_bit,
-            known,
-            left,
-            was_avoided,
-            any_avoided,
-            any_left,
-            is_stopped,
-            part_valid
-        );
+        dff_setup!(self, clock, path_bit, known, left, any_avoided, any_left, is_stopped, part_valid);
         dff_setup!(self, clock, again_valid, offered_again, done_valid, offered_done);
         clock!(self, clock, try_notes, waiters, status_kind, returning, current, offered_part);
         self.try_notes.reset.next = self.reset.val();
@@ -250,7 +238,6 @@ impl Logic for PartRetry {
             self.left.d.next = self.try_notes.left.val();
         }
         self.any_left.d.next = self.try_notes.left.val().any();
-        self.was_avoided.d.next = (self.try_notes.notes.val().avoided & self.path_bit.q.val()).any();
         self.any_avoided.d.next = self.try_notes.notes.val().avoided.any();
 
         // What its status means; a device gave it, or the card did itself.
@@ -261,8 +248,7 @@ impl Logic for PartRetry {
         self.path.next = self.current.q.val().path;
         self.path_bit.d.next = (self.one32.val() << bit_cast::<32, 5>(self.path.val().get_bits::<5>(0)));
         self.of_path.next = self.status_kind.is_of_path.val() & !self.own.val();
-        self.takes_try.next = (self.of_path.val() & self.was_avoided.q.val())
-            | (self.pathless.q.val() & self.any_avoided.q.val())
+        self.takes_try.next = (self.pathless.q.val() & self.any_avoided.q.val())
             | (self.status_kind.may_pass.val() & !self.own.val() & !self.is_single.val());
         // Every path was tried: the last error on one says more than that there is none.
         self.ended.next = self.current.q.val();
@@ -321,7 +307,7 @@ impl Logic for PartRetry {
                     self.known.d.next.avoided = self.no_paths.val();
                     self.waits.d.next = true;
                     self.state.d.next = State::Keep;
-                } else if self.of_path.val() & !self.was_avoided.q.val() {
+                } else if self.of_path.val() {
                     self.known.d.next.status = self.current.q.val().status;
                     self.known.d.next.path = self.current.q.val().path;
                     self.known.d.next.component = self.current_part.val().component;

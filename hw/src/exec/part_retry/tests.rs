@@ -43,17 +43,15 @@ impl Plan {
         let component = part.component.index();
         let left = self.tries[component];
         let of_path = !done.closed.any() && status_class(status) == StatusClass::Path;
-        let avoided = self.avoided >> path & 1 == 1;
         let pathless = done.closed.any() && status & CODE_AND_TYPE == plan_status::HOST_PATH_ERROR;
-        let takes_try = (of_path && avoided)
-            || (pathless && self.avoided != 0)
+        let takes_try = (pathless && self.avoided != 0)
             || (!done.closed.any() && !single && status_class(status) == StatusClass::Retry);
         let stopped = halted || done.stopped.any();
         if !stopped && pathless && may_wait {
             self.avoided = 0;
             return None;
         }
-        if !stopped && of_path && !avoided {
+        if !stopped && of_path {
             self.avoided |= 1 << path;
             self.erred = Some((component, status, path));
         } else if !stopped && takes_try && left > 0 {
