@@ -162,6 +162,35 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_issued_slot: Signal<Out, Bits<12>>,
     pub trace_issued_component: Signal<Out, Bits<3>>,
     pub trace_issued_ordinal: Signal<Out, Bits<17>>,
+    pub trace_part_begun: Signal<Out, bool>,
+    pub trace_part_begun_slot: Signal<Out, Bits<12>>,
+    pub trace_part_begun_component: Signal<Out, Bits<3>>,
+    pub trace_part_begun_retries: Signal<Out, Bits<8>>,
+    pub trace_returned: Signal<Out, bool>,
+    pub trace_returned_slot: Signal<Out, Bits<12>>,
+    pub trace_returned_component: Signal<Out, Bits<3>>,
+    pub trace_returned_ordinal: Signal<Out, Bits<17>>,
+    pub trace_returned_path: Signal<Out, Bits<8>>,
+    pub trace_returned_id: Signal<Out, Bits<16>>,
+    pub trace_returned_status: Signal<Out, Bits<15>>,
+    pub trace_returned_own: Signal<Out, Bits<1>>,
+    pub trace_failed: Signal<Out, bool>,
+    pub trace_failed_slot: Signal<Out, Bits<12>>,
+    pub trace_failed_component: Signal<Out, Bits<3>>,
+    pub trace_failed_status: Signal<Out, Bits<15>>,
+    pub trace_failed_path: Signal<Out, Bits<8>>,
+    pub trace_failed_ordinal: Signal<Out, Bits<17>>,
+    pub trace_failed_closed: Signal<Out, Bits<1>>,
+    pub trace_retry: Signal<Out, bool>,
+    pub trace_retry_slot: Signal<Out, Bits<12>>,
+    pub trace_retry_component: Signal<Out, Bits<3>>,
+    pub trace_ended: Signal<Out, bool>,
+    pub trace_ended_slot: Signal<Out, Bits<12>>,
+    pub trace_ended_component: Signal<Out, Bits<3>>,
+    pub trace_ended_status: Signal<Out, Bits<15>>,
+    pub trace_ended_path: Signal<Out, Bits<8>>,
+    pub trace_ended_ordinal: Signal<Out, Bits<17>>,
+    pub trace_ended_closed: Signal<Out, Bits<1>>,
     pub trace_done: Signal<Out, bool>,
     pub trace_done_slot: Signal<Out, Bits<12>>,
     pub trace_done_status: Signal<Out, Bits<15>>,
@@ -210,6 +239,10 @@ pub struct Top<const W: usize, const B: usize> {
     part_taken: Signal<Local, bool>,
     issued_id: Signal<Local, FragmentId>,
     issued_part: Signal<Local, Part>,
+    begun_part: Signal<Local, Part>,
+    returned_part: Signal<Local, Part>,
+    failed_part: Signal<Local, Part>,
+    ended_part: Signal<Local, Part>,
     first_epoch: Constant<Bits<32>>,
 }
 
@@ -325,6 +358,35 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_issued_slot: Default::default(),
             trace_issued_component: Default::default(),
             trace_issued_ordinal: Default::default(),
+            trace_part_begun: Default::default(),
+            trace_part_begun_slot: Default::default(),
+            trace_part_begun_component: Default::default(),
+            trace_part_begun_retries: Default::default(),
+            trace_returned: Default::default(),
+            trace_returned_slot: Default::default(),
+            trace_returned_component: Default::default(),
+            trace_returned_ordinal: Default::default(),
+            trace_returned_path: Default::default(),
+            trace_returned_id: Default::default(),
+            trace_returned_status: Default::default(),
+            trace_returned_own: Default::default(),
+            trace_failed: Default::default(),
+            trace_failed_slot: Default::default(),
+            trace_failed_component: Default::default(),
+            trace_failed_status: Default::default(),
+            trace_failed_path: Default::default(),
+            trace_failed_ordinal: Default::default(),
+            trace_failed_closed: Default::default(),
+            trace_retry: Default::default(),
+            trace_retry_slot: Default::default(),
+            trace_retry_component: Default::default(),
+            trace_ended: Default::default(),
+            trace_ended_slot: Default::default(),
+            trace_ended_component: Default::default(),
+            trace_ended_status: Default::default(),
+            trace_ended_path: Default::default(),
+            trace_ended_ordinal: Default::default(),
+            trace_ended_closed: Default::default(),
             trace_done: Default::default(),
             trace_done_slot: Default::default(),
             trace_done_status: Default::default(),
@@ -369,6 +431,10 @@ impl<const W: usize, const B: usize> Top<W, B> {
             part_taken: Default::default(),
             issued_id: Default::default(),
             issued_part: Default::default(),
+            begun_part: Default::default(),
+            returned_part: Default::default(),
+            failed_part: Default::default(),
+            ended_part: Default::default(),
             first_epoch: Constant::new(0u64.to_bits()),
         }
     }
@@ -889,6 +955,39 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_issued_slot.next = self.issued_part.val().slot;
         self.trace_issued_component.next = self.issued_part.val().component;
         self.trace_issued_ordinal.next = self.submission.record.val().ordinal;
+        self.trace_part_begun.next = self.admission.part_begun_valid.val();
+        self.begun_part.next = self.admission.part_begun.val().part.into();
+        self.trace_part_begun_slot.next = self.begun_part.val().slot;
+        self.trace_part_begun_component.next = self.begun_part.val().component;
+        self.trace_part_begun_retries.next = self.admission.part_begun.val().retries;
+        self.trace_returned.next = self.path_returns.passed.valid.val() & self.collector.returned.ready.val();
+        self.returned_part.next = self.path_returns.passed.data.val().part.into();
+        self.trace_returned_slot.next = self.returned_part.val().slot;
+        self.trace_returned_component.next = self.returned_part.val().component;
+        self.trace_returned_ordinal.next = self.path_returns.passed.data.val().ordinal;
+        self.trace_returned_path.next = self.path_returns.passed.data.val().path;
+        self.trace_returned_id.next = self.path_returns.passed.data.val().command_id;
+        self.trace_returned_status.next = self.path_returns.passed.data.val().status;
+        self.trace_returned_own.next = self.path_returns.passed.data.val().own;
+        self.trace_failed.next = self.collector.failed.valid.val() & self.part_retry.failed.ready.val();
+        self.failed_part.next = self.collector.failed.data.val().part.into();
+        self.trace_failed_slot.next = self.failed_part.val().slot;
+        self.trace_failed_component.next = self.failed_part.val().component;
+        self.trace_failed_status.next = self.collector.failed.data.val().status;
+        self.trace_failed_path.next = self.collector.failed.data.val().path;
+        self.trace_failed_ordinal.next = self.collector.failed.data.val().ordinal;
+        self.trace_failed_closed.next = self.collector.failed.data.val().closed;
+        self.trace_retry.next = self.part_retry.again.valid.val() & self.retries.second.ready.val();
+        self.trace_retry_slot.next = self.part_retry.again.data.val().slot;
+        self.trace_retry_component.next = self.part_retry.again.data.val().component;
+        self.trace_ended.next = self.part_retry.part.valid.val() & self.plan_judge.failed.ready.val();
+        self.ended_part.next = self.part_retry.part.data.val().part.into();
+        self.trace_ended_slot.next = self.ended_part.val().slot;
+        self.trace_ended_component.next = self.ended_part.val().component;
+        self.trace_ended_status.next = self.part_retry.part.data.val().status;
+        self.trace_ended_path.next = self.part_retry.part.data.val().path;
+        self.trace_ended_ordinal.next = self.part_retry.part.data.val().ordinal;
+        self.trace_ended_closed.next = self.part_retry.part.data.val().closed;
         self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
         self.trace_done_slot.next = self.plan_judge.done.data.val().slot;
         self.trace_done_status.next = self.plan_judge.done.data.val().status;

@@ -30,7 +30,7 @@ pub use config::{
 pub use faults::{Commands, Fault, FaultId, FaultKind, FaultReport, Moment};
 pub use host_memory::{Agent, Direction, HostMemory, Refusal, IOVA_END, IOVA_FIRST};
 pub use platform::{SimFunction, SimHandle, SimPlatform};
-pub use probe::{BusAction, BusRecord, CommandRecord, EndRecord, PlanEvent, PlanRecord, Segment};
+pub use probe::{BusAction, BusRecord, CommandRecord, EndRecord, PartEnd, PlanEvent, PlanRecord, Segment};
 pub use simulator::Counters;
 pub use ssd::{CommandFilter, Execution};
 

@@ -92,6 +92,19 @@ pub struct BusRecord {
     pub len: usize,
 }
 
+/// How a part of a plan ended that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartEnd {
+    /// Status field of its failed fragment with the lowest number, else that it was closed with.
+    pub status: u16,
+    /// Path of that fragment.
+    pub path: u8,
+    /// Number of that fragment; of a part that was closed: of those that were issued.
+    pub ordinal: u32,
+    /// The status is the card's own, no SSD gave it.
+    pub closed: bool,
+}
+
 /// Something that happened to a plan inside the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanEvent {
@@ -166,6 +179,57 @@ pub enum PlanEvent {
         path: u8,
         /// Identifier.
         id: u16,
+    },
+    /// One of its parts is begun, for the first time.
+    PartBegun {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+        /// How often it may be tried again.
+        retries: u8,
+    },
+    /// A fragment of it has come back.
+    Returned {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+        /// Number of the fragment in its part.
+        ordinal: u32,
+        /// Path.
+        path: u8,
+        /// Identifier.
+        id: u16,
+        /// Status field.
+        status: u16,
+        /// The card ended it, no completion came.
+        own: bool,
+    },
+    /// One of its parts has come back, and has failed.
+    PartFailed {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+        /// With what.
+        end: PartEnd,
+    },
+    /// A part that failed begins again.
+    PartAgain {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+    },
+    /// A part that failed does not begin again.
+    PartEnded {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+        /// What is told of it.
+        end: PartEnd,
     },
     /// Its client is told.
     Done {

@@ -2,7 +2,7 @@
 
 use super::model::Ports;
 use super::port_list::Port;
-use crate::probe::{PlanEvent, PlanRecord, Recorder};
+use crate::probe::{PartEnd, PlanEvent, PlanRecord, Recorder};
 
 /// Records what happens to plans in a cycle; the outputs have settled.
 pub(super) fn sample(ports: &Ports, cycle: u64, record: &mut Recorder<PlanRecord>) {
@@ -59,8 +59,61 @@ pub(super) fn sample(ports: &Ports, cycle: u64, record: &mut Recorder<PlanRecord
             id: ports.half(Port::TraceIssuedId),
         });
     }
+    sample_parts(ports, &mut push);
     if ports.flag(Port::TraceDone) {
         let (slot, status) = (ports.half(Port::TraceDoneSlot), ports.half(Port::TraceDoneStatus));
         push(PlanEvent::Done { slot, status });
+    }
+}
+
+/// Records what happens to the parts of plans.
+fn sample_parts(ports: &Ports, push: &mut impl FnMut(PlanEvent)) {
+    if ports.flag(Port::TracePartBegun) {
+        push(PlanEvent::PartBegun {
+            slot: ports.half(Port::TracePartBegunSlot),
+            component: ports.byte(Port::TracePartBegunComponent),
+            retries: ports.byte(Port::TracePartBegunRetries),
+        });
+    }
+    if ports.flag(Port::TraceReturned) {
+        push(PlanEvent::Returned {
+            slot: ports.half(Port::TraceReturnedSlot),
+            component: ports.byte(Port::TraceReturnedComponent),
+            ordinal: ports.word(Port::TraceReturnedOrdinal),
+            path: ports.byte(Port::TraceReturnedPath),
+            id: ports.half(Port::TraceReturnedId),
+            status: ports.half(Port::TraceReturnedStatus),
+            own: ports.flag(Port::TraceReturnedOwn),
+        });
+    }
+    if ports.flag(Port::TraceFailed) {
+        push(PlanEvent::PartFailed {
+            slot: ports.half(Port::TraceFailedSlot),
+            component: ports.byte(Port::TraceFailedComponent),
+            end: PartEnd {
+                status: ports.half(Port::TraceFailedStatus),
+                path: ports.byte(Port::TraceFailedPath),
+                ordinal: ports.word(Port::TraceFailedOrdinal),
+                closed: ports.flag(Port::TraceFailedClosed),
+            },
+        });
+    }
+    if ports.flag(Port::TraceRetry) {
+        push(PlanEvent::PartAgain {
+            slot: ports.half(Port::TraceRetrySlot),
+            component: ports.byte(Port::TraceRetryComponent),
+        });
+    }
+    if ports.flag(Port::TraceEnded) {
+        push(PlanEvent::PartEnded {
+            slot: ports.half(Port::TraceEndedSlot),
+            component: ports.byte(Port::TraceEndedComponent),
+            end: PartEnd {
+                status: ports.half(Port::TraceEndedStatus),
+                path: ports.byte(Port::TraceEndedPath),
+                ordinal: ports.word(Port::TraceEndedOrdinal),
+                closed: ports.flag(Port::TraceEndedClosed),
+            },
+        });
     }
 }
