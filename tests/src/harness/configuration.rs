@@ -3,6 +3,7 @@
 use rand::seq::SliceRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use volplane_abi::plan::path_policy;
 use volplane_abi::{submission_mode, DeviceEntry, PathEntry};
 use volplane_driver::PAGE;
 use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOVA_END, IOVA_FIRST};
@@ -16,6 +17,8 @@ use volplane::software::Tables;
 const DEVICES: u16 = 15;
 /// Paths of the default build.
 const PATHS: u8 = 32;
+/// The first queue of an SSD that is a further path of a device.
+const FURTHER_QUEUE: u16 = 7;
 /// Client queues of the default build: 1 to 31.
 const QUEUES: u16 = 31;
 /// Interrupt vectors of the default build.
@@ -24,7 +27,7 @@ const VECTORS: u16 = 32;
 const RECORDS: usize = 1 << 20;
 
 /// A queue pair of an SSD, and the path it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Route {
     /// Path number.
     pub path: u8,
@@ -95,7 +98,8 @@ impl Configuration {
         let mut ssds: Vec<SsdConfig> =
             (0..ssds).map(|number| ssd(random, number, shifts[number % shifts.len()])).collect();
         let mut tables = Tables::default();
-        let (routes, shelves) = paths(random, &ssds, &mut tables);
+        let (mut routes, shelves) = paths(random, &ssds, &mut tables);
+        further_paths(&mut fork(seed, "further paths"), &ssds, &mut tables, &mut routes);
 
         let next = ssds.iter().map(|_| first_block(random)).collect();
         let bad_of_1000 = [0, 5, 50][random.random_range(0..3)];
@@ -221,20 +225,9 @@ fn paths(random: &mut ChaCha8Rng, ssds: &[SsdConfig], tables: &mut Tables) -> (V
     for (ssd, queue) in (0..ssds.len()).map(|ssd| (ssd, 1)).chain(second.into_iter().map(|ssd| (ssd, 2))) {
         let (device, path) = (devices.pop().expect("15 devices"), paths.pop().expect("32 paths"));
         let block_shift = ssds[ssd].block_size.trailing_zeros() as u8;
-        // A slow SSD behind a short queue takes all the time of the test and shows nothing new.
-        let least = if ssds[ssd].latency_ns + ssds[ssd].jitter_ns > 0 { 2 } else { 0 };
-        let entries = |random: &mut ChaCha8Rng| match random.random_range(0..4).max(least) {
-            0 => random.random_range(2..=8),
-            1 => random.random_range(9..=64),
-            _ => random.random_range(65..=1024),
-        };
-        let (sq_entries, cq_entries) = (entries(random), entries(random));
-        let most = sq_entries.min(cq_entries) - 1;
-        let limit =
-            if random.random_bool(0.7) { most } else { random.random_range((most / 4).max(1)..=most) };
-        let mode = [submission_mode::DIRECT, submission_mode::FENCED][random.random_range(0..2)];
-        let queue = queue + 2 * random.random_range(0..3);
-        routes.push(Route { path, ssd, queue, sq_entries, cq_entries, limit, mode });
+        let mut route = route(random, &ssds[ssd], Route { path, ssd, queue, ..Route::default() });
+        route.queue += 2 * random.random_range(0..3);
+        routes.push(route);
         shelves.push(Shelf { device, ssd, block_shift });
         tables.paths.insert(path, PathEntry::default().with_valid(1));
         let entry = DeviceEntry::default()
@@ -250,6 +243,51 @@ fn paths(random: &mut ChaCha8Rng, ssds: &[SsdConfig], tables: &mut Tables) -> (V
         tables.devices.insert(device, entry);
     }
     (routes, shelves)
+}
+
+/// Gives many devices one or more paths to choose from: queue pairs of the same SSD.
+fn further_paths(random: &mut ChaCha8Rng, ssds: &[SsdConfig], tables: &mut Tables, routes: &mut Vec<Route>) {
+    let mut free: Vec<u8> = (0..PATHS).filter(|path| !tables.paths.contains_key(path)).collect();
+    free.shuffle(random);
+    for device in tables.devices.values_mut() {
+        let first = routes.iter().find(|route| route.path == device.path());
+        let ssd = first.expect("the path of a device").ssd;
+        let more = [0, 0, 1, 1, 2, 3][random.random_range(0..6)].min(free.len());
+        let mut paths = [device.path(); 4];
+        for place in &mut paths[1..=more] {
+            *place = free.pop().expect("there were so many");
+            let used = routes.iter().filter(|route| route.ssd == ssd).map(|route| route.queue);
+            let queue = used.max().map_or(0, |last| last + 1).max(FURTHER_QUEUE);
+            routes.push(route(random, &ssds[ssd], Route { path: *place, ssd, queue, ..Route::default() }));
+            tables.paths.insert(*place, PathEntry::default().with_valid(1));
+        }
+        // Any of them may be the first.
+        paths[..=more].rotate_left(random.random_range(0..=more));
+        let policies = [path_policy::PREFERRED, path_policy::ROUND_ROBIN];
+        *device = device
+            .with_path(paths[0])
+            .with_path1(paths[1])
+            .with_path2(paths[2])
+            .with_path3(paths[3])
+            .with_more_paths(more as u8)
+            .with_path_policy(policies[random.random_range(0..2)]);
+    }
+}
+
+/// A queue pair of an SSD, with rings of drawn lengths.
+fn route(random: &mut ChaCha8Rng, ssd: &SsdConfig, of: Route) -> Route {
+    // A slow SSD behind a short queue takes all the time of the test and shows nothing new.
+    let least = if ssd.latency_ns + ssd.jitter_ns > 0 { 2 } else { 0 };
+    let entries = |random: &mut ChaCha8Rng| match random.random_range(0..4).max(least) {
+        0 => random.random_range(2..=8),
+        1 => random.random_range(9..=64),
+        _ => random.random_range(65..=1024),
+    };
+    let (sq_entries, cq_entries) = (entries(random), entries(random));
+    let most = sq_entries.min(cq_entries) - 1;
+    let limit = if random.random_bool(0.7) { most } else { random.random_range((most / 4).max(1)..=most) };
+    let mode = [submission_mode::DIRECT, submission_mode::FENCED][random.random_range(0..2)];
+    Route { sq_entries, cq_entries, limit, mode, ..of }
 }
 
 /// A limit in blocks that respects the SSD's exponent of 4 KiB: that one mostly, else anything below.

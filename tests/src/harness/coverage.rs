@@ -12,6 +12,25 @@ const SENT_DEEP: &str = "sent with many in flight";
 /// Of 100 commands to mirrored disks, how many at least find many in flight.
 const DEEP_PERCENT: u64 = 90;
 
+/// What parts that failed must have met at least so often, in all machines of a test.
+const RETRIES: [(&str, u64); 6] = [
+    ("a part that avoids a path", 150),
+    ("a part tried again", 150),
+    ("a part that tries all paths again", 40),
+    ("a part that succeeds when it is tried again", 120),
+    ("a part that failed on all paths", 20),
+    ("a part that has used up its tries", 30),
+];
+
+/// Those of them that disks without a plan meet as well: they have tries for want of a path only.
+const OF_PATHS: [&str; 4] = [
+    "a part that avoids a path",
+    "a part that tries all paths again",
+    "a part that succeeds when it is tried again",
+    "a part that failed on all paths",
+];
+const ALONE: &str = "without a plan";
+
 /// How often each kind of command was met.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -47,6 +66,11 @@ impl Coverage {
         self.count(what.to_owned(), true);
     }
 
+    /// Notes what was met of a disk without a plan.
+    pub fn met_alone(&mut self, what: &str) {
+        self.count(format!("{ALONE}: {what}"), true);
+    }
+
     /// Panics unless the traffic of mirrored disks has met everything that it can bring about.
     pub fn assert_plans_complete(&self) {
         let needed = [
@@ -79,6 +103,14 @@ impl Coverage {
         ];
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
+        }
+        for (what, least) in RETRIES {
+            let found = self.counts.get(what).copied().unwrap_or(0);
+            assert!(found >= least, "{what} was met {found} times, expected {least}");
+        }
+        for what in OF_PATHS {
+            let alone = format!("{ALONE}: {what}");
+            assert!(self.counts.contains_key(&alone), "{alone} was never met: {:#?}", self.counts);
         }
         let deep = self.counts.get(SENT_DEEP).copied().unwrap_or(0);
         assert!(deep * 100 >= self.commands() * DEEP_PERCENT, "{deep} of {} were deep", self.commands());

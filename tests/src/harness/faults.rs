@@ -4,9 +4,11 @@ use rand::seq::IndexedRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::opcode;
-use volplane_abi::plan::plan_status::COMPARE_FAILURE;
+use volplane_abi::plan::plan_status::{ABORTED_SQ_DELETION, ABORT_REQUESTED, COMPARE_FAILURE};
 use volplane_abi::plan::{status_class, StatusClass};
-use volplane_abi::status::{CODE_AND_TYPE, DATA_TRANSFER_ERROR, DNR, INVALID_FIELD, LBA_OUT_OF_RANGE};
+use volplane_abi::status::{
+    CODE_AND_TYPE, DATA_TRANSFER_ERROR, DNR, INVALID_FIELD, LBA_OUT_OF_RANGE, PATH_RELATED,
+};
 use volplane_sim::{CommandFilter, CommandRecord, Commands, Execution, Fault, FaultId, FaultKind, SimHandle};
 
 use super::mix;
@@ -20,16 +22,20 @@ const UNKEPT: u16 = 0x3800;
 /// Faults that are there at once.
 const FAULTS_MAX: usize = 3;
 
-/// A status of any class but that of a path, with or without Do Not Retry, made of a drawn number. After a path
-/// error the card begins a part again, which the checker does not model.
+/// A status of any class, with or without Do Not Retry, made of a drawn number.
 fn any_status(drawn: u64) -> u16 {
     let number = (drawn >> 8) as u16;
     let code = match drawn % 8 {
         0 => OF_CLIENT[usize::from(number % 4)],
+        1 => [ABORT_REQUESTED, ABORTED_SQ_DELETION][usize::from(number % 2)],
+        2 => PATH_RELATED | number & 0xFF,
         _ => (number & CODE_AND_TYPE).max(1),
     };
-    let code = if status_class(code) == StatusClass::Path { number & 0xFF | 0x200 } else { code };
     code | (drawn >> 32) as u16 & (DNR | UNKEPT)
+}
+
+fn is_of_path(status: u16) -> bool {
+    status_class(status) == StatusClass::Path
 }
 
 /// Which fragments fail.
@@ -42,15 +48,20 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The status field that `ssd` completes a command with; 0 when it executes it.
-    fn verdict(&self, ssd: usize, code: u8, lba: u64) -> u16 {
+    /// The status field that `ssd` completes a command of `queue` with; 0 when it executes it. What is wrong with a
+    /// path is wrong with most of them.
+    fn verdict(&self, (ssd, queue): (usize, u16), code: u8, lba: u64) -> u16 {
         let drawn = mix(mix(self.seed ^ (ssd as u64) << 56 ^ u64::from(code) << 48) ^ lba);
         if code == opcode::FLUSH || drawn % 4096 >= self.of_4096 {
             return 0;
         }
-        match drawn >> 12 & 1 {
+        let status = match drawn >> 12 & 1 {
             0 => STATUSES[(drawn >> 32) as usize % STATUSES.len()],
             _ => any_status(drawn >> 16),
+        };
+        match mix(drawn ^ u64::from(queue)) % 4 {
+            0 if is_of_path(status) => 0,
+            _ => status,
         }
     }
 
@@ -68,7 +79,7 @@ struct Filter {
 impl CommandFilter for Filter {
     fn judge(&mut self, command: &CommandRecord, planned: Execution) -> Execution {
         let lba = command.ranges.first().map_or(command.entry.starting_lba(), |range| range.0);
-        match self.errors.verdict(self.ssd, command.entry.opcode(), lba) {
+        match self.errors.verdict((self.ssd, command.queue), command.entry.opcode(), lba) {
             0 => planned,
             status => Execution { effect: false, status: Some(status), ..planned },
         }
@@ -87,7 +98,7 @@ impl Weather {
         &mut self,
         random: &mut ChaCha8Rng,
         handle: &SimHandle,
-        ssds: &[String],
+        paths: &[(String, u16)],
     ) -> Option<&'static str> {
         if !random.random_ratio(1, 12) {
             return None;
@@ -98,16 +109,21 @@ impl Weather {
         }
         let (kind, most, met) = match random.random_range(0..5) {
             0 | 1 => {
-                let after_effect = random.random_bool(0.3);
-                let kind = FaultKind::Error { status: any_status(random.random()), after_effect };
+                let (status, after_effect) = (any_status(random.random()), random.random_bool(0.3));
+                let kind = FaultKind::Error { status, after_effect };
                 (kind, 400, if after_effect { "an error after its effect" } else { "an error for a time" })
             }
             2 => (FaultKind::Delay { shortest_ns: 0, longest_ns: 100_000 }, 1024, "a delay"),
             3 => (FaultKind::Reorder { window_ns: 30_000 }, 4096, "a reordering SSD"),
             _ => (FaultKind::Slow { service_ns: random.random_range(50..1_000) }, 4096, "a slow SSD"),
         };
-        let commands = Commands::all().with_chance(random.random_range(1..=most));
-        let ssd = ssds.choose(random).expect("an SSD");
+        let (ssd, queue) = paths.choose(random).expect("a path");
+        let mut commands = Commands::all().with_chance(random.random_range(1..=most));
+        // A bad path fails most of its commands, while others of the SSD are well.
+        let is_bad = matches!(kind, FaultKind::Error { status, .. } if is_of_path(status));
+        if is_bad && random.random_bool(0.6) {
+            commands = commands.with_queue(*queue).with_chance(random.random_range(64..=4096));
+        }
         self.under_way.push(handle.start_fault(ssd, Fault::new(kind).with_commands(commands)));
         Some(met)
     }
@@ -124,15 +140,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn errors_are_of_all_other_classes_with_and_without_dnr() {
+    fn errors_are_of_all_classes_with_and_without_dnr() {
         let drawn: Vec<u16> = (0..200_000).map(|number| any_status(mix(number))).collect();
         let codes: BTreeSet<u16> = drawn.iter().map(|status| status & (CODE_AND_TYPE | DNR)).collect();
         assert!(drawn.iter().all(|status| status & CODE_AND_TYPE != 0));
         let of_class = |class| (1..=CODE_AND_TYPE).filter(move |&code| status_class(code) == class);
-        for code in of_class(StatusClass::Client).flat_map(|code| [code, code | DNR]) {
+        let certain = of_class(StatusClass::Client).chain(of_class(StatusClass::Path));
+        for code in certain.flat_map(|code| [code, code | DNR]) {
             assert!(codes.contains(&code), "{code:#06x}");
         }
-        assert!(of_class(StatusClass::Path).all(|code| !codes.contains(&code)));
         let most = (1..=CODE_AND_TYPE).filter(|code| codes.contains(code) && codes.contains(&(code | DNR)));
         assert!(most.count() > 1_500);
     }

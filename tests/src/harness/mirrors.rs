@@ -12,6 +12,8 @@ use volplane_driver::TableWrite;
 
 /// Plan templates of the default build: 1 to 255.
 pub const PLANS: u16 = 255;
+/// Most times that a component is tried again.
+const RETRIES_MAX: u8 = 3;
 
 /// A disk with a plan template.
 #[derive(Clone, Debug)]
@@ -152,8 +154,12 @@ impl Mirror {
     }
 }
 
-/// A template of random masks and policies.
+/// A template of random masks, policies and retries.
 fn policies(random: &mut ChaCha8Rng, components: [Component; COMPONENTS_MAX]) -> PlanTemplate {
+    let components = components.map(|component| match component.state {
+        ComponentState::Absent => component,
+        _ => Component { retries: random.random_range(0..=RETRIES_MAX), ..component },
+    });
     let present = Components::of(|number| components[number].state != ComponentState::Absent);
     let some =
         |random: &mut ChaCha8Rng, of_8: u8| Components::of(|_| random.random_range(0..8) < of_8).and(present);

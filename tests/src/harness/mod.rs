@@ -11,7 +11,7 @@
 //!   their clients, made of `intervals` of blocks.
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans. `plan_judge`: what
-//!   must come of these.
+//!   must come of these, of what `part_judge` says of their parts and `part_retries` of those that begin again.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `control_path`
 //!   answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
@@ -24,6 +24,8 @@ pub mod intervals;
 pub mod machine;
 pub mod media;
 pub mod mirrors;
+pub mod part_judge;
+pub mod part_retries;
 pub mod plain;
 pub mod plan_judge;
 pub mod plan_story;

@@ -1,17 +1,18 @@
 //! What must come of a command to a mirrored disk, given the choices that its story tells.
 
 use volplane::software::cut::flush;
-use volplane::software::plan::STATUS_KEPT;
 use volplane::software::template::{Components, PlanTemplate};
 use volplane::software::verdict::{of_read, of_write, End, Parts, Progress, Step};
 use volplane::software::{
     admit, cut_on, Abilities, Admission, ComponentState, Cuts, Issued, Memory, ReadPolicy, Tables,
 };
-use volplane_abi::plan::{component_state, reason, status_class, StatusClass, COMPONENTS_MAX};
-use volplane_abi::status::{CODE_AND_TYPE, DNR, INTERNAL_ERROR, NAMESPACE_NOT_READY, SUCCESS};
+use volplane_abi::plan::{component_state, reason, COMPONENTS_MAX};
+use volplane_abi::status::{DNR, INTERNAL_ERROR, NAMESPACE_NOT_READY, SUCCESS};
 use volplane_abi::{opcode, vd_status, ExceptionComponent, ExceptionTail, SubmissionEntry};
 
 use super::mirrors::{Mirror, States};
+use super::part_judge::Parted;
+use super::part_retries::Retries;
 use super::plan_story::{Begun, Run};
 
 /// What comes of a run of a plan.
@@ -109,6 +110,8 @@ fn candidates(states: &States, reads: bool) -> Components {
 
 /// Judges runs of plans of one disk.
 pub struct Judge<'a, F> {
+    /// What its devices are.
+    pub tables: &'a Tables,
     /// The disk.
     pub mirror: &'a Mirror,
     /// A component's part of the command.
@@ -134,8 +137,10 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             format!("it was begun with template {}, but the disk's were {:?}", begun.plan, run.plans)
         })?;
         check_begun(self.mirror.disk, template, asked, begun, &run.seen)?;
-        let of = Of { template, begun, run };
-        let outcome = if begun.is_read { self.read(&of) } else { self.write(&of) }?;
+        let retries = Retries::follow(run, Some(template))?;
+        let of = Of { template, begun, run, retries };
+        let mut outcome = if begun.is_read { self.read(&of) } else { self.write(&of) }?;
+        outcome.met.extend(of.retries.met);
         let parts = &outcome.parts;
         match run.attempts.iter().find(|attempt| parts[attempt.component] == Progress::Idle) {
             None => Ok(outcome),
@@ -161,6 +166,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
                 allowed.push((INTERNAL_ERROR | DNR, "nobody to go to"));
             }
         }
+        if run.again(0).next().is_some() {
+            return Err("what was refused began again".into());
+        }
         match allowed.iter().find(|(allowed, _)| Some(*allowed) == status) {
             Some(&(status, met)) if run.attempts.is_empty() => {
                 Ok(Outcome { parts: Parts::default(), status, record: None, met: vec![met] })
@@ -169,11 +177,15 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         }
     }
 
+    fn part(&self, of: &Of<'_>, component: usize) -> Result<Parted, String> {
+        Parted::of(self.tables, (self.cuts)(component), of.run, &of.retries, component)
+    }
+
     fn write(&self, of: &Of<'_>) -> Result<Outcome, String> {
-        let Of { begun, run, .. } = of;
+        let &Of { begun, run, .. } = of;
         let mut parts = Parts::default();
         for component in Components(begun.begun).numbers() {
-            parts[component] = part((self.cuts)(component), run, component)?.progress;
+            parts[component] = self.part(of, component)?.progress;
         }
         if !run.further.is_empty() {
             return Err(format!("a write goes on with {:?}", run.further));
@@ -204,7 +216,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
     }
 
     fn read(&self, of: &Of<'_>) -> Result<Outcome, String> {
-        let Of { begun, run, .. } = of;
+        let &Of { begun, run, .. } = of;
         let mut parts = Parts::default();
         let mut deactivate = false;
         let mut views = run.views.iter();
@@ -212,7 +224,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let mut component = begun.begun.trailing_zeros() as usize;
         let mut tried = 1;
         let step = loop {
-            parts[component] = part((self.cuts)(component), run, component)?.progress;
+            parts[component] = self.part(of, component)?.progress;
             let clean = parts[component] == Progress::Done && tried == 1;
             let in_sync = match views.next() {
                 Some(view) => view.those(&[component_state::IN_SYNC]),
@@ -290,7 +302,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let done = those(|part| *part == Progress::Done);
         let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
         for number in failed.or(refused).numbers() {
-            components[number] = part((self.cuts)(number), of.run, number)?.told;
+            components[number] = self.part(of, number)?.told;
         }
         let tail = tail
             .with_disk(self.mirror.disk as u16)
@@ -319,6 +331,7 @@ struct Of<'a> {
     template: &'a PlanTemplate,
     begun: &'a Begun,
     run: &'a Run,
+    retries: Retries,
 }
 
 impl Of<'_> {
@@ -376,120 +389,5 @@ fn check_begun(
         Ok(())
     } else {
         Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
-    }
-}
-
-/// A component's part of a run.
-pub struct Part {
-    /// What became of it.
-    pub progress: Progress,
-    /// The status of its failed fragment with the lowest offset, else that it is closed with.
-    pub status: u16,
-    /// What a record tells of it if it failed or was refused.
-    pub told: ExceptionComponent,
-}
-
-/// What became of a component's part: all its fragments were issued, each once, and have ended.
-///
-/// # Errors
-/// Says which was not.
-pub fn part(cuts: &Cuts, run: &Run, component: usize) -> Result<Part, String> {
-    let of_part = run.attempts.iter().filter(|attempt| attempt.component == component);
-    let mut ends: Vec<Option<u16>> = vec![None; cuts.fragments.len()];
-    for attempt in of_part {
-        let (Some(end), Some(ended)) = (ends.get_mut(attempt.ordinal), &attempt.ended) else {
-            return Err(format!("{attempt:?} is no fragment, or has not ended"));
-        };
-        if end.replace(ended.status & STATUS_KEPT).is_some() {
-            return Err(format!("component {component}: fragment {} came twice", attempt.ordinal));
-        }
-    }
-    let issued = ends.iter().take_while(|end| end.is_some()).count();
-    let gap = ends[issued..].iter().any(Option::is_some);
-    // The card stops where it sees that a list is wrong.
-    let wrong = cuts.fragments[issued..].iter().find_map(|fragment| fragment.segments.as_ref().err());
-    let closing = match wrong {
-        _ if issued == ends.len() => cuts.closing,
-        Some(code) if cuts.issued == Issued::Prefix && !gap => code | DNR,
-        _ => return Err(format!("component {component}: fragment {issued} of {} did not come", ends.len())),
-    };
-    let failed =
-        ends.iter().enumerate().find_map(|(number, end)| Some((number, (*end)?)).filter(|it| it.1 != 0));
-    let told = ExceptionComponent::default();
-    let (status, told) = match failed {
-        Some((number, status)) => {
-            let path = cuts.fragments[number].path;
-            (status, told.with_status(status).with_path(path).with_fragment(number as u32))
-        }
-        None => (closing, told.with_status(closing).with_closed(1).with_fragment(issued as u32)),
-    };
-    let progress = match status_class(status) {
-        StatusClass::Success => Progress::Done,
-        StatusClass::Client => Progress::Refused(status),
-        // What the card itself refuses is the client's doing, unless a device is missing.
-        _ if failed.is_none() && status & CODE_AND_TYPE != INTERNAL_ERROR => Progress::Refused(status),
-        _ => Progress::Failed(status),
-    };
-    Ok(Part { progress, status, told })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::harness::plan_story::{Attempt, Ended};
-    use volplane::software::Fragment;
-    use volplane_abi::status::INVALID_FIELD;
-
-    fn fragment(lba: u64) -> Fragment {
-        Fragment {
-            path: 4,
-            device: 1,
-            zeros: false,
-            opcode: opcode::READ,
-            namespace_id: 1,
-            lba,
-            blocks: 1,
-            first: lba,
-            deallocate: 0,
-            force_unit_access: 0,
-            limited_retry: 0,
-            cdw13: 0,
-            segments: Ok(Vec::new()),
-        }
-    }
-
-    fn parted(issued: Issued, ordinals: &[(usize, u16)]) -> Result<Part, String> {
-        let mut fragments: Vec<Fragment> = (0..3).map(fragment).collect();
-        if issued == Issued::Prefix {
-            fragments[2].segments = Err(INVALID_FIELD);
-        }
-        let cuts = Cuts { fragments, issued, closing: SUCCESS, faulted: false, chain_cuts: 0 };
-        let attempt = |&(ordinal, status): &(usize, u16)| {
-            let ended = Some(Ended { at_ns: 0, effect: status == 0, status, tokens: Vec::new() });
-            Attempt { component: 2, ordinal, path: 4, ended }
-        };
-        part(&cuts, &Run { attempts: ordinals.iter().map(attempt).collect(), ..Run::default() }, 2)
-    }
-
-    #[test]
-    fn every_fragment_comes_once() {
-        let all = [(2, 0), (0, 0), (1, 0)];
-        assert!(parted(Issued::All, &all).is_ok_and(|part| part.progress == Progress::Done));
-        assert!(parted(Issued::All, &all[..2]).is_err(), "one is missing");
-        assert!(parted(Issued::All, &[(0, 0), (1, 0), (2, 0), (2, 0)]).is_err(), "one came twice");
-        assert!(parted(Issued::All, &[(0, 0), (1, 0), (2, 0), (3, 0)]).is_err(), "there is no fourth");
-        for prefix in [&[][..], &[(1, 0), (0, 0)]] {
-            let part = parted(Issued::Prefix, prefix).expect("the card may have seen the wrong entry");
-            assert_eq!(part.progress, Progress::Refused(INVALID_FIELD | DNR));
-        }
-        assert!(parted(Issued::Prefix, &[(0, 0), (2, 0)]).is_err(), "a prefix has no gap");
-    }
-
-    #[test]
-    fn the_lowest_failed_offset_speaks_for_the_part() {
-        let part = parted(Issued::All, &[(2, 0x281), (1, 0x6006), (0, 0)]).expect("all there");
-        assert_eq!(part.progress, Progress::Failed(0x4006));
-        assert_eq!((part.told.status(), part.told.fragment(), part.told.path()), (0x4006, 1, 4));
-        assert_eq!(part.told.closed(), 0);
     }
 }

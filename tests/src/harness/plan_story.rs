@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use volplane_sim::{PlanEvent, PlanRecord};
+use volplane_sim::{PartEnd, PlanEvent, PlanRecord};
 
 use super::mirrors::{Mirror, States};
 
@@ -60,8 +60,38 @@ pub struct Attempt {
     pub ordinal: usize,
     /// Path.
     pub path: u8,
+    /// How often its part had begun again.
+    pub again: usize,
+    /// When it was issued.
+    pub cycle: u64,
     /// Its end, once it has come.
     pub ended: Option<Ended>,
+    /// The status field that the card got.
+    pub returned: Option<u16>,
+}
+
+/// Something that happened to a part.
+#[derive(Clone, Copy, Debug)]
+pub struct PartEvent {
+    /// When.
+    pub cycle: u64,
+    /// Component.
+    pub component: usize,
+    /// What.
+    pub step: PartStep,
+}
+
+/// What happened to a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartStep {
+    /// It was begun, and may be tried again so often.
+    Begun(u8),
+    /// It has come back, and has failed.
+    Failed(PartEnd),
+    /// It begins again.
+    Again,
+    /// It does not, and this is told of it.
+    Ended(PartEnd),
 }
 
 /// A plan from its admission, or its resubmission, until it ends or the control path gets it.
@@ -85,6 +115,16 @@ pub struct Run {
     pub deactivated: u32,
     /// Its fragments.
     pub attempts: Vec<Attempt>,
+    /// What happened to its parts, but for success.
+    pub parts: Vec<PartEvent>,
+}
+
+impl Run {
+    /// When a component's part began again, in order.
+    pub fn again(&self, component: usize) -> impl Iterator<Item = u64> + '_ {
+        let again = move |event: &&PartEvent| event.component == component && event.step == PartStep::Again;
+        self.parts.iter().filter(again).map(|event| event.cycle)
+    }
 }
 
 /// A command's plan.
@@ -326,10 +366,35 @@ impl Stories {
                 let story = self.story(slot)?;
                 let (component, ordinal) = (usize::from(component), ordinal as usize);
                 let (run, attempt) = (story.runs.len() - 1, story.run().attempts.len());
-                story.run_mut().attempts.push(Attempt { component, ordinal, path, ended: None });
+                let again = story.run().again(component).count();
+                let issued = Attempt { component, ordinal, path, again, cycle, ended: None, returned: None };
+                story.run_mut().attempts.push(issued);
                 let place = Place { command, run, attempt, component, ordinal };
                 if self.fragments.insert((path, id), place).is_some() {
                     return Err("the identifier is in use".into());
+                }
+            }
+            PlanEvent::PartBegun { slot, component, retries } => {
+                self.part(slot, cycle, component, PartStep::Begun(retries))?;
+            }
+            PlanEvent::PartFailed { slot, component, end } => {
+                self.part(slot, cycle, component, PartStep::Failed(end))?;
+            }
+            PlanEvent::PartAgain { slot, component } => {
+                self.part(slot, cycle, component, PartStep::Again)?;
+            }
+            PlanEvent::PartEnded { slot, component, end } => {
+                self.part(slot, cycle, component, PartStep::Ended(end))?;
+            }
+            PlanEvent::Returned { slot, component, ordinal, path, status, .. } => {
+                let run = self.story(slot)?.run_mut();
+                let is_it = |attempt: &&mut Attempt| {
+                    (attempt.component, attempt.ordinal, attempt.path)
+                        == (component.into(), ordinal as usize, path)
+                };
+                let attempt = run.attempts.iter_mut().rfind(is_it).ok_or("it was not issued")?;
+                if attempt.returned.replace(status).is_some() {
+                    return Err("the fragment comes back twice".into());
                 }
             }
             PlanEvent::Done { slot, status } => {
@@ -337,6 +402,12 @@ impl Stories {
                 self.slots.remove(&slot);
             }
         }
+        Ok(())
+    }
+
+    fn part(&mut self, slot: u16, cycle: u64, component: u8, step: PartStep) -> Result<(), String> {
+        let event = PartEvent { cycle, component: component.into(), step };
+        self.story(slot)?.run_mut().parts.push(event);
         Ok(())
     }
 

@@ -132,10 +132,11 @@ impl Session {
         if self.control.random.random_ratio(1, 80) {
             self.switch_template();
         }
-        let ssds: Vec<String> =
-            self.machine.configuration.simulator.ssds.iter().map(|ssd| ssd.name.clone()).collect();
+        let configuration = &self.machine.configuration;
+        let queues = configuration.routes.iter().map(|route| (configuration.ssd(route.ssd), route.queue));
+        let paths: Vec<(String, u16)> = queues.map(|(ssd, queue)| (ssd.to_owned(), queue)).collect();
         let ControlPath { random, weather, .. } = &mut self.control;
-        if let Some(met) = weather.change(random, &self.machine.handle, &ssds) {
+        if let Some(met) = weather.change(random, &self.machine.handle, &paths) {
             self.coverage.met(met);
         }
     }

@@ -8,7 +8,9 @@ use volplane_abi::status::SUCCESS;
 
 use super::{control_path, witness, Pending, Session};
 use crate::harness::media::fill;
-use crate::harness::plan_judge::{part, Judge, Outcome};
+use crate::harness::part_judge::Parted;
+use crate::harness::part_retries::Retries;
+use crate::harness::plan_judge::{Judge, Outcome};
 use crate::harness::plan_story::{CommandKey, Run, Story};
 use crate::harness::volumes::{Read, Written};
 
@@ -67,7 +69,10 @@ impl Session {
         let configuration = &self.machine.configuration;
         let Some(asked) = &pending.asked else {
             let cuts = witness::cuts(configuration, pending, 0);
-            let found = part(cuts, run, 0).map_err(|what| format!("{what}\n{run:x?}"))?;
+            let retries = Retries::follow(run, None).map_err(|what| format!("{what}\n{run:x?}"))?;
+            let found = Parted::of(&configuration.tables, cuts, run, &retries, 0);
+            let found = found.map_err(|what| format!("{what}\n{run:x?}"))?;
+            retries.met.iter().for_each(|what| self.coverage.met_alone(what));
             let mut outcome =
                 Outcome { parts: Default::default(), status: found.status, record: None, met: Vec::new() };
             outcome.parts[0] = found.progress;
@@ -81,7 +86,8 @@ impl Session {
         let mirror = self.mirror(&pending.entry).expect("it was there when the command was sent");
         let seen = self.stories.seen_by(run, mirror.disk);
         let cuts = |component: usize| pending.cuts[component].as_ref().expect("a component that was begun");
-        let judged = Judge { mirror, cuts }.judge(&asked, run, status, &seen);
+        let tables = &configuration.tables;
+        let judged = Judge { tables, mirror, cuts }.judge(&asked, run, status, &seen);
         let outcome = judged.map_err(|what| format!("{what}\n{run:x?}"))?;
         outcome.met.iter().for_each(|what| self.coverage.met(what));
         Ok(outcome)

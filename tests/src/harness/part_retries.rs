@@ -1,0 +1,212 @@
+//! Parts that begin again after an error: what the card may do with each that failed, and which paths the next try may
+//! take.
+//!
+//! A path error makes the plan avoid the path, and the part begins again, free of charge. One that finds no path left
+//! takes one of its component's tries, as does an error that may pass, and no path is avoided any more. Without a try it
+//! has failed, after a path error of its own with the last one. A disk without a template has tries for want of a path
+//! only. Everything else ends the part.
+//!
+//! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and what
+//! every try avoided follows from it. What the card notes at the same time it may note in either order.
+
+use volplane::software::{PlanTemplate, Tables};
+use volplane_abi::plan::{path_policy, plan_status, status_class, StatusClass, COMPONENTS_MAX};
+use volplane_abi::status::CODE_AND_TYPE;
+use volplane_sim::PartEnd;
+
+use super::plan_story::{PartEvent, PartStep, Run};
+
+/// Tries that a part without a template has when it finds no path.
+const SINGLE_TRIES: u8 = 2;
+/// Cycles in which what was noted of a plan takes effect.
+const NOTED: u64 = 32;
+/// Cycles between two events of a plan in which they may be noted in either order.
+const TOGETHER: u64 = 8;
+
+/// Of a part that might pass if it began again, in the coverage: it never did, or it has.
+const NO_TRY_LEFT: &str = "a part without a try";
+const USED_UP: &str = "a part that has used up its tries";
+
+/// What the card knows of a plan whose parts may begin again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Notes {
+    /// Paths that it avoids, a bit each.
+    avoided: u32,
+    /// The last path error: component, status and path.
+    error: Option<(usize, u16, u8)>,
+    /// By component: tries that are left.
+    left: [u8; COMPONENTS_MAX],
+}
+
+/// What becomes of a part that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Again,
+    /// With what is told of it.
+    Ended(PartEnd),
+}
+
+/// What was decided of the parts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Retries {
+    /// The sets of paths that the plan may have avoided, and since when: not before, and at the latest.
+    avoided: Vec<(u64, u64, Vec<u32>)>,
+    /// By component: how its part ended, if it failed.
+    ended: [Option<PartEnd>; COMPONENTS_MAX],
+    /// What was met on the way.
+    pub met: Vec<&'static str>,
+}
+
+/// The card could not find a path.
+fn is_pathless(end: &PartEnd) -> bool {
+    end.closed && end.status & CODE_AND_TYPE == plan_status::HOST_PATH_ERROR
+}
+
+impl Notes {
+    fn new(left: u8) -> Self {
+        Self { avoided: 0, error: None, left: [left; COMPONENTS_MAX] }
+    }
+
+    /// What the plan is begun with.
+    fn begun(&self, component: usize, retries: u8) -> Self {
+        let mut left = self.left;
+        left[component] = retries;
+        Self { avoided: 0, error: None, left }
+    }
+
+    /// What becomes of a part, what is known then, and what that is in the coverage.
+    fn weigh(&self, single: bool, component: usize, end: &PartEnd) -> (Self, Next, &'static str) {
+        let mut notes = self.clone();
+        let class = status_class(end.status);
+        if !end.closed && class == StatusClass::Path {
+            notes.avoided |= 1 << end.path;
+            notes.error = Some((component, end.status, end.path));
+            return (notes, Next::Again, "a part that avoids a path");
+        }
+        let may_pass = !end.closed && class == StatusClass::Retry && !single;
+        let starves = is_pathless(end) && self.avoided != 0;
+        if (may_pass || starves) && self.left[component] > 0 {
+            notes.left[component] -= 1;
+            notes.avoided = 0;
+            let met = if starves { "a part that tries all paths again" } else { "a part tried again" };
+            return (notes, Next::Again, met);
+        }
+        match self.error {
+            Some((erred, status, path)) if is_pathless(end) && erred == component => {
+                let told = PartEnd { status, path, closed: false, ..*end };
+                (notes, Next::Ended(told), "a part that failed on all paths")
+            }
+            _ if may_pass => (notes, Next::Ended(*end), NO_TRY_LEFT),
+            _ => (notes, Next::Ended(*end), "a part that is not tried again"),
+        }
+    }
+}
+
+impl Retries {
+    /// Follows the parts of a run; `template`: that of its plan, if it was begun with one.
+    ///
+    /// # Errors
+    /// Says which part began again, or did not, and should not have.
+    pub fn follow(run: &Run, template: Option<&PlanTemplate>) -> Result<Self, String> {
+        let single = template.is_none();
+        let mut retries = Self { avoided: vec![(0, 0, vec![0])], ..Self::default() };
+        let mut notes = vec![Notes::new(if single { SINGLE_TRIES } else { 0 })];
+        for (number, event) in run.parts.iter().enumerate() {
+            let &PartEvent { cycle, component, step } = event;
+            let mut others = run.parts[number + 1..].iter().filter(|other| other.component == component);
+            match step {
+                PartStep::Begun(found) => {
+                    let expected = template.map(|template| template.components[component].retries);
+                    if expected != Some(found) {
+                        return Err(format!("{event:?} with {found} retries, expected {expected:?}"));
+                    }
+                    let begun = notes.iter().map(|notes| notes.begun(component, found));
+                    let began = distinct(begun.collect());
+                    // One that fails in these cycles may be noted before or after this.
+                    let together = run.parts.iter().any(|other| {
+                        matches!(other.step, PartStep::Failed(_)) && cycle.abs_diff(other.cycle) <= TOGETHER
+                    });
+                    notes.iter_mut().for_each(|notes| notes.left[component] = found);
+                    notes = if together { distinct([began, notes].concat()) } else { began };
+                }
+                PartStep::Failed(end) => {
+                    let found = match (others.clone().next().map(|other| other.step), single) {
+                        (Some(PartStep::Again), _) => Some(Next::Again),
+                        (Some(PartStep::Ended(end)), false) => Some(Next::Ended(end)),
+                        // Its plan ends with it: the client is told.
+                        (None, true) => None,
+                        (next, _) => return Err(format!("{event:x?} is followed by {next:x?}")),
+                    };
+                    let weighed: Vec<_> =
+                        notes.iter().map(|notes| notes.weigh(single, component, &end)).collect();
+                    let is_so = |next: &Next| match found {
+                        Some(found) => found == *next,
+                        None => *next != Next::Again,
+                    };
+                    let Some(&(_, next, met)) = weighed.iter().find(|(_, next, _)| is_so(next)) else {
+                        return Err(format!("{event:x?} led to {found:x?}, but {notes:x?} to {weighed:x?}"));
+                    };
+                    let tried = run.again(component).next().is_some_and(|first| first < cycle);
+                    retries.met.push(if tried && met == NO_TRY_LEFT { USED_UP } else { met });
+                    if let Next::Ended(told) = next {
+                        retries.ended[component] = Some(told);
+                    }
+                    let left = weighed.into_iter().filter(|(_, next, _)| is_so(next));
+                    notes = distinct(left.map(|(notes, ..)| notes).collect());
+                }
+                PartStep::Again | PartStep::Ended(_) => {
+                    let mut before = run.parts[..number].iter().rev();
+                    let last = before.find(|other| other.component == component).map(|other| other.step);
+                    if !matches!(last, Some(PartStep::Failed(_))) {
+                        return Err(format!("{event:x?}, but it did not fail"));
+                    }
+                }
+            }
+            let avoided = notes.iter().map(|notes| notes.avoided).collect();
+            // Before it begins again, in any case.
+            let again = others.next().filter(|_| matches!(step, PartStep::Failed(_)));
+            let latest = again.map_or(cycle + NOTED, |again| again.cycle.min(cycle + NOTED));
+            retries.avoided.push((cycle, latest, avoided));
+        }
+        let last = |component| run.parts.iter().rfind(|event| event.component == component);
+        let again =
+            (0..COMPONENTS_MAX).filter_map(last).filter(|event| event.step == PartStep::Again).count();
+        retries.met.extend(vec!["a part that succeeds when it is tried again"; again]);
+        Ok(retries)
+    }
+
+    /// How a component's part ended, if it failed.
+    pub fn ended(&self, component: usize) -> Option<PartEnd> {
+        self.ended[component]
+    }
+
+    /// Whether a device had a path for one that is tried again between two cycles: `path`, or none.
+    pub fn allows(&self, tables: &Tables, device: u16, (first, last): (u64, u64), path: Option<u8>) -> bool {
+        let ends = self.avoided.iter().skip(1).map(|entry| entry.1).chain([u64::MAX]);
+        let there = self.avoided.iter().zip(ends).filter(|((since, ..), end)| *since <= last && *end > first);
+        let mut sets = there.flat_map(|((.., sets), _)| sets);
+        sets.any(|&avoided| allows(tables, device, avoided, path))
+    }
+}
+
+/// Whether a fragment for a device may take `path`, or finds none, while some are avoided.
+pub fn allows(tables: &Tables, device: u16, avoided: u32, path: Option<u8>) -> bool {
+    let mut left = tables.usable_paths(device);
+    left.retain(|path| avoided >> path & 1 == 0);
+    let in_turns =
+        tables.device(device).is_some_and(|device| device.path_policy() == path_policy::ROUND_ROBIN);
+    match path {
+        Some(path) if in_turns => left.contains(&path),
+        path => left.first().copied() == path,
+    }
+}
+
+fn distinct(all: Vec<Notes>) -> Vec<Notes> {
+    let mut kept: Vec<Notes> = Vec::new();
+    for notes in all {
+        if !kept.contains(&notes) {
+            kept.push(notes);
+        }
+    }
+    kept
+}
