@@ -337,7 +337,7 @@ impl State {
 
     fn write_entry(&mut self, command: &ControlCommand) -> ([u8; 32], u16) {
         let (table, index) = (command.table(), command.index());
-        let read_only = [table::QUEUE_STATE, table::PATH_STATE].contains(&table);
+        let read_only = [table::QUEUE_STATE, table::PATH_STATE, table::PLAN_STATE].contains(&table);
         if read_only || !self.has_entry(table, index) {
             return ([0; 32], status::INVALID_FIELD | status::DNR);
         }

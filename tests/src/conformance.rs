@@ -13,8 +13,8 @@ use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::registers::{self as register, Access, Register};
 use volplane_abi::tables::table;
 use volplane_abi::{
-    opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, ExtentEntry, PathEntry, PlanEntry,
-    QueueEntry, SubmissionEntry, VdEntry,
+    opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, DivertEntry, ExtentEntry, PathEntry,
+    PlanEntry, QueueEntry, SubmissionEntry, VdEntry,
 };
 use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function, Platform, TableWrite};
 
@@ -98,6 +98,7 @@ fn writable_tables(capabilities: &Capabilities) -> Vec<Table> {
                 ComponentEntry::FIELDS,
                 ComponentEntry::BYTES,
             ),
+            table(table::DIVERT, 0, c.divert_ranges, DivertEntry::FIELDS, DivertEntry::BYTES),
         ]);
     }
     tables

@@ -7,8 +7,9 @@ use volplane_abi::plan::reason;
 use volplane_abi::registers::{self, Access};
 use volplane_abi::{
     AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand, ControlCompletion,
-    DeallocateRange, DeviceEntry, ExceptionComponent, ExceptionTail, ExtentEntry, PathEntry, PathState,
-    PlanCommand, PlanEntry, PlanMasks, QueueEntry, QueueState, SubmissionEntry, VdEntry,
+    DeallocateRange, DeviceEntry, DivertEntry, ExceptionComponent, ExceptionTail, ExtentEntry, PathEntry,
+    PathState, PlanCommand, PlanEntry, PlanMasks, PlanState, QueueEntry, QueueState, SubmissionEntry,
+    VdEntry,
 };
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {

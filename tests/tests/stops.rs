@@ -7,9 +7,9 @@ use volplane_abi::plan::{plan_status, read_policy, reason};
 use volplane_abi::tables::table;
 use volplane_abi::{
     extent_action, opcode, status, submission_mode, AllocationEntry, DivertEntry, ExtentEntry, PlanEntry,
-    PlanMasks,
+    PlanMasks, PlanState,
 };
-use volplane_driver::{CardError, ExceptionRecord, Platform, PlanHandle, PAGE};
+use volplane_driver::{CardError, ExceptionRecord, PlanHandle, Platform, PAGE};
 use volplane_sim::{Fault, FaultKind};
 use volplane_tests::harness::media::content;
 use volplane_tests::harness::triple::{forgiving, Mirror, ALL, COPIES, DISK, PLAN};
@@ -20,33 +20,54 @@ const BLOCK: usize = 512;
 const BLOCKS: u64 = 8;
 const ABORTED: u16 = plan_status::ABORT_REQUESTED | status::DNR;
 
-/// A mirror whose SSDs take a block at a time and two commands at once.
-fn narrow(masks: PlanMasks) -> Mirror {
+/// A mirror whose SSDs take so many blocks at a time and two commands at once.
+fn narrow(blocks: u32, masks: PlanMasks) -> Mirror {
     let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
     for device in configuration.tables.devices.values_mut() {
-        *device = device.with_transfer_limit(1);
+        *device = device.with_transfer_limit(blocks);
     }
     configuration.routes.iter_mut().for_each(|route| route.limit = 2);
     Mirror::start_on(configuration, read_policy::PREFERRED, masks, masks)
 }
 
+/// Time that a slow SSD takes for each command, one after another: the plans under way can be listed meanwhile.
+const SERVICE_NS: u64 = 400_000;
+
 fn slow(mirror: &Mirror, ssd: u32) {
-    let slow = Fault::new(FaultKind::Slow { service_ns: 20_000 });
+    let slow = Fault::new(FaultKind::Slow { service_ns: SERVICE_NS });
     mirror.machine.handle.start_fault(&format!("nvme{ssd}"), slow);
 }
 
 /// A write of eight fragments to each copy, some of which are done.
 fn half_done() -> Mirror {
-    let mut mirror = narrow(forgiving());
+    let mut mirror = narrow(1, forgiving());
     (0..COPIES).for_each(|ssd| slow(&mirror, ssd));
     mirror.submit_write(1, 0, 1);
-    mirror.machine.handle.run_for_ns(70_000).expect("the card works");
+    mirror.machine.handle.run_for_ns(3 * SERVICE_NS / 2).expect("the card works");
     mirror.none_completed();
     mirror
 }
 
+/// Lets what is under way come back.
+fn drain(mirror: &Mirror) {
+    mirror.machine.handle.run_for_ns(3 * SERVICE_NS).expect("the card works");
+}
+
 fn under_way(mirror: &mut Mirror) -> Vec<PlanHandle> {
     mirror.machine.card.plans_of(&mut mirror.machine.platform, DISK as u16).expect("the list")
+}
+
+/// The plans under way in the slots that were used last: they are used in turns.
+fn latest(mirror: &mut Mirror, used: u16) -> Vec<PlanHandle> {
+    let mut plans = Vec::new();
+    let (card, platform) = (&mut mirror.machine.card, &mut mirror.machine.platform);
+    for slot in used.saturating_sub(24)..used {
+        let state: PlanState = card.table_record(platform, table::PLAN_STATE, slot.into()).expect("a state");
+        if state.live() == 1 && state.owned() == 0 && state.held() == 0 {
+            plans.push(PlanHandle { slot, generation: state.generation() });
+        }
+    }
+    plans
 }
 
 fn take_over(mirror: &mut Mirror, plan: PlanHandle) -> Result<(), CardError> {
@@ -83,8 +104,9 @@ fn received(mirror: &mut Mirror, ssd: u32) -> usize {
 fn assert_progress(mirror: &mut Mirror, record: &ExceptionRecord) {
     assert_eq!((record.tail.stopped(), record.tail.done(), record.tail.failed()), (ALL, 0, 0));
     for copy in 0..COPIES {
+        // Those of the first copy hold up the others'.
         let issued = record.components[copy as usize].fragment() as usize;
-        assert!((1..BLOCKS as usize).contains(&issued), "copy {copy}: {issued} fragments");
+        assert!(issued < BLOCKS as usize && (issued > 0 || copy > 0), "copy {copy}: {issued} fragments");
         assert_eq!(received(mirror, copy), issued, "copy {copy}");
         let mut expected = content(1, PAGE);
         expected[issued * BLOCK..].fill(0);
@@ -100,6 +122,7 @@ fn who_is_taken_over_issues_nothing_more_and_is_handed_over() {
     let plan = plans[0];
     take_over(&mut mirror, plan).expect("it is under way");
     assert!(problem(take_over(&mut mirror, plan)).contains("asked for it"));
+    drain(&mirror);
     let record = mirror.one_record();
     assert_eq!((record.tail.reasons(), record.tail.owned(), record.tail.held()), (reason::TAKE_OVER, 1, 0));
     assert_progress(&mut mirror, &record);
@@ -131,9 +154,10 @@ fn the_client_of_an_aborted_plan_is_told_when_nothing_is_under_way() {
     assert_eq!(mirror.records(), Vec::new());
     // Of one that the control path has, at once.
     mirror.submit_write(2, 0, 2);
-    mirror.machine.handle.run_for_ns(50_000).expect("the card works");
+    mirror.machine.handle.run_for_ns(SERVICE_NS / 2).expect("the card works");
     let plan = under_way(&mut mirror)[0];
     take_over(&mut mirror, plan).expect("it is under way");
+    drain(&mirror);
     let record = mirror.one_record();
     abort(&mut mirror, record.handle()).expect("it is owned");
     assert_eq!(mirror.machine.completion(0).status(), ABORTED);
@@ -145,11 +169,12 @@ fn the_client_of_an_aborted_plan_is_told_when_nothing_is_under_way() {
 
 #[test]
 fn an_unforgiven_failure_stops_the_other_copies() {
-    let mut mirror = narrow(PlanMasks::default());
+    let mut mirror = narrow(1, PlanMasks::default());
     mirror.fail(0, &[opcode::WRITE], 0x4281);
     slow(&mirror, 1);
     slow(&mirror, 2);
     mirror.submit_write(1, 0, 1);
+    drain(&mirror);
     let record = mirror.one_record();
     assert_eq!((record.tail.reasons(), record.tail.owned()), (reason::COMPONENT_FAILURE, 1));
     assert_eq!((record.tail.failed(), record.tail.stopped()), (0b001, 0b110));
@@ -209,7 +234,7 @@ fn an_extent_that_faults_stops_its_plan() {
     complete(&mut mirror, &record, 0x281);
     assert_eq!(mirror.machine.completion(0).status(), 0x281);
     // What does not touch it is executed.
-    assert_eq!(mirror.put(8, 5), 0x4006, "no extent at all");
+    assert_eq!(mirror.machine.execute(0, plain::command(opcode::READ, DISK, 0, 4, &buffer)), 0);
     mirror.machine.assert_clean(|_| false);
 }
 
@@ -328,23 +353,28 @@ fn a_compare_asks_one_copy_and_its_failure_is_the_clients() {
 #[test]
 fn plans_are_taken_and_given_back_under_load() {
     const PAGES: u64 = 8;
+    const WRITES: u16 = 200;
     for seed in 1..3 {
         let mut random = fork(seed, "take-overs");
-        let mut mirror = narrow(forgiving());
+        let mut mirror = narrow(4, forgiving());
+        for ssd in 0..COPIES {
+            let kind = FaultKind::Delay { shortest_ns: 20_000, longest_ns: 80_000 };
+            mirror.machine.handle.start_fault(&format!("nvme{ssd}"), Fault::new(kind));
+        }
         // Commands under way, by identifier.
         let mut open: BTreeMap<u16, ()> = BTreeMap::new();
         let (mut taken, mut aborted, mut next) = (0, 0, 0u16);
         let mut counts = BTreeMap::<u16, u32>::new();
-        while next < 400 || !open.is_empty() {
-            while next < 400 && open.len() < 12 {
+        while next < WRITES || !open.is_empty() {
+            while next < WRITES && open.len() < 12 {
                 mirror.submit_write(next, random.random_range(0..PAGES) * BLOCKS, u64::from(next) + 1);
                 open.insert(next, ());
                 next += 1;
             }
-            mirror.machine.handle.run_for_ns(random.random_range(2_000..30_000)).expect("the card works");
-            for plan in under_way(&mut mirror) {
+            mirror.machine.handle.run_for_ns(random.random_range(2_000..60_000)).expect("the card works");
+            for plan in latest(&mut mirror, next) {
                 // It may have ended since.
-                let done = match random.random_range(0..6) {
+                let done = match random.random_range(0..24) {
                     0 => abort(&mut mirror, plan),
                     1 | 2 => take_over(&mut mirror, plan),
                     _ => continue,
@@ -352,7 +382,11 @@ fn plans_are_taken_and_given_back_under_load() {
                 assert!(matches!(done, Ok(()) | Err(CardError::Plan { .. })), "{done:?}");
             }
             for record in mirror.machine.card.take_exceptions(100).expect("sound records") {
-                assert_eq!((record.tail.reasons(), record.tail.owned()), (reason::TAKE_OVER, 1));
+                assert_eq!(
+                    (record.tail.reasons(), record.tail.owned()),
+                    (reason::TAKE_OVER, 1),
+                    "{record:x?}"
+                );
                 taken += 1;
                 if random.random_bool(0.2) {
                     abort(&mut mirror, record.handle()).expect("it is owned");
@@ -367,7 +401,7 @@ fn plans_are_taken_and_given_back_under_load() {
                 *counts.entry(completion.status()).or_default() += 1;
             }
         }
-        assert!(taken > 40 && aborted > 20 && counts[&0] > 100, "seed {seed}: {taken} taken, {counts:?}");
+        assert!(taken > 20 && aborted > 20 && counts[&0] > 50, "seed {seed}: {taken} taken, {counts:?}");
         // An aborted write leaves its blocks undefined.
         for page in 0..PAGES {
             assert_eq!(mirror.put(page * BLOCKS, 1_000 + page), 0);

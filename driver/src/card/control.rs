@@ -133,15 +133,16 @@ impl<F: Function> ControlRing<F> {
         Ok(Self { pair, waiters: [Waiter::Nobody; ENTRIES as usize] })
     }
 
-    /// Executes requests, as many at once as fit. After a refusal no more are submitted, and those
-    /// under way are waited for. Returns the last completion.
+    /// Executes requests, as many at once as fit, and tells `done` of each that has succeeded, with its index. After a
+    /// refusal no more are submitted, and those under way are waited for.
     fn execute<P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
         registers: &Registers<F>,
         requests: impl Iterator<Item = Request>,
-    ) -> Result<Option<ControlCompletion>, CardError> {
-        let result = self.submit_all(platform, registers, requests);
+        done: impl FnMut(u32, &ControlCompletion),
+    ) -> Result<(), CardError> {
+        let result = self.submit_all(platform, registers, requests, done);
         if result.is_err() {
             for waiter in &mut self.waiters {
                 if matches!(waiter, Waiter::Request(_)) {
@@ -157,10 +158,11 @@ impl<F: Function> ControlRing<F> {
         platform: &mut P,
         registers: &Registers<F>,
         requests: impl Iterator<Item = Request>,
-    ) -> Result<Option<ControlCompletion>, CardError> {
+        mut done: impl FnMut(u32, &ControlCompletion),
+    ) -> Result<(), CardError> {
         let card = registers.function().name();
         let mut requests = requests.peekable();
-        let (mut refusal, mut last) = (None, None);
+        let mut refusal = None;
         loop {
             while refusal.is_none() {
                 let Some(id) = self.free_id() else { break };
@@ -188,14 +190,14 @@ impl<F: Function> ControlRing<F> {
             let mut next = Some(first);
             while let Some(completion) = next {
                 match self.complete(card, &completion) {
-                    Ok(true) => last = Some(completion),
-                    Ok(false) => {}
+                    Ok(Some(index)) => done(index, &completion),
+                    Ok(None) => {}
                     Err(error) => drop(refusal.get_or_insert(error)),
                 }
                 next = self.pair.poll()?;
             }
         }
-        refusal.map_or(Ok(last), Err)
+        refusal.map_or(Ok(()), Err)
     }
 
     fn submit(&mut self, id: u16, request: Request) {
@@ -218,9 +220,9 @@ impl<F: Function> ControlRing<F> {
         })
     }
 
-    /// Takes note of a completion: whether it is one that is waited for; an error when the card
+    /// Takes note of a completion: the index of its request, if it is one that is waited for; an error when the card
     /// refused the request.
-    fn complete(&mut self, card: &str, completion: &ControlCompletion) -> Result<bool, CardError> {
+    fn complete(&mut self, card: &str, completion: &ControlCompletion) -> Result<Option<u32>, CardError> {
         let Some(waiter) = self.waiters.get_mut(usize::from(completion.command_id())) else {
             return Err(self.unknown(card, completion));
         };
@@ -232,8 +234,8 @@ impl<F: Function> ControlRing<F> {
                 index: request.write.index,
                 status: completion.status(),
             }),
-            Waiter::Request(_) => Ok(true),
-            Waiter::GaveUp => Ok(false),
+            Waiter::Request(request) => Ok(Some(request.write.index)),
+            Waiter::GaveUp => Ok(None),
             Waiter::Nobody => Err(self.unknown(card, completion)),
         }
     }
@@ -258,7 +260,7 @@ impl<F: Function> Card<F> {
     /// `CardError`.
     pub fn nop<P: Platform<Function = F>>(&mut self, platform: &mut P) -> Result<(), CardError> {
         let request = Request { opcode: control_opcode::NOP, write: TableWrite::new(0, 0, &[]) };
-        self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
+        self.control.execute(platform, &self.registers, std::iter::once(request), |_, _| {})
     }
 
     /// A command on the plan in a slot.
@@ -270,7 +272,7 @@ impl<F: Function> Card<F> {
         command: PlanCommand,
     ) -> Result<(), CardError> {
         let request = Request { opcode, write: TableWrite::new(0, slot.into(), &command.0) };
-        self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
+        self.control.execute(platform, &self.registers, std::iter::once(request), |_, _| {})
     }
 
     /// Tells the card that nothing is executed any more of what `path` was given before its table entry was last
@@ -285,7 +287,7 @@ impl<F: Function> Card<F> {
     ) -> Result<(), CardError> {
         let request =
             Request { opcode: control_opcode::PATH_QUIESCED, write: TableWrite::new(0, path.into(), &[]) };
-        self.control.execute(platform, &self.registers, std::iter::once(request)).map(drop)
+        self.control.execute(platform, &self.registers, std::iter::once(request), |_, _| {})
     }
 
     /// Writes an entry of a table.
@@ -312,7 +314,7 @@ impl<F: Function> Card<F> {
         writes: impl IntoIterator<Item = TableWrite>,
     ) -> Result<(), CardError> {
         let requests = writes.into_iter().map(|write| Request { opcode: control_opcode::TABLE_WRITE, write });
-        self.control.execute(platform, &self.registers, requests).map(drop)
+        self.control.execute(platform, &self.registers, requests, |_, _| {})
     }
 
     /// Reads an entry of a table, lowest bits first.
@@ -325,12 +327,30 @@ impl<F: Function> Card<F> {
         table: u16,
         index: u32,
     ) -> Result<[u8; PAYLOAD_BYTES], CardError> {
-        let request =
-            Request { opcode: control_opcode::TABLE_READ, write: TableWrite::new(table, index, &[]) };
-        let completion = self.control.execute(platform, &self.registers, std::iter::once(request))?;
-        let completion = completion.expect("a request that did not fail has completed");
-        let payload = &completion.0[COMPLETION_PAYLOAD..][..PAYLOAD_BYTES];
-        Ok(payload.try_into().expect("the length of the slice"))
+        let mut payload = [0; PAYLOAD_BYTES];
+        self.table_read_all(platform, table, std::iter::once(index), |_, found| payload = *found)?;
+        Ok(payload)
+    }
+
+    /// Reads entries of a table, in order, keeping the control ring full; `found` is told of each.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn table_read_all<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        table: u16,
+        indices: impl IntoIterator<Item = u32>,
+        mut found: impl FnMut(u32, &[u8; PAYLOAD_BYTES]),
+    ) -> Result<(), CardError> {
+        let requests = indices.into_iter().map(|index| Request {
+            opcode: control_opcode::TABLE_READ,
+            write: TableWrite::new(table, index, &[]),
+        });
+        self.control.execute(platform, &self.registers, requests, |index, completion| {
+            let payload = &completion.0[COMPLETION_PAYLOAD..][..PAYLOAD_BYTES];
+            found(index, payload.try_into().expect("the length of the slice"));
+        })
     }
 
     /// Reads an entry of a table as its record.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zerocopy::FromBytes;
+
 use volplane_abi::plan::{plan_status, reason, COMPONENTS_MAX, EXCEPTION_BYTES};
 use volplane_abi::status::CODE_AND_TYPE;
 use volplane_abi::{
@@ -219,13 +221,14 @@ impl<F: Function> Card<F> {
         disk: u16,
     ) -> Result<Vec<PlanHandle>, CardError> {
         let mut plans = Vec::new();
-        for slot in 0..self.capabilities.slots {
-            let state: PlanState = self.table_record(platform, table::PLAN_STATE, slot)?;
+        let slots = 0..self.capabilities.slots;
+        self.table_read_all(platform, table::PLAN_STATE, slots, |slot, payload| {
+            let (state, _) = PlanState::read_from_prefix(payload).expect("a payload holds a state");
             let under_way = state.live() == 1 && state.owned() == 0 && state.held() == 0;
             if under_way && state.disk() == disk {
                 plans.push(PlanHandle { slot: slot as u16, generation: state.generation() });
             }
-        }
+        })?;
         Ok(plans)
     }
 

@@ -210,6 +210,9 @@ impl DataPath {
                 plan.parts[number] = Part::default();
             }
         }
+        if matches!(plan.admission, Admission::NotExecutable) {
+            plan.stop = reason::NOT_EXECUTABLE;
+        }
         if let Some(second) = &plan.then {
             plan.locks = Some((second.disk, second.range));
             plan.blocked = true;

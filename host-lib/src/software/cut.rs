@@ -89,12 +89,12 @@ impl Cuts {
 /// What the executor of a command can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Compare, zero extents, and exceptions for what it cannot do. Without them: statuses.
+    /// Zero extents, and exceptions for what it cannot do. Without them: statuses.
     pub plans: bool,
 }
 
 impl Abilities {
-    /// Those of the card's RTL as it is.
+    /// Those of the card, for a disk without a plan template.
     pub const CARD: Self = Self { plans: false };
     /// Those of the design.
     pub const ALL: Self = Self { plans: true };
@@ -210,8 +210,7 @@ fn work_of(entry: &SubmissionEntry, memory: &Memory<'_>, abilities: Abilities) -
         return Err(status::INVALID_FIELD);
     }
     match entry.opcode() {
-        opcode::READ | opcode::WRITE | opcode::WRITE_ZEROES => Ok(blocks),
-        opcode::COMPARE if abilities.plans => Ok(blocks),
+        opcode::READ | opcode::WRITE | opcode::COMPARE | opcode::WRITE_ZEROES => Ok(blocks),
         opcode::FLUSH => Ok(Work::Flush),
         opcode::DATASET_MANAGEMENT => range_of(entry, memory, abilities),
         _ => Err(status::INVALID_OPCODE),

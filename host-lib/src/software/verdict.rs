@@ -86,7 +86,7 @@ fn lowest(parts: &Parts, components: Components) -> u16 {
 }
 
 /// Reasons to log the failed components.
-pub(super) fn log(masks: &MaskSet, failed: Components) -> u16 {
+pub fn log(masks: &MaskSet, failed: Components) -> u16 {
     let logged = failed.and(masks.log);
     match (logged.any(), logged.and(masks.log_with_data).any()) {
         (false, _) => 0,

@@ -58,7 +58,7 @@ pub struct PartRetry {
     pub again: StreamOut<Again>,
     pub part: StreamOut<PartDone>,
     pub done: StreamOut<PlanDone>,
-    /// The plan whose part failed, and a cycle later whether it is stopped.
+    /// The plan whose part failed, and two cycles later whether it is stopped.
     pub stop_query: Signal<Out, Bits<12>>,
     pub stopped: Signal<In, bool>,
     pub query: Signal<In, Bits<12>>,
@@ -86,7 +86,6 @@ pub struct PartRetry {
     left: DFF<Bits<8>>,
     any_avoided: DFF<bool>,
     any_left: DFF<bool>,
-    is_stopped: DFF<bool>,
     part_valid: DFF<bool>,
     offered_part: Register<PartDone>,
     again_valid: DFF<bool>,
@@ -97,6 +96,7 @@ pub struct PartRetry {
     arriving: Signal<Local, Part>,
     current_part: Signal<Local, Part>,
     is_single: Signal<Local, bool>,
+    is_stopped: Signal<Local, bool>,
     own: Signal<Local, bool>,
     code: Signal<Local, Bits<15>>,
     path: Signal<Local, Bits<8>>,
@@ -155,7 +155,6 @@ impl PartRetry {
             left: Default::default(),
             any_avoided: Default::default(),
             any_left: Default::default(),
-            is_stopped: Default::default(),
             part_valid: Default::default(),
             offered_part: Default::default(),
             again_valid: Default::default(),
@@ -165,6 +164,7 @@ impl PartRetry {
             arriving: Default::default(),
             current_part: Default::default(),
             is_single: Default::default(),
+            is_stopped: Default::default(),
             own: Default::default(),
             code: Default::default(),
             path: Default::default(),
@@ -200,7 +200,7 @@ impl Logic for PartRetry {
             waits,
             pathless
         );
-        dff_setup!(self, clock, path_bit, known, left, any_avoided, any_left, is_stopped, part_valid);
+        dff_setup!(self, clock, path_bit, known, left, any_avoided, any_left, part_valid);
         dff_setup!(self, clock, again_valid, offered_again, done_valid, offered_done);
         clock!(self, clock, try_notes, waiters, status_kind, returning, current, offered_part);
         self.try_notes.reset.next = self.reset.val();
@@ -231,7 +231,7 @@ impl Logic for PartRetry {
         self.current_part.next = self.current.q.val().part.into();
         self.is_single.next = (self.current_part.val().single == self.flag.val());
         self.stop_query.next = self.current_part.val().slot;
-        self.is_stopped.d.next = self.stopped.val() | (self.current.q.val().stopped == self.flag.val());
+        self.is_stopped.next = self.stopped.val() | (self.current.q.val().stopped == self.flag.val());
         self.try_notes.part.next = self.arriving.val();
         if (self.state.q.val() == State::Weigh) {
             self.known.d.next = self.try_notes.notes.val();
@@ -300,7 +300,7 @@ impl Logic for PartRetry {
                 self.state.d.next = State::Pass;
                 if self.wakes.q.val() {
                     self.state.d.next = State::Again;
-                } else if self.is_stopped.q.val() {
+                } else if self.is_stopped.val() {
                     self.state.d.next = State::Pass;
                 } else if self.pathless.q.val() & self.waiters.may_wait.val() {
                     // It waits, and then takes any path.

@@ -5,7 +5,6 @@
 //! done stands in registers first, on which 512 bits hang. No reset.
 
 use rust_hdl::prelude::*;
-use volplane_abi::opcode;
 
 use super::record_writer::PartOutcome;
 use crate::prim::register::Register;
@@ -49,7 +48,6 @@ pub struct RecordPieces {
     no_entry: Constant<SubmissionEntry>,
     no_component: Constant<ExceptionComponent>,
     no_tail: Constant<ExceptionTail>,
-    flush: Constant<Bits<8>>,
     one17: Constant<Bits<17>>,
     zero17: Constant<Bits<17>>,
     flag: Constant<Bits<1>>,
@@ -80,7 +78,6 @@ impl Default for RecordPieces {
             no_entry: Constant::new(SubmissionEntry::default()),
             no_component: Constant::new(ExceptionComponent::default()),
             no_tail: Constant::new(ExceptionTail::default()),
-            flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
             one17: Constant::new(1u64.to_bits()),
             zero17: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
@@ -94,7 +91,8 @@ impl Logic for RecordPieces {
         dff_setup!(self, clock, loads, loads_command, loads_tail, moving_in);
         clock!(self, clock, register);
         self.blocks_z.next = self.command.val().blocks - self.one17.val();
-        if (self.command.val().opcode == self.flush.val()) {
+        // Of a Flush, and of what hardware does not execute, there are none.
+        if (self.command.val().blocks == self.zero17.val()) {
             self.blocks_z.next = self.zero17.val();
         }
         self.entry.next = self.no_entry.val();

@@ -45,7 +45,7 @@ pub struct Submission {
     pub record_terms: Signal<Out, Bits<16>>,
     /// Fragments whose path is not valid any more: they end with Host Pathing Error.
     pub bounced: StreamOut<Returned>,
-    /// A plan, and a cycle later whether it is stopped.
+    /// A plan, and two cycles later whether it is stopped.
     pub stop_query: Signal<Out, Bits<12>>,
     pub stopped: Signal<In, bool>,
     pub issued_valid: Signal<Out, bool>,
@@ -108,6 +108,7 @@ pub struct Submission {
     bounced_fragment: DFF<Returned>,
     query: Signal<Local, Bits<8>>,
     query_low: Signal<Local, Bits<5>>,
+    coming_part: Signal<Local, Part>,
     arriving_part: Signal<Local, Part>,
     waiting_part: Signal<Local, Part>,
     ends: Signal<Local, bool>,
@@ -189,6 +190,7 @@ impl Submission {
             bounced_fragment: Default::default(),
             query: Default::default(),
             query_low: Default::default(),
+            coming_part: Default::default(),
             arriving_part: Default::default(),
             waiting_part: Default::default(),
             ends: Default::default(),
@@ -300,11 +302,17 @@ impl Logic for Submission {
             self.query.next = self.waiting.q.val().path;
         }
         self.query_path.next = self.query.val();
+        // Whether a plan is stopped comes in a cycle like that in which it was asked: of what arrives in odd cycles, when
+        // it moves, of what waits in even ones.
+        self.coming_part.next = self.fragment.data.val().part.into();
         self.arriving_part.next = self.arriving.q.val().part.into();
         self.waiting_part.next = self.waiting.q.val().part.into();
-        self.stop_query.next = self.arriving_part.val().slot;
+        self.stop_query.next = self.waiting_part.val().slot;
         if self.odd.q.val() {
-            self.stop_query.next = self.waiting_part.val().slot;
+            self.stop_query.next = self.arriving_part.val().slot;
+            if self.taking.q.val() {
+                self.stop_query.next = self.coming_part.val().slot;
+            }
         }
         self.query_low.next = self.query.val().get_bits::<5>(0);
         self.queried_gone.d.next = !self.path_table.path_valid.val().get_bit(self.query_low.val().index());
@@ -538,6 +546,8 @@ mod tests {
         /// The cycle in which a plan was stopped, and in which each fragment was taken.
         stops: [Option<u64>; SLOTS as usize],
         taken: VecDeque<u64>,
+        /// What the memory of stops has read.
+        stopped: bool,
         /// Given back when taken, and later.
         bounces: [u64; 2],
         bouncing: bool,
@@ -568,6 +578,7 @@ mod tests {
                 ids: VecDeque::new(),
                 stops: [None; SLOTS as usize],
                 taken: VecDeque::new(),
+                stopped: false,
                 bounces: [0; 2],
                 bouncing: false,
                 offered: None,
@@ -711,7 +722,7 @@ mod tests {
             let path = &self.paths[self.asked_tail.0];
             self.asked_tail.1 = (self.fragments.is_empty()).then_some(path.tail);
             let next_stop = self.bench.get("stop_query") as usize % SLOTS as usize;
-            let stopped = self.stops[next_stop].is_some();
+            let stopped = std::mem::replace(&mut self.stopped, self.stops[next_stop].is_some());
             self.bench.cycle();
             self.bench.set("stopped", stopped.into());
             self.asked = next_asked.min(self.paths.len() - 1);

@@ -3,7 +3,8 @@
 //! The checks, the first that applies refusing: the refusal given with the command; no such disk; disk
 //! not enabled; (a foreign or trivial command or a Flush passes here, unmapped); length and PRP entries
 //! (`TransferCheck`); the range's end beyond the disk; a disk whose allocations are too long to
-//! address. A foreign command, and then a diverted one, is stopped (`stop_cause`). No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
+//! address. A foreign command, and then a diverted one, is stopped (`stop_cause`); a foreign one without a template is
+//! refused before anything else. No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
 //! Latency: 5 cycles. Throughput: one a cycle.
 
 use rust_hdl::prelude::*;
@@ -12,7 +13,7 @@ use volplane_abi::{opcode, status, vd_status};
 use super::allocation_index::AllocationIndex;
 use super::transfer_check::TransferCheck;
 use crate::exec::stop_cause::{DIVERT, NOT_EXECUTABLE};
-use crate::records::{AdmittedPlan, ClientCommand, DiskEntry};
+use crate::records::{AdmittedPlan, ClientCommand, DiskEntry, Part};
 
 crate::logic_record! {
     /// The allocations of a mapped plan.
@@ -49,6 +50,7 @@ pub struct CommandJudge {
     terms1: DFF<Bits<16>>,
     end1: DFF<Bits<49>>,
     far1: DFF<bool>,
+    refusal1: DFF<Bits<11>>,
     refused1: DFF<bool>,
     flush1: DFF<bool>,
     // Cycles 2 to 4: judged by the disk; the other checks go on.
@@ -71,6 +73,8 @@ pub struct CommandJudge {
     // Cycle 5: judged.
     plan5: DFF<AdmittedPlan>,
 
+    of_part: Signal<Local, Part>,
+    refusal: Signal<Local, Bits<11>>,
     lba: Signal<Local, Bits<64>>,
     lba_high: Signal<Local, Bits<16>>,
     status_of_disk: Signal<Local, Bits<11>>,
@@ -120,7 +124,10 @@ impl Default for CommandJudge {
             terms1: Default::default(),
             end1: Default::default(),
             far1: Default::default(),
+            refusal1: Default::default(),
             refused1: Default::default(),
+            of_part: Default::default(),
+            refusal: Default::default(),
             flush1: Default::default(),
             plan2: Default::default(),
             diverted2: Default::default(),
@@ -181,6 +188,7 @@ impl Logic for CommandJudge {
             terms1,
             end1,
             far1,
+            refusal1,
             refused1,
             flush1,
             plan2,
@@ -209,14 +217,23 @@ impl Logic for CommandJudge {
         self.lba.next = self.command.val().lba;
         self.lba_high.next = self.lba.val().get_bits::<16>(48);
         self.far1.d.next = self.lba_high.val().any();
-        self.refused1.d.next = (self.command.val().refusal != self.no_status.val());
+        self.of_part.next = self.part.val().into();
+        self.refusal.next = self.command.val().refusal;
+        if (self.refusal.val() == self.no_status.val())
+            & (self.command.val().foreign == self.flag.val())
+            & (self.of_part.val().single == self.flag.val())
+        {
+            self.refusal.next = self.field_error.val();
+        }
+        self.refusal1.d.next = self.refusal.val();
+        self.refused1.d.next = (self.refusal.val() != self.no_status.val());
         self.flush1.d.next = (self.command.val().opcode == self.flush.val());
         self.end1.d.next = bit_cast::<49, 48>(self.lba.val().get_bits::<48>(0))
             + bit_cast::<49, 17>(self.command.val().blocks);
 
         self.status_of_disk.next = self.no_status.val();
         if self.refused1.q.val() {
-            self.status_of_disk.next = self.command1.q.val().refusal;
+            self.status_of_disk.next = self.refusal1.q.val();
         } else if (self.disk.val().status == self.absent.val()) {
             self.status_of_disk.next = self.namespace_error.val();
         } else if (self.disk.val().status != self.enabled.val()) {
@@ -363,5 +380,11 @@ mod tests {
         assert_eq!(judged(&mut bench, beyond, true), (status::LBA_OUT_OF_RANGE.into(), true));
         assert_eq!(judged(&mut bench, unaligned, true), (status::INVALID_PRP_OFFSET.into(), true));
         assert_eq!(judged(&mut bench, refused, true), (2, true));
+        let alone = Part { single: 1u64.to_bits(), ..Default::default() };
+        let alone: Bits<16> = alone.into();
+        bench.set("part", alone.to_u64().into());
+        let field = (status::INVALID_FIELD.into(), true);
+        assert_eq!(judged(&mut bench, foreign, true), field);
+        assert_eq!(judged(&mut bench, foreign, false), field);
     }
 }

@@ -76,9 +76,8 @@ pub struct Expander {
     is_read: DFF<bool>,
     refused: DFF<bool>,
     goes_again: DFF<bool>,
-    /// Hardware does not execute it; without a template nobody does.
+    /// Hardware does not execute it.
     foreign: DFF<bool>,
-    single_foreign: DFF<bool>,
     /// The control path gives it back: it passes divert ranges.
     resubmitted: DFF<bool>,
     diverted: DFF<bool>,
@@ -161,7 +160,6 @@ pub struct Expander {
     preferred_policy: Constant<Bits<2>>,
     no_status: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
-    invalid_field: Constant<Bits<11>>,
     no_plan: Constant<Bits<16>>,
     no_blocks: Constant<Bits<17>>,
     all8: Constant<Bits<8>>,
@@ -211,7 +209,6 @@ impl Expander {
             refused: Default::default(),
             goes_again: Default::default(),
             foreign: Default::default(),
-            single_foreign: Default::default(),
             resubmitted: Default::default(),
             diverted: Default::default(),
             locks: Default::default(),
@@ -286,7 +283,6 @@ impl Expander {
             preferred_policy: Constant::new(u64::from(read_policy::PREFERRED).to_bits()),
             no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
-            invalid_field: Constant::new(u64::from(status::INVALID_FIELD).to_bits()),
             no_plan: Constant::new(0u64.to_bits()),
             no_blocks: Constant::new(0u64.to_bits()),
             all8: Constant::new(0xFFu64.to_bits()),
@@ -313,7 +309,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
         dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
-        dff_setup!(self, clock, foreign, single_foreign, resubmitted, diverted);
+        dff_setup!(self, clock, foreign, resubmitted, diverted);
         clock!(self, clock, plans, issuer, scan, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -380,9 +376,6 @@ impl Logic for Expander {
             & (self.again.val().fresh == self.flag.val())
             & (self.again.val().plan != self.no_plan.val());
         self.foreign.d.next = (self.command.val().foreign == self.flag.val()) & self.fresh.val();
-        self.single_foreign.d.next = (self.command.val().foreign == self.flag.val())
-            & (self.command.val().refusal == self.no_status.val())
-            & (self.disk.val().plan == self.no_plan.val());
         self.some.next = false;
         self.many.next = false;
         for i in 0..8 {
@@ -497,9 +490,6 @@ impl Logic for Expander {
         self.order.next.refusal = self.no_status.val();
         if self.nobody.val() {
             self.order.next.refusal = self.internal_error.val();
-        }
-        if self.single_foreign.q.val() {
-            self.order.next.refusal = self.invalid_field.val();
         }
         if (self.given.val().deactivated == self.flag.val()) {
             self.order.next.deactivated = self.flag.val();
@@ -856,9 +846,6 @@ mod tests {
         let parked = item.is_again.any() && !again.plan.any();
         if command.refusal.any() || command.trivial.any() || !enabled || !disk.plan.any() || deactivated {
             let status = if deactivated { 2u64.to_bits() } else { disk.status };
-            let refused = command.foreign.any() && !disk.plan.any() && !command.refusal.any();
-            let refusal = if refused { status::INVALID_FIELD } else { command.refusal.to_u64() as u16 };
-            let command = ClientCommand { refusal: u64::from(refusal).to_bits(), ..command };
             let parts = vec![part(item, 0, true, command, DiskEntry { status, ..disk })];
             return Expected { parts, unlock: parked, ..Expected::default() };
         }

@@ -1,5 +1,5 @@
 //! What must come of a component's part of a plan: every try of it is all of its fragments, each once, and ends as its
-//! SSDs say.
+//! SSDs say. Of a plan that was stopped the last ones may be given back instead of being issued.
 
 use volplane::software::plan::STATUS_KEPT;
 use volplane::software::verdict::Progress;
@@ -18,8 +18,18 @@ pub struct Parted {
     pub progress: Progress,
     /// The status of its last try: that of its failed fragment with the lowest offset, else that it is closed with.
     pub status: u16,
-    /// What a record tells of it if it failed or was refused.
+    /// What a record tells of it if it failed, was refused or was stopped.
     pub told: ExceptionComponent,
+    /// It was stopped, and had not failed by then.
+    pub stopped: bool,
+}
+
+/// How a try ends.
+enum TryEnd {
+    /// With a status.
+    Ended(PartEnd),
+    /// Stopped, when so many fragments had been issued.
+    Stopped(u32),
 }
 
 /// One try of a part.
@@ -30,6 +40,8 @@ struct Try<'a> {
     /// When it began again; `None`: it is the first.
     since: Option<u64>,
     attempts: Vec<&'a Attempt>,
+    /// Numbers of the fragments that were given back.
+    bounced: Vec<usize>,
 }
 
 impl Try<'_> {
@@ -43,7 +55,7 @@ impl Try<'_> {
     }
 
     /// How it ends; `failed`: when it was told of that, if it has failed.
-    fn end(&self, failed: Option<u64>) -> Result<PartEnd, String> {
+    fn end(&self, failed: Option<u64>) -> Result<TryEnd, String> {
         let fragments = &self.cuts.fragments;
         let mut ends: Vec<Option<(u16, u8)>> = vec![None; fragments.len()];
         for attempt in &self.attempts {
@@ -62,7 +74,12 @@ impl Try<'_> {
         }
         let issued = ends.iter().take_while(|end| end.is_some()).count();
         let gap = ends[issued..].iter().any(Option::is_some);
-        let left = &fragments[issued..];
+        // What was given back follows what was issued.
+        let given = issued + self.bounced.len();
+        if given > ends.len() || !self.bounced.iter().copied().eq(issued..given) {
+            return Err(format!("{issued} fragments were issued, {:?} were not", self.bounced));
+        }
+        let left = &fragments[given..];
         // The card stops where it sees that a list is wrong, and where it finds no path.
         let wrong = left.iter().find_map(|fragment| fragment.segments.as_ref().err());
         let closing = match (left.first(), wrong) {
@@ -71,14 +88,18 @@ impl Try<'_> {
                 plan_status::HOST_PATH_ERROR | DNR
             }
             (_, Some(code)) if self.cuts.issued == Issued::Prefix && !gap => code | DNR,
-            _ => return Err(format!("fragment {issued} of {} did not come", ends.len())),
+            _ => return Err(format!("fragment {given} of {} did not come", ends.len())),
         };
         let failed = ends.iter().zip(0..).find_map(|(end, number)| {
             let (status, path) = (*end).filter(|end| end.0 != SUCCESS)?;
             Some(PartEnd { status, path, ordinal: number, closed: false })
         });
-        let closed = PartEnd { status: closing, path: 0, ordinal: issued as u32, closed: closing != SUCCESS };
-        Ok(failed.unwrap_or(closed))
+        let closed = PartEnd { status: closing, path: 0, ordinal: given as u32, closed: closing != SUCCESS };
+        Ok(match failed {
+            Some(failed) => TryEnd::Ended(failed),
+            None if given > issued && closing == SUCCESS => TryEnd::Stopped(issued as u32),
+            None => TryEnd::Ended(closed),
+        })
     }
 }
 
@@ -106,9 +127,18 @@ impl Parted {
             let attempts = run.attempts.iter();
             let attempts =
                 attempts.filter(|attempt| attempt.component == component && attempt.again == number);
-            let tried = Try { tables, cuts, retries, since, attempts: attempts.collect() };
+            let bounced = run.bounced.iter();
+            let bounced = bounced.filter(|it| it.component == component && it.again == number);
+            let bounced = bounced.map(|it| it.ordinal).collect();
+            let tried = Try { tables, cuts, retries, since, attempts: attempts.collect(), bounced };
             let found = failures.next();
-            let expected = tried.end(found.map(|found| found.0)).map_err(wrong)?;
+            let expected = match tried.end(found.map(|found| found.0)).map_err(wrong)? {
+                TryEnd::Ended(end) => end,
+                TryEnd::Stopped(issued) if found.is_none() => return Ok(Self::stopped(issued)),
+                TryEnd::Stopped(_) => {
+                    return Err(wrong(format!("it was stopped, and failed with {found:x?}")))
+                }
+            };
             if found.map(|found| found.1) != Some(expected).filter(|end| end.status != SUCCESS) {
                 return Err(wrong(format!("try {number} ended with {found:x?}, expected {expected:x?}")));
             }
@@ -122,22 +152,29 @@ impl Parted {
         Ok(Self::ended(&end))
     }
 
+    fn stopped(issued: u32) -> Self {
+        let told = ExceptionComponent::default().with_fragment(issued);
+        Self { progress: Progress::Idle, status: SUCCESS, told, stopped: true }
+    }
+
     fn ended(end: &PartEnd) -> Self {
         let told = ExceptionComponent::default()
             .with_status(end.status)
             .with_path(end.path)
             .with_fragment(end.ordinal)
             .with_closed(end.closed.into());
-        let of_map = [INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
-        let progress = match status_class(end.status) {
-            StatusClass::Success => Progress::Done,
-            StatusClass::Client => Progress::Refused(end.status),
-            // What the card itself refuses is the client's doing, unless a device or a path is missing.
-            _ if end.closed && !of_map.contains(&(end.status & CODE_AND_TYPE)) => {
-                Progress::Refused(end.status)
-            }
-            _ => Progress::Failed(end.status),
-        };
-        Self { progress, status: end.status, told }
+        Self { progress: progress_of(end), status: end.status, told, stopped: false }
+    }
+}
+
+/// What the end of a part that is not tried again means to its plan.
+pub fn progress_of(end: &PartEnd) -> Progress {
+    let of_map = [INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
+    match status_class(end.status) {
+        StatusClass::Success => Progress::Done,
+        StatusClass::Client => Progress::Refused(end.status),
+        // What the card itself refuses is the client's doing, unless a device or a path is missing.
+        _ if end.closed && !of_map.contains(&(end.status & CODE_AND_TYPE)) => Progress::Refused(end.status),
+        _ => Progress::Failed(end.status),
     }
 }

@@ -6,14 +6,19 @@
 //! has failed, after a path error of its own with the last one. A disk without a template has tries for want of a path
 //! only. Everything else ends the part.
 //!
+//! Nothing begins again of a plan that was stopped: a component has failed whose continuation bit is clear, or the
+//! control path has interfered.
+//!
 //! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and what
 //! every try avoided follows from it. What the card notes at the same time it may note in either order.
 
+use volplane::software::verdict::Progress;
 use volplane::software::{PlanTemplate, Tables};
 use volplane_abi::plan::{path_policy, plan_status, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::CODE_AND_TYPE;
 use volplane_sim::PartEnd;
 
+use super::part_judge::progress_of;
 use super::plan_story::{PartEvent, PartStep, Run};
 
 /// Tries that a part without a template has when it finds no path.
@@ -91,14 +96,26 @@ impl Notes {
             let met = if starves { "a part that tries all paths again" } else { "a part tried again" };
             return (notes, Next::Again, met);
         }
+        match self.told(component, end) {
+            told if told != *end => (notes, Next::Ended(told), "a part that failed on all paths"),
+            told if may_pass => (notes, Next::Ended(told), NO_TRY_LEFT),
+            told => (notes, Next::Ended(told), "a part that is not tried again"),
+        }
+    }
+
+    /// What is told of a part that does not begin again.
+    fn told(&self, component: usize, end: &PartEnd) -> PartEnd {
         match self.error {
             Some((erred, status, path)) if is_pathless(end) && erred == component => {
-                let told = PartEnd { status, path, closed: false, ..*end };
-                (notes, Next::Ended(told), "a part that failed on all paths")
+                PartEnd { status, path, closed: false, ..*end }
             }
-            _ if may_pass => (notes, Next::Ended(*end), NO_TRY_LEFT),
-            _ => (notes, Next::Ended(*end), "a part that is not tried again"),
+            _ => *end,
         }
+    }
+
+    /// What becomes of a part of a plan that was stopped.
+    fn give_up(&self, component: usize, end: &PartEnd) -> (Self, Next, &'static str) {
+        (self.clone(), Next::Ended(self.told(component, end)), "a part of a stopped plan")
     }
 }
 
@@ -111,6 +128,8 @@ impl Retries {
         let single = template.is_none();
         let mut retries = Self { avoided: vec![(0, 0, vec![0])], ..Self::default() };
         let mut notes = vec![Notes::new(if single { SINGLE_TRIES } else { 0 })];
+        // From now on the plan may be stopped.
+        let mut stopped = run.taken || run.aborted;
         for (number, event) in run.parts.iter().enumerate() {
             let &PartEvent { cycle, component, step } = event;
             let mut others = run.parts[number + 1..].iter().filter(|other| other.component == component);
@@ -137,8 +156,10 @@ impl Retries {
                         (None, true) => None,
                         (next, _) => return Err(format!("{event:x?} is followed by {next:x?}")),
                     };
-                    let weighed: Vec<_> =
-                        notes.iter().map(|notes| notes.weigh(single, component, &end)).collect();
+                    let weigh = |notes: &Notes| notes.weigh(single, component, &end);
+                    let give_up = |notes: &Notes| notes.give_up(component, &end);
+                    let given_up = notes.iter().filter(|_| stopped).map(give_up);
+                    let weighed: Vec<_> = notes.iter().map(weigh).chain(given_up).collect();
                     let is_so = |next: &Next| match found {
                         Some(found) => found == *next,
                         None => *next != Next::Again,
@@ -159,6 +180,10 @@ impl Retries {
                     let last = before.find(|other| other.component == component).map(|other| other.step);
                     if !matches!(last, Some(PartStep::Failed(_))) {
                         return Err(format!("{event:x?}, but it did not fail"));
+                    }
+                    if let (PartStep::Ended(end), Some(template)) = (step, template) {
+                        let failed = matches!(progress_of(&end), Progress::Failed(_));
+                        stopped |= failed && !template.write.continuation.has(component);
                     }
                 }
             }

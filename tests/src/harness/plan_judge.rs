@@ -1,12 +1,12 @@
 //! What must come of a command to a mirrored disk, given the choices that its story tells.
 
 use volplane::software::cut::flush;
-use volplane::software::template::{Components, PlanTemplate};
-use volplane::software::verdict::{of_read, of_write, End, Parts, Progress, Step};
+use volplane::software::template::{Components, MaskSet, PlanTemplate};
+use volplane::software::verdict::{log, of_read, of_write, End, Parts, Progress, Step};
 use volplane::software::{
     admit, cut_on, Abilities, Admission, ComponentState, Cuts, Issued, Memory, ReadPolicy, Tables,
 };
-use volplane_abi::plan::{component_state, reason, COMPONENTS_MAX};
+use volplane_abi::plan::{component_state, plan_status, reason, COMPONENTS_MAX};
 use volplane_abi::status::{DNR, INTERNAL_ERROR, NAMESPACE_NOT_READY, SUCCESS};
 use volplane_abi::{opcode, vd_status, ExceptionComponent, ExceptionTail, SubmissionEntry};
 
@@ -16,10 +16,12 @@ use super::part_retries::Retries;
 use super::plan_story::{Begun, Run};
 
 /// What comes of a run of a plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// What has become of its components.
     pub parts: Parts,
+    /// Those that were stopped before their last block.
+    pub stopped: Components,
     /// The status its client is told, if the control path does not decide.
     pub status: u16,
     /// Who gets it, and the record of it.
@@ -53,11 +55,11 @@ pub struct Asked {
 impl Asked {
     /// Looks at a command with `memory` as it is when the card reads it.
     pub fn new(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Self {
-        let admission = admit(tables, entry, memory, Abilities::CARD);
+        let admission = admit(tables, entry, memory, Abilities::ALL);
         let handle = entry.namespace_id() - 1;
         let disk = tables.vds[&handle].with_status(vd_status::DEACTIVATED);
         let closed = Tables { vds: [(handle, disk)].into(), ..Tables::default() };
-        let deactivated = match admit(&closed, entry, memory, Abilities::CARD) {
+        let deactivated = match admit(&closed, entry, memory, Abilities::ALL) {
             Admission::Ends(status) => status,
             other => unreachable!("a deactivated disk admits {other:?}"),
         };
@@ -77,7 +79,7 @@ impl Asked {
                 faulted: false,
                 chain_cuts: 0,
             },
-            Admission::NotExecutable => unreachable!("the card refuses it"),
+            Admission::NotExecutable => unreachable!("nothing of it is begun"),
         }
     }
 
@@ -139,10 +141,16 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         check_begun(self.mirror.disk, template, asked, begun, &run.seen)?;
         let retries = Retries::follow(run, Some(template))?;
         let of = Of { template, begun, run, retries };
-        let mut outcome = if begun.is_read { self.read(&of) } else { self.write(&of) }?;
+        let mut outcome = match asked.admission {
+            _ if run.aborted => self.aborted(&of),
+            Admission::NotExecutable => self.foreign(&of),
+            _ if begun.is_read => self.read(&of),
+            _ => self.write(&of),
+        }?;
         outcome.met.extend(of.retries.met);
-        let parts = &outcome.parts;
-        match run.attempts.iter().find(|attempt| parts[attempt.component] == Progress::Idle) {
+        let (parts, stopped) = (&outcome.parts, outcome.stopped);
+        let is_idle = |number: usize| parts[number] == Progress::Idle && !stopped.has(number);
+        match run.attempts.iter().find(|attempt| is_idle(attempt.component)) {
             None => Ok(outcome),
             Some(attempt) => Err(format!("nobody asked for {attempt:?}")),
         }
@@ -171,7 +179,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         }
         match allowed.iter().find(|(allowed, _)| Some(*allowed) == status) {
             Some(&(status, met)) if run.attempts.is_empty() => {
-                Ok(Outcome { parts: Parts::default(), status, record: None, met: vec![met] })
+                Ok(Outcome { status, met: vec![met], ..Outcome::default() })
             }
             _ => Err(format!("it was not begun, and ended with {status:x?}: {allowed:x?}")),
         }
@@ -181,16 +189,55 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         Parted::of(self.tables, (self.cuts)(component), of.run, &of.retries, component)
     }
 
+    /// What hardware does not execute is handed over before anything is issued.
+    fn foreign(&self, of: &Of<'_>) -> Result<Outcome, String> {
+        let taken = if of.run.taken { reason::TAKE_OVER } else { 0 };
+        let step = Step::Exception(reason::NOT_EXECUTABLE | taken);
+        self.conclude(of, (Parts::default(), Components::NONE), false, step, vec!["a plan not for hardware"])
+    }
+
+    /// An aborted plan ends without effects, but for a disk that was deactivated before.
+    fn aborted(&self, of: &Of<'_>) -> Result<Outcome, String> {
+        let &Of { begun, run, .. } = of;
+        let (mut parts, mut stopped) = (Parts::default(), Components::NONE);
+        let further = run.further.iter().copied();
+        for component in Components(begun.begun).numbers().chain(further) {
+            let part = self.part(of, component)?;
+            parts[component] = part.progress;
+            stopped = stopped.or(Components::of(|number| number == component && part.stopped));
+        }
+        let failed = Components::of(|number| matches!(parts[number], Progress::Failed(_)));
+        let may_deactivate = failed.and(of.masks().deactivate).any();
+        if run.out != 0 || run.deactivated > u32::from(may_deactivate) {
+            return Err(format!("an aborted plan changed its disk: {run:x?}"));
+        }
+        let status = plan_status::ABORT_REQUESTED | DNR;
+        Ok(Outcome { parts, stopped, status, record: None, met: vec!["a plan aborted"] })
+    }
+
+    /// What becomes of a plan that was taken over, whatever else would have.
+    fn taken(of: &Of<'_>, parts: &Parts) -> Step {
+        let failed = Components::of(|number| matches!(parts[number], Progress::Failed(_)));
+        let masks = of.masks();
+        let unforgiven = failed.without(masks.continuation).any();
+        let failure = if unforgiven { reason::COMPONENT_FAILURE } else { 0 };
+        Step::Exception(reason::TAKE_OVER | failure | log(masks, failed))
+    }
+
     fn write(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
         let mut parts = Parts::default();
+        let mut stopped = Components::NONE;
         for component in Components(begun.begun).numbers() {
-            parts[component] = self.part(of, component)?.progress;
+            let part = self.part(of, component)?;
+            parts[component] = part.progress;
+            stopped = stopped.or(Components::of(|number| number == component && part.stopped));
         }
         if !run.further.is_empty() {
             return Err(format!("a write goes on with {:?}", run.further));
         }
-        let clean = parts.iter().all(|part| matches!(part, Progress::Idle | Progress::Done));
+        let clean =
+            !stopped.any() && parts.iter().all(|part| matches!(part, Progress::Idle | Progress::Done));
         // Where all went well, what was durable when it was begun decides.
         let enough = |view: &&States| {
             let missed = Components(begun.present & !begun.begun).without(Components(view.durably_out));
@@ -203,6 +250,14 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let view = view.ok_or("it was decided without a look at the disk's states")?;
         let verdict = of_write(&of.template(), &parts, Components(view.durably_out));
         let mut met = Vec::new();
+        let step = if run.taken { Self::taken(of, &parts) } else { verdict.step };
+        if stopped.any() {
+            // Only a failure that is not forgiven stops what the control path has not asked for.
+            if !matches!(step, Step::Exception(_)) {
+                return Err(format!("{stopped:?} were stopped, but the model says {step:?}"));
+            }
+            met.push("a plan stopped before its end");
+        }
         if parts.iter().any(|part| matches!(part, Progress::Failed(_))) {
             met.push(match verdict.step {
                 Step::End(end) if end.status == SUCCESS => "a write without a copy",
@@ -212,20 +267,25 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         if begun.begun.count_ones() > 1 {
             met.push("a write to several copies");
         }
-        self.conclude(of, parts, verdict.deactivate, verdict.step, met)
+        self.conclude(of, (parts, stopped), verdict.deactivate, step, met)
     }
 
     fn read(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
-        let mut parts = Parts::default();
+        let (mut parts, mut stopped) = (Parts::default(), Components::NONE);
         let mut deactivate = false;
         let mut views = run.views.iter();
         let mut further = run.further.iter().copied();
         let mut component = begun.begun.trailing_zeros() as usize;
         let mut tried = 1;
         let step = loop {
-            parts[component] = self.part(of, component)?.progress;
-            let clean = parts[component] == Progress::Done && tried == 1;
+            let part = self.part(of, component)?;
+            if part.stopped && !run.taken {
+                return Err(format!("its read of component {component} was stopped"));
+            }
+            stopped = stopped.or(Components::of(|number| number == component && part.stopped));
+            parts[component] = part.progress;
+            let clean = parts[component] == Progress::Done && tried == 1 && !run.taken;
             let in_sync = match views.next() {
                 Some(view) => view.those(&[component_state::IN_SYNC]),
                 None if clean => Components(begun.readable),
@@ -235,6 +295,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             deactivate |= verdict.deactivate;
             component = match (verdict.step, further.next()) {
                 (Step::Read(left), Some(next)) if left.has(next) => next,
+                (_, None) if run.taken => break Self::taken(of, &parts),
                 (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
                 (step, None) => break step,
                 (step, next) => return Err(format!("it went on with {next:?}, but the model says {step:?}")),
@@ -246,14 +307,14 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             let well = matches!(step, Step::End(end) if end.status == SUCCESS);
             met.push(if well { "a read of a further copy" } else { "a read of no copy" });
         }
-        self.conclude(of, parts, deactivate, step, met)
+        self.conclude(of, (parts, stopped), deactivate, step, met)
     }
 
     /// Compares what became of the disk, and says what must be told of the plan.
     fn conclude(
         &self,
         of: &Of<'_>,
-        parts: Parts,
+        (parts, stopped): (Parts, Components),
         deactivate: bool,
         step: Step,
         mut met: Vec<&'static str>,
@@ -279,21 +340,28 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             .with_held(held.into())
             .with_deactivated(deactivate.into())
             .with_status(status);
-        let record = (reasons != 0).then(|| self.record(of, &parts, tail)).transpose()?;
+        let record = (reasons != 0).then(|| self.record(of, &parts, stopped, tail)).transpose()?;
         let told = [
             (out.any(), "a component moved out"),
             (deactivate, "a disk deactivated by a failure"),
             (owned, "a plan of the control path"),
+            (reasons & reason::TAKE_OVER != 0, "a plan taken over"),
             (reasons & reason::MISSED_WRITE != 0, "a missed write held"),
             (reasons & reason::LOG_WITH_DATA != 0 && held, "a plan held for its data"),
             (reasons & reason::LOG != 0 && !held && !owned, "a failure logged"),
         ];
         met.extend(told.iter().filter(|(is_met, _)| *is_met).map(|(_, what)| *what));
-        Ok(Outcome { parts, status, record, met })
+        Ok(Outcome { parts, stopped, status, record, met })
     }
 
     /// The record of a run, with what the trace and the parts say added to `tail`.
-    fn record(&self, of: &Of<'_>, parts: &Parts, tail: ExceptionTail) -> Result<Expected, String> {
+    fn record(
+        &self,
+        of: &Of<'_>,
+        parts: &Parts,
+        stopped: Components,
+        tail: ExceptionTail,
+    ) -> Result<Expected, String> {
         let those = |choose: fn(&Progress) -> bool| Components::of(|number| choose(&parts[number]));
         let (failed, refused) = (
             those(|part| matches!(part, Progress::Failed(_))),
@@ -301,13 +369,14 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         );
         let done = those(|part| *part == Progress::Done);
         let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
-        for number in failed.or(refused).numbers() {
+        for number in failed.or(refused).or(stopped).numbers() {
             components[number] = self.part(of, number)?.told;
         }
         let tail = tail
             .with_disk(self.mirror.disk as u16)
             .with_plan(of.begun.plan)
-            .with_begun(done.or(failed).or(refused).0)
+            .with_begun(done.or(failed).or(refused).or(stopped).0)
+            .with_stopped(stopped.0)
             .with_done(done.0)
             .with_failed(failed.0)
             .with_refused(refused.0)
@@ -335,6 +404,14 @@ struct Of<'a> {
 }
 
 impl Of<'_> {
+    fn masks(&self) -> &MaskSet {
+        if self.begun.is_read {
+            &self.template.read
+        } else {
+            &self.template.write
+        }
+    }
+
     /// The disk's template, with the components that were there and in sync.
     fn template(&self) -> PlanTemplate {
         let mut template = *self.template;
@@ -374,6 +451,7 @@ fn check_begun(
     if told != expected || asked.ends_early().is_some() {
         return Err(format!("it was begun as {begun:x?}, expected {expected:x?}"));
     }
+    let foreign = matches!(asked.admission, Admission::NotExecutable);
     let right = |states: &States| {
         let among = candidates(states, reads);
         match (reads, template.read_policy) {
@@ -385,6 +463,10 @@ fn check_begun(
             }
         }
     };
+    if foreign {
+        let found = seen.iter().any(|states| fits(begun, states)) && begun.begun == 0;
+        return found.then_some(()).ok_or_else(|| format!("it was begun as {begun:x?}: {seen:x?}"));
+    }
     if begun.begun != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
         Ok(())
     } else {

@@ -70,6 +70,17 @@ pub struct Attempt {
     pub returned: Option<u16>,
 }
 
+/// A fragment that was not issued, as its plan was stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounced {
+    /// Component.
+    pub component: usize,
+    /// Number of the fragment in its part.
+    pub ordinal: usize,
+    /// How often its part had begun again.
+    pub again: usize,
+}
+
 /// Something that happened to a part.
 #[derive(Clone, Copy, Debug)]
 pub struct PartEvent {
@@ -115,6 +126,12 @@ pub struct Run {
     pub deactivated: u32,
     /// Its fragments.
     pub attempts: Vec<Attempt>,
+    /// The control path has taken it over while it was under way,
+    pub taken: bool,
+    /// or aborted it.
+    pub aborted: bool,
+    /// Those that were not issued.
+    pub bounced: Vec<Bounced>,
     /// What happened to its parts, but for success.
     pub parts: Vec<PartEvent>,
 }
@@ -284,6 +301,18 @@ impl Stories {
         }
     }
 
+    /// Whose plan a slot holds.
+    pub fn at(&self, slot: u16) -> Option<CommandKey> {
+        self.slots.get(&slot).copied()
+    }
+
+    /// The control path has taken over a plan that was under way, or aborted it.
+    pub fn interfere(&mut self, command: CommandKey, aborted: bool) {
+        let run = self.stories.get_mut(&command).expect("it is under way").run_mut();
+        run.taken |= !aborted;
+        run.aborted |= aborted;
+    }
+
     /// The fragment that an SSD fetched.
     pub fn fragment(&self, path: u8, id: u16) -> Option<Place> {
         self.fragments.get(&(path, id)).copied()
@@ -385,6 +414,12 @@ impl Stories {
             }
             PlanEvent::PartEnded { slot, component, end } => {
                 self.part(slot, cycle, component, PartStep::Ended(end))?;
+            }
+            PlanEvent::Returned { slot, component, ordinal, own: true, .. } => {
+                let run = self.story(slot)?.run_mut();
+                let (component, ordinal) = (usize::from(component), ordinal as usize);
+                let again = run.again(component).count();
+                run.bounced.push(Bounced { component, ordinal, again });
             }
             PlanEvent::Returned { slot, component, ordinal, path, status, .. } => {
                 let run = self.story(slot)?.run_mut();

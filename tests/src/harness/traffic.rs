@@ -226,10 +226,10 @@ impl Traffic {
     fn break_command(&mut self, tables: &Tables, arena: &Arena, request: &mut Request) {
         let entry = request.entry;
         let random = &mut self.random;
-        let known = [0, 1, 2, 8, 9];
+        let known = [0, 1, 2, 5, 8, 9];
         request.entry = match random.random_range(0..8) {
             0 => loop {
-                let code: u8 = if random.random_bool(0.3) { opcode::COMPARE } else { random.random() };
+                let code: u8 = random.random();
                 if !known.contains(&code) {
                     break entry.with_opcode(code);
                 }

@@ -156,9 +156,9 @@ fn fails_are_tried_again_as_often_as_they_may() {
     let (mut renewing, mut ended, mut waited, mut graced) = (false, 0u32, 0, 0);
     // Plans that issue nothing more, and the one that is asked after.
     let mut halted = [false; SLOTS as usize];
-    let (mut asked_stop, mut gave_up) = (0, 0);
+    let (mut asked_stop, mut stop_read, mut gave_up) = (0, false, 0);
     for cycle in 0..150_000u32 {
-        bench.set("stopped", halted[asked_stop].into());
+        bench.set("stopped", std::mem::replace(&mut stop_read, halted[asked_stop]).into());
         let changing = random.random_range(0..SLOTS);
         if working != Some(changing) && cycle > settling {
             halted[changing as usize] = random.random_bool(0.1);

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use volplane::software::{Admission, Components};
 use volplane_abi::plan::{component_state, reason};
 use volplane_abi::tables::table;
-use volplane_abi::{opcode, SubmissionEntry};
+use volplane_abi::{opcode, PlanState, SubmissionEntry};
 use volplane_driver::{CardError, ExceptionRecord, PlanHandle, TableWrite};
 
 use super::judgement::kept;
@@ -126,6 +126,9 @@ impl Session {
             let waiting = self.control.waiting.swap_remove(due);
             self.answer(&waiting);
         }
+        if self.control.random.random_ratio(1, 30) {
+            self.interfere();
+        }
         if self.control.random.random_ratio(1, 40) {
             self.change_states(false);
         }
@@ -229,10 +232,11 @@ impl Session {
             let old = PlanHandle { generation: plan.generation ^ 1 << (status % 32), ..plan };
             self.expect_problem(command, "it is gone", |session| session.complete_plan(old, status));
         }
-        let problem = "it is not the control path's to decide in this way";
         if wrong && held {
-            self.expect_problem(command, problem, |session| session.resubmit_plan(plan));
+            let ended = "it has ended and waits to be released";
+            self.expect_problem(command, ended, |session| session.resubmit_plan(plan));
         } else if wrong {
+            let problem = "it is not the control path's to decide in this way";
             self.expect_problem(command, problem, |session| session.release_plan(plan));
         }
         let answered = match (held, choice) {
@@ -259,6 +263,48 @@ impl Session {
         if twice {
             self.expect_problem(command, "it is gone", |session| session.complete_plan(plan, status));
         }
+    }
+
+    /// Takes over a plan that is under way, or aborts it, if it has not ended by then.
+    fn interfere(&mut self) {
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        let mut slots: Vec<u16> = self.pending.keys().filter_map(|&command| self.begun_in(command)).collect();
+        slots.sort_unstable();
+        let Some(&slot) = slots.choose(&mut self.control.random) else { return };
+        let (card, platform) = (&mut self.machine.card, &mut self.machine.platform);
+        let state = card.table_record(platform, table::PLAN_STATE, slot.into());
+        let state: PlanState = state.unwrap_or_else(|error| self.fail(&error.to_string(), None));
+        // Whoever has the slot now had it when the card looked, if the name fits.
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        let Some(command) = self.stories.at(slot).filter(|command| self.pending.contains_key(command)) else {
+            return;
+        };
+        if state.live() == 0 || state.owned() == 1 || state.held() == 1 {
+            return;
+        }
+        let plan = PlanHandle { slot, generation: state.generation() };
+        let aborts = self.control.random.random_bool(0.4);
+        let card = &mut self.machine.card;
+        let done = match aborts {
+            true => card.abort_plan(&mut self.machine.platform, plan),
+            false => card.take_over_plan(&mut self.machine.platform, plan),
+        };
+        match done {
+            Ok(()) => self.stories.interfere(command, aborts),
+            Err(CardError::Plan { problem: "it is gone", .. }) => {}
+            Err(error) => self.fail(&error.to_string(), self.pending.get(&command)),
+        }
+    }
+
+    /// The slot of a command whose plan was begun, and is not the control path's.
+    fn begun_in(&self, command: CommandKey) -> Option<u16> {
+        let pending = &self.pending[&command];
+        let story = self.stories.get(command).filter(|_| pending.decided.is_none() && !pending.logged)?;
+        story.run().begun.map(|_| story.slot())
     }
 
     fn decide(&mut self, command: CommandKey, status: u16) {

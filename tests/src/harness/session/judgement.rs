@@ -73,8 +73,7 @@ impl Session {
             let found = Parted::of(&configuration.tables, cuts, run, &retries, 0);
             let found = found.map_err(|what| format!("{what}\n{run:x?}"))?;
             retries.met.iter().for_each(|what| self.coverage.met_alone(what));
-            let mut outcome =
-                Outcome { parts: Default::default(), status: found.status, record: None, met: Vec::new() };
+            let mut outcome = Outcome { status: found.status, ..Outcome::default() };
             outcome.parts[0] = found.progress;
             return Ok(outcome);
         };
