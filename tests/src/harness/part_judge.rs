@@ -178,3 +178,137 @@ pub fn progress_of(end: &PartEnd) -> Progress {
         _ => Progress::Failed(end.status),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::plan_story::{Ended, PartEvent};
+    use volplane::software::Fragment;
+    use volplane_abi::plan::path_policy;
+    use volplane_abi::status::INVALID_FIELD;
+    use volplane_abi::{opcode, DeviceEntry, PathEntry};
+
+    /// Device 1 prefers path 4 to path 6.
+    fn tables() -> Tables {
+        let mut tables = Tables::default();
+        let device = DeviceEntry::default().with_path(4).with_more_paths(1).with_path1(6).with_valid(1);
+        tables.devices.insert(1, device.with_path_policy(path_policy::PREFERRED));
+        tables.paths = [4, 6].map(|path| (path, PathEntry::default().with_valid(1))).into();
+        tables
+    }
+
+    fn fragment(lba: u64) -> Fragment {
+        Fragment {
+            path: 4,
+            device: 1,
+            zeros: false,
+            opcode: opcode::READ,
+            namespace_id: 1,
+            lba,
+            blocks: 1,
+            first: lba,
+            deallocate: 0,
+            force_unit_access: 0,
+            limited_retry: 0,
+            cdw13: 0,
+            segments: Ok(Vec::new()),
+        }
+    }
+
+    /// Three fragments; tries of a part of a disk without a plan: ordinals, statuses and paths.
+    fn parted(issued: Issued, tries: &[&[(usize, u16, u8)]], failures: &[PartEnd]) -> Result<Parted, String> {
+        let mut fragments: Vec<Fragment> = (0..3).map(fragment).collect();
+        if issued == Issued::Prefix {
+            fragments[2].segments = Err(INVALID_FIELD);
+        }
+        let cuts = Cuts { fragments, issued, closing: SUCCESS, faulted: false, chain_cuts: 0 };
+        let mut run = Run::default();
+        for (number, attempts) in tries.iter().enumerate() {
+            let cycle = 1_000 * (number as u64 + 1);
+            if number > 0 {
+                run.parts.push(PartEvent { cycle: cycle - 500, component: 0, step: PartStep::Again });
+            }
+            run.attempts.extend(attempts.iter().map(|&(ordinal, status, path)| {
+                let ended = Ended { at_ns: 0, effect: status == 0, status, tokens: Vec::new() };
+                let (ended, returned) = (Some(ended), Some(status));
+                Attempt { component: 0, ordinal, path, again: number, cycle, ended, returned }
+            }));
+            run.parts.extend(failures.get(number).map(|&end| PartEvent {
+                cycle: cycle + 200,
+                component: 0,
+                step: PartStep::Failed(end),
+            }));
+        }
+        let retries = Retries::follow(&run, None)?;
+        Parted::of(&tables(), &cuts, &run, &retries, 0)
+    }
+
+    fn failed(status: u16, path: u8, ordinal: u32) -> PartEnd {
+        PartEnd { status, path, ordinal, closed: false }
+    }
+
+    const NO_PATH: PartEnd =
+        PartEnd { status: plan_status::HOST_PATH_ERROR | DNR, path: 0, ordinal: 0, closed: true };
+
+    #[test]
+    fn every_fragment_comes_once() {
+        let all = [(2, 0, 4), (0, 0, 4), (1, 0, 4)];
+        let once = |attempts: &[(usize, u16, u8)]| parted(Issued::All, &[attempts], &[]);
+        assert!(once(&all).is_ok_and(|part| part.progress == Progress::Done));
+        assert!(once(&all[..2]).is_err(), "one is missing");
+        assert!(once(&[all[0], all[1], all[2], all[0]]).is_err(), "one came twice");
+        assert!(once(&[all[0], all[1], all[2], (3, 0, 4)]).is_err(), "there is no fourth");
+        assert!(once(&[all[0], all[1], (1, 0, 6)]).is_err(), "the other path is preferred");
+        for (prefix, issued) in [(&[][..], 0), (&[(1, 0, 4), (0, 0, 4)], 2)] {
+            let end = PartEnd { status: INVALID_FIELD | DNR, path: 0, ordinal: issued, closed: true };
+            let part = parted(Issued::Prefix, &[prefix], &[end]);
+            let part = part.expect("the card may have seen the wrong entry");
+            assert_eq!(part.progress, Progress::Refused(INVALID_FIELD | DNR));
+        }
+        let end = PartEnd { status: INVALID_FIELD | DNR, path: 0, ordinal: 1, closed: true };
+        let gap = parted(Issued::Prefix, &[&[(0, 0, 4), (2, 0, 4)]], &[end]);
+        assert!(gap.is_err(), "a prefix has no gap");
+    }
+
+    #[test]
+    fn the_lowest_failed_offset_speaks_for_the_part() {
+        let tried = [(2, 0x281, 4), (1, 0x6006, 4), (0, 0, 4)];
+        let part = parted(Issued::All, &[&tried], &[failed(0x4006, 4, 1)]).expect("all there");
+        assert_eq!(part.progress, Progress::Failed(0x4006));
+        assert_eq!((part.told.status(), part.told.fragment(), part.told.path()), (0x4006, 1, 4));
+        assert_eq!(part.told.closed(), 0);
+        assert!(parted(Issued::All, &[&tried], &[failed(0x281, 4, 2)]).is_err(), "the other one was told");
+        assert!(parted(Issued::All, &[&tried], &[]).is_err(), "nobody was told");
+    }
+
+    #[test]
+    fn a_path_that_failed_is_not_taken_again() {
+        let first = [(0, 0x301, 4), (1, 0, 4), (2, 0, 4)];
+        let on = |path: u8, status: u16| [(0, status, path), (1, 0, path), (2, 0, path)];
+        let errors = [failed(0x301, 4, 0), failed(0x302, 6, 0), NO_PATH];
+        let part = parted(Issued::All, &[&first, &on(6, 0)], &errors[..1]).expect("the other path");
+        assert_eq!(part.progress, Progress::Done);
+        assert!(parted(Issued::All, &[&first, &on(4, 0)], &errors[..1]).is_err(), "it has failed on it");
+        assert!(parted(Issued::All, &[&first], &errors[..1]).is_err(), "it had to begin again");
+        // No path is left: that takes one of two tries, and any may be taken again.
+        let (second, none): (_, &[(usize, u16, u8)]) = (on(6, 0x302), &[]);
+        let part = parted(Issued::All, &[&first, &second, none, &on(4, 0)], &errors);
+        assert_eq!(part.expect("the first path again").progress, Progress::Done);
+        let round = [errors[0], errors[1], NO_PATH];
+        let tries: Vec<&[(usize, u16, u8)]> = [&first[..], &second, none].repeat(3);
+        let part = parted(Issued::All, &tries, &round.repeat(3)).expect("all tries are used up");
+        assert_eq!((part.progress, part.told.path()), (Progress::Failed(0x302), 6));
+        let tries: Vec<&[(usize, u16, u8)]> = [&first[..], &second, none].repeat(4);
+        assert!(parted(Issued::All, &tries, &round.repeat(4)).is_err(), "once too often");
+    }
+
+    #[test]
+    fn what_is_final_ends_the_part() {
+        let tries: [&[(usize, u16, u8)]; 2] =
+            [&[(0, 0x4281, 4), (1, 0, 4), (2, 0, 4)], &[(0, 0, 4), (1, 0, 4), (2, 0, 4)]];
+        let end = [failed(0x4281, 4, 0)];
+        let part = parted(Issued::All, &tries[..1], &end).expect("it is final");
+        assert_eq!(part.progress, Progress::Failed(0x4281));
+        assert!(parted(Issued::All, &tries, &end).is_err(), "it began again");
+    }
+}
