@@ -1,12 +1,12 @@
 //! Tries failed parts again: on another path while there is one, else as often as its component may.
 //!
-//! `failed` brings the end of a part that did not succeed. After a path error (`StatusKind`) the path is avoided by its
-//! plan from now on and the part begins again (`again`), free of charge, also when another part of the plan has failed on
-//! that path before: this one was on its way then. When none is left (the card's own Host Pathing Error), and after an
-//! error that may pass, a try is taken from the component's, and no path is avoided any more; without one the part has
-//! failed for good, with the last path error, if it had one. A part without a template has tries of its own, for want of
-//! a path only. What is not tried again goes on: to `part`, or, with its plan, to `done`. A part is tried again as a
-//! whole: what of it was done is done once more.
+//! `failed` brings the end of a part that did not succeed. After a path error (`StatusKind`) the path is avoided
+//! by its plan from now on and the part begins again (`again`), free of charge, also when another part of the
+//! plan has failed on that path before: this one was on its way then. When none is left (the card's own Host
+//! Pathing Error), and after an error that may pass, a try is taken from the component's, and no path is avoided
+//! any more; without one the part has failed for good, with the last path error, if it had one. A part without a
+//! template has tries of its own, for want of a path only. What is not tried again goes on: to `part`, or, with
+//! its plan, to `done`. A part is tried again as a whole: what of it was done is done once more.
 //!
 //! A part of a plan that issues nothing more (`stopped`, asked by `stop_query`) has failed as it is.
 //!

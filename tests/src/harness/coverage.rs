@@ -13,8 +13,9 @@ const SENT_DEEP: &str = "sent with many in flight";
 const DEEP_PERCENT: u64 = 90;
 
 /// What parts that failed must have met at least so often, in all machines of a test.
-const RETRIES: [(&str, u64); 6] = [
+const RETRIES: [(&str, u64); 7] = [
     ("a part that avoids a path", 150),
+    ("a part that fails where another did", 40),
     ("a part tried again", 150),
     ("a part that tries all paths again", 40),
     ("a part that succeeds when it is tried again", 120),

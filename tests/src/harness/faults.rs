@@ -48,8 +48,8 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The status field that `ssd` completes a command of `queue` with; 0 when it executes it. What is wrong with a
-    /// path is wrong with most of them.
+    /// The status field that `ssd` completes a command of `queue` with; 0 when it executes it. What is wrong with
+    /// a path is wrong with most of them.
     fn verdict(&self, (ssd, queue): (usize, u16), code: u8, lba: u64) -> u16 {
         let drawn = mix(mix(self.seed ^ (ssd as u64) << 56 ^ u64::from(code) << 48) ^ lba);
         if code == opcode::FLUSH || drawn % 4096 >= self.of_4096 {

@@ -10,8 +10,9 @@
 //! * `traffic`: commands. `faults`: what SSDs do wrong. `media`: what SSDs should hold. `volumes`: what disks hold for
 //!   their clients, made of `intervals` of blocks.
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
-//! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans. `plan_judge`: what
-//!   must come of these, of what `part_judge` says of their parts and `part_retries` of those that begin again.
+//! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans.
+//!   `plan_judge`: what must come of these, by what `part_judge` says of their parts and `part_retries` of those
+//!   that begin again.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `control_path`
 //!   answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 

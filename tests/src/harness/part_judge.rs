@@ -1,5 +1,5 @@
-//! What must come of a component's part of a plan: every try of it is all of its fragments, each once, and ends as its
-//! SSDs say. Of a plan that was stopped the last ones may be given back instead of being issued.
+//! What must come of a component's part of a plan: every try of it is all of its fragments, each once, and ends
+//! as its SSDs say. Of a plan that was stopped the last ones may be given back instead of being issued.
 
 use volplane::software::plan::STATUS_KEPT;
 use volplane::software::verdict::Progress;
@@ -16,7 +16,8 @@ use super::plan_story::{Attempt, PartStep, Run};
 pub struct Parted {
     /// What became of it.
     pub progress: Progress,
-    /// The status of its last try: that of its failed fragment with the lowest offset, else that it is closed with.
+    /// The status of its last try: that of its failed fragment with the lowest offset, else that it is closed
+    /// with.
     pub status: u16,
     /// What a record tells of it if it failed, was refused or was stopped.
     pub told: ExceptionComponent,

@@ -1,16 +1,17 @@
-//! Parts that begin again after an error: what the card may do with each that failed, and which paths the next try may
-//! take.
+//! Parts that begin again after an error: what the card may do with each that failed, and which paths the next
+//! try may take.
 //!
-//! A path error makes the plan avoid the path, and the part begins again, free of charge. One that finds no path left
-//! takes one of its component's tries, as does an error that may pass, and no path is avoided any more. Without a try it
-//! has failed, after a path error of its own with the last one. A disk without a template has tries for want of a path
-//! only. Everything else ends the part.
+//! A path error makes the plan avoid the path, and the part begins again, free of charge. One that finds no path
+//! left takes one of its component's tries, as does an error that may pass, and no path is avoided any more.
+//! Without a try it has failed, after a path error of its own with the last one. A disk without a template has
+//! tries for want of a path only. Everything else ends the part.
 //!
 //! Nothing begins again of a plan that was stopped: a component has failed whose continuation bit is clear, or the
 //! control path has interfered.
 //!
-//! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and what
-//! every try avoided follows from it. What the card notes at the same time it may note in either order.
+//! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and
+//! what every try avoided follows from it. With every part that a plan begins it avoids nothing any more, for its
+//! parts that begin again as well. What the card notes at the same time it may note in either order.
 
 use volplane::software::verdict::Progress;
 use volplane::software::{PlanTemplate, Tables};
@@ -54,6 +55,10 @@ enum Next {
 /// What was decided of the parts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Retries {
+    /// What the card may know of the plan.
+    notes: Vec<Notes>,
+    /// The plan may be stopped by now.
+    stopped: bool,
     /// The sets of paths that the plan may have avoided, and since when: not before, and at the latest.
     avoided: Vec<(u64, u64, Vec<u32>)>,
     /// By component: how its part ended, if it failed.
@@ -84,9 +89,11 @@ impl Notes {
         let mut notes = self.clone();
         let class = status_class(end.status);
         if !end.closed && class == StatusClass::Path {
+            let known = self.avoided >> end.path & 1 == 1;
             notes.avoided |= 1 << end.path;
             notes.error = Some((component, end.status, end.path));
-            return (notes, Next::Again, "a part that avoids a path");
+            let met = ["a part that avoids a path", "a part that fails where another did"];
+            return (notes, Next::Again, met[usize::from(known)]);
         }
         let may_pass = !end.closed && class == StatusClass::Retry && !single;
         let starves = is_pathless(end) && self.avoided != 0;
@@ -125,79 +132,99 @@ impl Retries {
     /// # Errors
     /// Says which part began again, or did not, and should not have.
     pub fn follow(run: &Run, template: Option<&PlanTemplate>) -> Result<Self, String> {
-        let single = template.is_none();
-        let mut retries = Self { avoided: vec![(0, 0, vec![0])], ..Self::default() };
-        let mut notes = vec![Notes::new(if single { SINGLE_TRIES } else { 0 })];
-        // From now on the plan may be stopped.
-        let mut stopped = run.taken || run.aborted;
+        let left = if template.is_none() { SINGLE_TRIES } else { 0 };
+        let notes = vec![Notes::new(left)];
+        let stopped = run.taken || run.aborted;
+        let mut retries = Self { notes, stopped, avoided: vec![(0, 0, vec![0])], ..Self::default() };
         for (number, event) in run.parts.iter().enumerate() {
             let &PartEvent { cycle, component, step } = event;
-            let mut others = run.parts[number + 1..].iter().filter(|other| other.component == component);
+            let of_part = |other: &&PartEvent| other.component == component;
+            let before = run.parts[..number].iter().rfind(of_part);
+            let next = run.parts[number + 1..].iter().find(of_part);
+            let mut latest = cycle + NOTED;
             match step {
                 PartStep::Begun(found) => {
                     let expected = template.map(|template| template.components[component].retries);
                     if expected != Some(found) {
                         return Err(format!("{event:?} with {found} retries, expected {expected:?}"));
                     }
-                    let begun = notes.iter().map(|notes| notes.begun(component, found));
-                    let began = distinct(begun.collect());
-                    // One that fails in these cycles may be noted before or after this.
-                    let together = run.parts.iter().any(|other| {
-                        matches!(other.step, PartStep::Failed(_)) && cycle.abs_diff(other.cycle) <= TOGETHER
-                    });
-                    notes.iter_mut().for_each(|notes| notes.left[component] = found);
-                    notes = if together { distinct([began, notes].concat()) } else { began };
+                    retries.begin(run, event, found);
                 }
                 PartStep::Failed(end) => {
-                    let found = match (others.clone().next().map(|other| other.step), single) {
-                        (Some(PartStep::Again), _) => Some(Next::Again),
-                        (Some(PartStep::Ended(end)), false) => Some(Next::Ended(end)),
-                        // Its plan ends with it: the client is told.
-                        (None, true) => None,
-                        (next, _) => return Err(format!("{event:x?} is followed by {next:x?}")),
-                    };
-                    let weigh = |notes: &Notes| notes.weigh(single, component, &end);
-                    let give_up = |notes: &Notes| notes.give_up(component, &end);
-                    let given_up = notes.iter().filter(|_| stopped).map(give_up);
-                    let weighed: Vec<_> = notes.iter().map(weigh).chain(given_up).collect();
-                    let is_so = |next: &Next| match found {
-                        Some(found) => found == *next,
-                        None => *next != Next::Again,
-                    };
-                    let Some(&(_, next, met)) = weighed.iter().find(|(_, next, _)| is_so(next)) else {
-                        return Err(format!("{event:x?} led to {found:x?}, but {notes:x?} to {weighed:x?}"));
-                    };
-                    let tried = run.again(component).next().is_some_and(|first| first < cycle);
-                    retries.met.push(if tried && met == NO_TRY_LEFT { USED_UP } else { met });
-                    if let Next::Ended(told) = next {
-                        retries.ended[component] = Some(told);
-                    }
-                    let left = weighed.into_iter().filter(|(_, next, _)| is_so(next));
-                    notes = distinct(left.map(|(notes, ..)| notes).collect());
+                    retries.fail(run, event, &end, (template.is_none(), next))?;
+                    // Before it begins again, in any case.
+                    latest = next.map_or(latest, |next| next.cycle.min(latest));
                 }
-                PartStep::Again | PartStep::Ended(_) => {
-                    let mut before = run.parts[..number].iter().rev();
-                    let last = before.find(|other| other.component == component).map(|other| other.step);
-                    if !matches!(last, Some(PartStep::Failed(_))) {
-                        return Err(format!("{event:x?}, but it did not fail"));
-                    }
-                    if let (PartStep::Ended(end), Some(template)) = (step, template) {
-                        let failed = matches!(progress_of(&end), Progress::Failed(_));
-                        stopped |= failed && !template.write.continuation.has(component);
-                    }
+                PartStep::Again | PartStep::Ended(_)
+                    if before.is_none_or(|before| !matches!(before.step, PartStep::Failed(_))) =>
+                {
+                    return Err(format!("{event:x?}, but it did not fail"));
+                }
+                PartStep::Again => {}
+                PartStep::Ended(end) => {
+                    let failed = matches!(progress_of(&end), Progress::Failed(_));
+                    let forgiven = |template: &PlanTemplate| template.write.continuation.has(component);
+                    retries.stopped |= failed && !template.is_some_and(forgiven);
                 }
             }
-            let avoided = notes.iter().map(|notes| notes.avoided).collect();
-            // Before it begins again, in any case.
-            let again = others.next().filter(|_| matches!(step, PartStep::Failed(_)));
-            let latest = again.map_or(cycle + NOTED, |again| again.cycle.min(cycle + NOTED));
+            let avoided = retries.notes.iter().map(|notes| notes.avoided).collect();
             retries.avoided.push((cycle, latest, avoided));
         }
         let last = |component| run.parts.iter().rfind(|event| event.component == component);
-        let again =
-            (0..COMPONENTS_MAX).filter_map(last).filter(|event| event.step == PartStep::Again).count();
-        retries.met.extend(vec!["a part that succeeds when it is tried again"; again]);
+        let last = (0..COMPONENTS_MAX).filter_map(last);
+        let stopped = |component| run.bounced.iter().any(|bounced| bounced.component == component);
+        let well = last.filter(|event| event.step == PartStep::Again && !stopped(event.component)).count();
+        retries.met.extend(vec!["a part that succeeds when it is tried again"; well]);
         Ok(retries)
+    }
+
+    /// A part is begun, and may be tried again so often.
+    fn begin(&mut self, run: &Run, event: &PartEvent, tries: u8) {
+        let begun = self.notes.iter().map(|notes| notes.begun(event.component, tries));
+        let mut notes: Vec<Notes> = begun.collect();
+        // One that fails in these cycles may be noted before or after this.
+        let fails = |other: &PartEvent| matches!(other.step, PartStep::Failed(_));
+        let together = |other: &PartEvent| fails(other) && event.cycle.abs_diff(other.cycle) <= TOGETHER;
+        if run.parts.iter().any(together) {
+            self.notes.iter_mut().for_each(|notes| notes.left[event.component] = tries);
+            notes.append(&mut self.notes);
+        }
+        self.notes = distinct(notes);
+    }
+
+    /// A part has failed; `next`: what comes of it.
+    fn fail(
+        &mut self,
+        run: &Run,
+        event: &PartEvent,
+        end: &PartEnd,
+        (single, next): (bool, Option<&PartEvent>),
+    ) -> Result<(), String> {
+        let component = event.component;
+        let found = match (next.map(|next| next.step), single) {
+            (Some(PartStep::Again), _) => Some(Next::Again),
+            (Some(PartStep::Ended(end)), false) => Some(Next::Ended(end)),
+            // Its plan ends with it: the client is told.
+            (None, true) => None,
+            (next, _) => return Err(format!("{event:x?} is followed by {next:x?}")),
+        };
+        let weigh = |notes: &Notes| notes.weigh(single, component, end);
+        let give_up = |notes: &Notes| notes.give_up(component, end);
+        let given_up = self.notes.iter().filter(|_| self.stopped).map(give_up);
+        let weighed: Vec<_> = self.notes.iter().map(weigh).chain(given_up).collect();
+        let is_so = |next: &Next| found.map_or(*next != Next::Again, |found| found == *next);
+        let Some(&(_, next, met)) = weighed.iter().find(|(_, next, _)| is_so(next)) else {
+            let notes = &self.notes;
+            return Err(format!("{event:x?} led to {found:x?}, but {notes:x?} to {weighed:x?}"));
+        };
+        let tried = run.again(component).next().is_some_and(|first| first < event.cycle);
+        self.met.push(if tried && met == NO_TRY_LEFT { USED_UP } else { met });
+        if let Next::Ended(told) = next {
+            self.ended[component] = Some(told);
+        }
+        let left = weighed.into_iter().filter(|(_, next, _)| is_so(next));
+        self.notes = distinct(left.map(|(notes, ..)| notes).collect());
+        Ok(())
     }
 
     /// How a component's part ended, if it failed.
