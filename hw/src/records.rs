@@ -120,6 +120,20 @@ logic_record! {
 }
 
 logic_record! {
+    /// A write of zeros: 64 bytes to a 64-byte aligned address, or as of `SmallWrite`.
+    ZeroWrite: 67 {
+        /// Bus address.
+        address = 64,
+        /// 1: 64 bytes.
+        is_wide = 1,
+        /// Else: 1: 16 bytes, 0: 4 bytes.
+        quad = 1,
+        /// 1: the last one of its fragment.
+        ends = 1,
+    }
+}
+
+logic_record! {
     /// A read of whole beats that does not cross a 4 KiB border.
     ReadRequest: 80 {
         /// Bus address; the bits below a beat are ignored.
@@ -322,6 +336,26 @@ logic_record! {
         terms = 16,
         /// Reserved.
         reserved = 1,
+    }
+}
+
+logic_record! {
+    /// A fragment of an extent that reads as zeros: no device has part in it.
+    ZeroFragment: 183 {
+        /// Part of a plan (`Part`).
+        part = 16,
+        /// Number of the fragment in its plan.
+        ordinal = 17,
+        /// 1: the plan's last fragment.
+        last = 1,
+        /// PRP entry 1.
+        prp1 = 64,
+        /// PRP entry 2.
+        prp2 = 64,
+        /// Blocks, 1 and up.
+        blocks = 17,
+        /// log2 of the block size.
+        block_shift = 4,
     }
 }
 

@@ -24,3 +24,6 @@ pub mod source_buffer;
 pub mod vector_picker;
 pub mod write_arbiter;
 pub mod write_master;
+pub mod zero_bursts;
+pub mod zero_filler;
+pub mod zero_pages;

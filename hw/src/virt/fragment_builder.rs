@@ -7,7 +7,7 @@
 use rust_hdl::prelude::*;
 
 use super::device_cutter::DeviceCutter;
-use super::list_reader::ListReader;
+use super::list_reader::{list_tag, ListReader};
 use super::prp_builder::PrpBuilder;
 use crate::prim::slice::Slice;
 use crate::prim::stream::{StreamIn, StreamOut};
@@ -34,6 +34,7 @@ pub struct FragmentBuilder<const W: usize> {
     pub table_data: Signal<Out, Bits<256>>,
     pub list: StreamOut<ReadRequest>,
     pub answer_valid_list: Signal<In, bool>,
+    pub answer_tag: Signal<In, Bits<8>>,
     pub answer_data: Signal<In, Bits<W>>,
     pub answer_last: Signal<In, bool>,
     pub answer_error: Signal<In, bool>,
@@ -65,6 +66,7 @@ impl<const W: usize> FragmentBuilder<W> {
             table_data: Default::default(),
             list: Default::default(),
             answer_valid_list: Default::default(),
+            answer_tag: Default::default(),
             answer_data: Default::default(),
             answer_last: Default::default(),
             answer_error: Default::default(),
@@ -72,7 +74,7 @@ impl<const W: usize> FragmentBuilder<W> {
             headers: Default::default(),
             cutter: DeviceCutter::new(sizes),
             prp: Default::default(),
-            reader: Default::default(),
+            reader: ListReader::new(list_tag::FRAGMENTS),
         }
     }
 }
@@ -113,6 +115,7 @@ impl<const W: usize> Logic for FragmentBuilder<W> {
         self.prp.entry.next = self.reader.entry.val();
         self.prp.failed.next = self.reader.failed.val();
         self.reader.answer_valid_list.next = self.answer_valid_list.val();
+        self.reader.answer_tag.next = self.answer_tag.val();
         self.reader.answer_data.next = self.answer_data.val();
         self.reader.answer_last.next = self.answer_last.val();
         self.reader.answer_error.next = self.answer_error.val();

@@ -2,7 +2,8 @@
 //!
 //! One entry a request: `request` with `address` (8-byte aligned) is answered by `answer` with
 //! `entry`, or with `failed` when the bus refused the line; both stay until the next request. The last
-//! line is kept until `forget`, so that sixteen neighbours cost one read. Latency: 4 cycles on a kept
+//! line is kept until `forget`, so that sixteen neighbours cost one read. Two readers may share a
+//! requester of the read master: each takes the answers that have its tag. Latency: 4 cycles on a kept
 //! line, else the bus and 5. One request at a time. Reset forgets; answers of a read begun before are
 //! not expected (the masters drain first).
 
@@ -11,6 +12,14 @@ use rust_hdl::prelude::*;
 use crate::prim::ram::LutRam;
 use crate::prim::stream::StreamOut;
 use crate::records::ReadRequest;
+
+/// The tags of readers that share a requester.
+pub mod list_tag {
+    /// For the fragments of SSDs.
+    pub const FRAGMENTS: u8 = 0;
+    /// For fragments of zeros.
+    pub const ZEROS: u8 = 1;
+}
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
@@ -35,6 +44,7 @@ pub struct ListReader<const W: usize> {
     pub failed: Signal<Out, bool>,
     pub list: StreamOut<ReadRequest>,
     pub answer_valid_list: Signal<In, bool>,
+    pub answer_tag: Signal<In, Bits<8>>,
     pub answer_data: Signal<In, Bits<W>>,
     pub answer_last: Signal<In, bool>,
     pub answer_error: Signal<In, bool>,
@@ -63,8 +73,12 @@ pub struct ListReader<const W: usize> {
     shift: Signal<Local, Bits<16>>,
     beat_data: Signal<Local, Bits<W>>,
     shifted: Signal<Local, Bits<W>>,
+    /// A beat of the line that was asked for.
+    arrives: Signal<Local, bool>,
     line_bytes: Constant<Bits<8>>,
-    no_tag: Constant<Bits<8>>,
+    tag: Constant<Bits<8>>,
+    /// The bit that tells the tags apart.
+    tag_bit: Constant<bool>,
     low_zero: Constant<Bits<7>>,
     one: Constant<Bits<16>>,
     zero: Constant<Bits<16>>,
@@ -72,8 +86,9 @@ pub struct ListReader<const W: usize> {
     beat_shift: Constant<Bits<16>>,
 }
 
-impl<const W: usize> Default for ListReader<W> {
-    fn default() -> Self {
+impl<const W: usize> ListReader<W> {
+    /// A reader with one of `list_tag`.
+    pub fn new(tag: u8) -> Self {
         assert!([128, 256, 512].contains(&W), "bus of {W} bits");
         Self {
             clock: Default::default(),
@@ -86,6 +101,7 @@ impl<const W: usize> Default for ListReader<W> {
             failed: Default::default(),
             list: Default::default(),
             answer_valid_list: Default::default(),
+            answer_tag: Default::default(),
             answer_data: Default::default(),
             answer_last: Default::default(),
             answer_error: Default::default(),
@@ -111,8 +127,10 @@ impl<const W: usize> Default for ListReader<W> {
             shift: Default::default(),
             beat_data: Default::default(),
             shifted: Default::default(),
+            arrives: Default::default(),
             line_bytes: Constant::new(128u64.to_bits()),
-            no_tag: Constant::new(0u64.to_bits()),
+            tag: Constant::new(u64::from(tag).to_bits()),
+            tag_bit: Constant::new(tag & 1 == 1),
             low_zero: Constant::new(0u64.to_bits()),
             one: Constant::new(1u64.to_bits()),
             zero: Constant::new(0u64.to_bits()),
@@ -157,13 +175,15 @@ impl<const W: usize> Logic for ListReader<W> {
         self.list.data.next.address =
             (bit_cast::<64, 57>(self.wanted_line.val()) << 7) | bit_cast::<64, 7>(self.low_zero.val());
         self.list.data.next.bytes = self.line_bytes.val();
-        self.list.data.next.tag = self.no_tag.val();
+        self.list.data.next.tag = self.tag.val();
 
         // The entry's number in the line: its beat, and its word in the beat.
         self.word.next = bit_cast::<16, 4>(self.wanted.q.val().get_bits::<4>(3));
         self.shift.next = ((self.word.val() & self.word_mask.val()) << 6);
         self.line.clock.next = self.clock.val();
-        self.line.write.next = self.answer_valid_list.val();
+        self.arrives.next =
+            self.answer_valid_list.val() & (self.answer_tag.val().get_bit(0) == self.tag_bit.val());
+        self.line.write.next = self.arrives.val();
         self.line.write_address.next = self.beat.q.val();
         self.line.write_data.next = self.answer_data.val();
         self.line.read_address.next = (self.word.val() >> self.beat_shift.val());
@@ -193,12 +213,11 @@ impl<const W: usize> Logic for ListReader<W> {
                 }
             }
             State::Fill => {
-                if self.answer_valid_list.val() {
+                if self.arrives.val() {
                     self.beat.d.next = self.beat.q.val() + self.one.val();
                 }
-                self.error.d.next =
-                    self.error.q.val() | (self.answer_valid_list.val() & self.answer_error.val());
-                self.ended.d.next = self.answer_valid_list.val() & self.answer_last.val();
+                self.error.d.next = self.error.q.val() | (self.arrives.val() & self.answer_error.val());
+                self.ended.d.next = self.arrives.val() & self.answer_last.val();
                 if self.ended.q.val() {
                     self.kept.d.next = self.wanted_line.val();
                     self.kept_valid.d.next = !self.error.q.val();
