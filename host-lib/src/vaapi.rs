@@ -159,13 +159,55 @@ pub enum VdStatus {
     Deactivated,
 }
 
+/// What becomes of reads of an extent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtentReads {
+    /// The device executes them.
+    #[default]
+    Device,
+    /// They are exceptions.
+    Fault,
+    /// They give zeros, whatever the device holds.
+    Zeros,
+}
+
+/// What becomes of all else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtentWrites {
+    /// The device executes it.
+    #[default]
+    Device,
+    /// It is an exception.
+    Fault,
+}
+
 /// Where an extent lies, for `ap_set_vd_storage_extent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageExtent {
-    /// Device.
+    /// Device; nobody looks at it where it executes nothing.
     pub device: u16,
     /// First block on it.
     pub start: u64,
+    /// Reads.
+    pub reads: ExtentReads,
+    /// Writes, Write Zeroes and deallocations.
+    pub writes: ExtentWrites,
+}
+
+impl StorageExtent {
+    /// On a device.
+    pub fn new(device: u16, start: u64) -> Self {
+        Self { device, start, ..Self::default() }
+    }
+
+    /// Nowhere yet: reads give zeros, writes are exceptions.
+    pub fn thin() -> Self {
+        Self { reads: ExtentReads::Zeros, writes: ExtentWrites::Fault, ..Self::default() }
+    }
+
+    fn has_device(&self) -> bool {
+        self.reads == ExtentReads::Device || self.writes == ExtentWrites::Device
+    }
 }
 
 /// An allocation that the card has.

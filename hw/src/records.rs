@@ -448,8 +448,8 @@ logic_record! {
 }
 
 logic_record! {
-    /// A piece: the part of a run that its device takes in one command, or the end of a plan.
-    Piece: 361 {
+    /// A piece: the part of a run that its device takes in one command, a run of zeros, or the end of a plan.
+    Piece: 362 {
         /// Part of a plan (`Part`).
         part = 16,
         /// Opcode.
@@ -492,6 +492,8 @@ logic_record! {
         whole = 1,
         /// How to give it (`PartTerms`).
         terms = 16,
+        /// 1: no command: the client is to read zeros.
+        zeros = 1,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::host::read_master::ReadMaster;
 use crate::host::registers::Registers;
 use crate::host::reset_sequence::ResetSequence;
 use crate::host::write_master::WriteMaster;
+use crate::host::zero_filler::ZeroFiller;
 use crate::nvme::completion_filter::CompletionFilter;
 use crate::nvme::completion_window::CompletionWindow;
 use crate::nvme::deadlines::Deadlines;
@@ -233,6 +234,11 @@ pub struct Top<const W: usize, const B: usize> {
     wide_write: Choice<WideWrite>,
     control_raise: Merge<Bits<8>>,
     completion_writer: CompletionWriter,
+    zero_filler: ZeroFiller<W>,
+    /// Fragments that no SSD had: of closed paths, and of zeros.
+    given_back: Merge<Returned>,
+    /// Lists are read for fragments of SSDs, else for zeros.
+    list_read: Choice<ReadRequest>,
     read_master: ReadMaster<W, B>,
     write_master: WriteMaster<W, B>,
     failed_taken: Signal<Local, bool>,
@@ -425,6 +431,9 @@ impl<const W: usize, const B: usize> Top<W, B> {
             wide_write: Default::default(),
             control_raise: Default::default(),
             completion_writer: CompletionWriter::new(sizes),
+            zero_filler: Default::default(),
+            given_back: Default::default(),
+            list_read: Default::default(),
             read_master: Default::default(),
             write_master: Default::default(),
             failed_taken: Default::default(),
@@ -478,6 +487,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.wide_write.clock.next = self.clock.val();
         self.control_raise.clock.next = self.clock.val();
         self.completion_writer.clock.next = self.clock.val();
+        self.zero_filler.clock.next = self.clock.val();
+        self.given_back.clock.next = self.clock.val();
+        self.list_read.clock.next = self.clock.val();
         self.read_master.clock.next = self.clock.val();
         self.write_master.clock.next = self.clock.val();
         self.bar0.reset.next = self.reset.val();
@@ -513,6 +525,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.wide_write.reset.next = self.reset_sequence.core_reset.val();
         self.control_raise.reset.next = self.reset_sequence.core_reset.val();
         self.completion_writer.reset.next = self.reset_sequence.core_reset.val();
+        self.zero_filler.reset.next = self.reset_sequence.core_reset.val();
+        self.given_back.reset.next = self.reset_sequence.core_reset.val();
+        self.list_read.reset.next = self.reset_sequence.core_reset.val();
         self.read_master.reset.next = self.reset_sequence.core_reset.val();
         self.write_master.reset.next = self.reset_sequence.core_reset.val();
 
@@ -609,36 +624,38 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         // What software reads leaves out the access that reads it.
         self.idle_gather.clock.next = self.clock.val();
         self.idle_gather.reset.next = self.reset.val();
-        self.idle_gather.parts.next = bit_cast::<30, 1>(self.reset_sequence.idle.val().into())
-            | (bit_cast::<30, 1>(self.msix.idle.val().into()) << 1)
-            | (bit_cast::<30, 1>(self.executor.idle.val().into()) << 2)
-            | (bit_cast::<30, 1>(self.queue_pairs.idle.val().into()) << 3)
-            | (bit_cast::<30, 1>(self.assembler.idle.val().into()) << 4)
-            | (bit_cast::<30, 1>(self.range_fetch.idle.val().into()) << 5)
-            | (bit_cast::<30, 1>(self.admission.idle.val().into()) << 6)
-            | (bit_cast::<30, 1>(self.mapper.idle.val().into()) << 7)
-            | (bit_cast::<30, 1>(self.fragment_builder.idle.val().into()) << 8)
-            | (bit_cast::<30, 1>(self.submission.idle.val().into()) << 9)
-            | (bit_cast::<30, 1>(self.fragment_ids.idle.val().into()) << 10)
-            | (bit_cast::<30, 1>(self.path_doorbells.idle.val().into()) << 11)
-            | (bit_cast::<30, 1>(self.window.idle.val().into()) << 12)
-            | (bit_cast::<30, 1>(self.filter.idle.val().into()) << 13)
-            | (bit_cast::<30, 1>(self.path_returns.idle.val().into()) << 14)
-            | (bit_cast::<30, 1>(self.plan_slots.idle.val().into()) << 15)
-            | (bit_cast::<30, 1>(self.collector.idle.val().into()) << 16)
-            | (bit_cast::<30, 1>(self.completion_writer.idle.val().into()) << 17)
-            | (bit_cast::<30, 1>(self.read_master.idle.val().into()) << 18)
-            | (bit_cast::<30, 1>(self.write_master.idle.val().into()) << 19)
-            | (bit_cast::<30, 1>(self.range_lock.idle.val().into()) << 20)
-            | (bit_cast::<30, 1>(self.command_store.idle.val().into()) << 21)
-            | (bit_cast::<30, 1>((self.again.idle.val() & self.again_queue.idle.val()).into()) << 22)
-            | (bit_cast::<30, 1>(self.plan_judge.idle.val().into()) << 23)
-            | (bit_cast::<30, 1>(self.record_writer.idle.val().into()) << 24)
-            | (bit_cast::<30, 1>(self.control_raise.idle.val().into()) << 25)
-            | (bit_cast::<30, 1>(self.unlock.idle.val().into()) << 26)
-            | (bit_cast::<30, 1>(self.deadlines.idle.val().into()) << 27)
-            | (bit_cast::<30, 1>(self.part_retry.idle.val().into()) << 28)
-            | (bit_cast::<30, 1>(self.retries.idle.val().into()) << 29);
+        self.idle_gather.parts.next = bit_cast::<32, 1>(self.reset_sequence.idle.val().into())
+            | (bit_cast::<32, 1>(self.msix.idle.val().into()) << 1)
+            | (bit_cast::<32, 1>(self.executor.idle.val().into()) << 2)
+            | (bit_cast::<32, 1>(self.queue_pairs.idle.val().into()) << 3)
+            | (bit_cast::<32, 1>(self.assembler.idle.val().into()) << 4)
+            | (bit_cast::<32, 1>(self.range_fetch.idle.val().into()) << 5)
+            | (bit_cast::<32, 1>(self.admission.idle.val().into()) << 6)
+            | (bit_cast::<32, 1>(self.mapper.idle.val().into()) << 7)
+            | (bit_cast::<32, 1>(self.fragment_builder.idle.val().into()) << 8)
+            | (bit_cast::<32, 1>(self.submission.idle.val().into()) << 9)
+            | (bit_cast::<32, 1>(self.fragment_ids.idle.val().into()) << 10)
+            | (bit_cast::<32, 1>(self.path_doorbells.idle.val().into()) << 11)
+            | (bit_cast::<32, 1>(self.window.idle.val().into()) << 12)
+            | (bit_cast::<32, 1>(self.filter.idle.val().into()) << 13)
+            | (bit_cast::<32, 1>(self.path_returns.idle.val().into()) << 14)
+            | (bit_cast::<32, 1>(self.plan_slots.idle.val().into()) << 15)
+            | (bit_cast::<32, 1>(self.collector.idle.val().into()) << 16)
+            | (bit_cast::<32, 1>(self.completion_writer.idle.val().into()) << 17)
+            | (bit_cast::<32, 1>(self.read_master.idle.val().into()) << 18)
+            | (bit_cast::<32, 1>(self.write_master.idle.val().into()) << 19)
+            | (bit_cast::<32, 1>(self.range_lock.idle.val().into()) << 20)
+            | (bit_cast::<32, 1>(self.command_store.idle.val().into()) << 21)
+            | (bit_cast::<32, 1>((self.again.idle.val() & self.again_queue.idle.val()).into()) << 22)
+            | (bit_cast::<32, 1>(self.plan_judge.idle.val().into()) << 23)
+            | (bit_cast::<32, 1>(self.record_writer.idle.val().into()) << 24)
+            | (bit_cast::<32, 1>(self.control_raise.idle.val().into()) << 25)
+            | (bit_cast::<32, 1>(self.unlock.idle.val().into()) << 26)
+            | (bit_cast::<32, 1>(self.deadlines.idle.val().into()) << 27)
+            | (bit_cast::<32, 1>(self.part_retry.idle.val().into()) << 28)
+            | (bit_cast::<32, 1>(self.retries.idle.val().into()) << 29)
+            | (bit_cast::<32, 1>(self.zero_filler.idle.val().into()) << 30)
+            | (bit_cast::<32, 1>(self.given_back.idle.val().into()) << 31);
         self.idle_gather.access_idle.next = self.bar0.idle.val() & self.registers.idle.val();
 
         // Reset.
@@ -766,8 +783,10 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.fragment_builder.suspect.next = self.deadlines.suspect.val();
         self.part_retry.query.next = self.fragment_builder.avoid_query.val();
         self.fragment_builder.avoided.next = self.part_retry.avoided.val();
-        StreamOut::<ReadRequest>::join(&mut self.fragment_builder.list, &mut self.read_master.list);
+        StreamOut::<ReadRequest>::join(&mut self.fragment_builder.list, &mut self.list_read.first);
+        StreamOut::<ReadRequest>::join(&mut self.list_read.out, &mut self.read_master.list);
         self.fragment_builder.answer_valid_list.next = self.read_master.answer_valid_list.val();
+        self.fragment_builder.answer_tag.next = self.read_master.answer_tag.val();
         self.fragment_builder.answer_data.next = self.read_master.answer_data.val();
         self.fragment_builder.answer_last.next = self.read_master.answer_last.val();
         self.fragment_builder.answer_error.next = self.read_master.answer_error.val();
@@ -799,6 +818,19 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_doorbells.answer_tag.next = self.read_master.answer_tag.val();
         self.path_doorbells.answer_last.next = self.read_master.answer_last.val();
 
+        // Zeros.
+        StreamOut::<ZeroFragment>::join(&mut self.fragment_builder.zeros, &mut self.zero_filler.fragment);
+        StreamOut::<ReadRequest>::join(&mut self.zero_filler.list, &mut self.list_read.second);
+        self.zero_filler.answer_valid_list.next = self.read_master.answer_valid_list.val();
+        self.zero_filler.answer_tag.next = self.read_master.answer_tag.val();
+        self.zero_filler.answer_data.next = self.read_master.answer_data.val();
+        self.zero_filler.answer_last.next = self.read_master.answer_last.val();
+        self.zero_filler.answer_error.next = self.read_master.answer_error.val();
+        StreamOut::<ZeroWrite>::join(&mut self.zero_filler.write, &mut self.write_master.zero);
+        self.zero_filler.zero_answered.next = self.write_master.zero_answered.val();
+        self.zero_filler.zero_ended.next = self.write_master.zero_ended.val();
+        self.zero_filler.zero_failed.next = self.write_master.zero_failed.val();
+
         // Completion.
         self.filter.event_valid.next = self.window.event_valid.val();
         self.filter.event_data.next = self.window.event_data.val();
@@ -813,7 +845,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_doorbells.cq_event_path.next = self.filter.cq_event_path.val();
         self.path_doorbells.cq_event_head.next = self.filter.cq_event_head.val();
         StreamOut::<Returned>::join(&mut self.filter.returned, &mut self.path_returns.returned);
-        StreamOut::<Returned>::join(&mut self.submission.bounced, &mut self.path_returns.bounced);
+        StreamOut::<Returned>::join(&mut self.submission.bounced, &mut self.given_back.first);
+        StreamOut::<Returned>::join(&mut self.zero_filler.returned, &mut self.given_back.second);
+        StreamOut::<Returned>::join(&mut self.given_back.out, &mut self.path_returns.bounced);
         StreamOut::<Returned>::join(&mut self.path_returns.passed, &mut self.collector.returned);
         self.fragment_ids.release_valid.next = self.path_returns.release_valid.val();
         self.fragment_ids.release_id.next = self.path_returns.release_id.val();

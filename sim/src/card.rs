@@ -148,7 +148,7 @@ impl Card {
         self.windows.sample(ports, bus, &mut self.errors);
         let cycle = self.cycle;
         if self.plans.is_on() {
-            plan_trace::sample(ports, cycle, &mut self.plans);
+            plan_trace::sample(ports, (cycle, bus.now_ns()), &mut self.plans);
         }
         self.rise();
         self.stalls.next();

@@ -245,6 +245,8 @@ pub enum PlanEvent {
 pub struct PlanRecord {
     /// Cycle, of those that were evaluated.
     pub cycle: u64,
+    /// Simulated time.
+    pub at_ns: u64,
     /// What happened.
     pub event: PlanEvent,
 }

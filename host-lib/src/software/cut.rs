@@ -89,7 +89,7 @@ impl Cuts {
 /// What the executor of a command can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Zero extents, and exceptions for what it cannot do. Without them: statuses.
+    /// Exceptions for what it cannot do. Without them: statuses.
     pub plans: bool,
 }
 
@@ -183,13 +183,13 @@ pub fn cut(tables: &Tables, entry: &SubmissionEntry, memory: &Memory<'_>) -> Cut
         Admission::Ends(status) => Cuts::ended(status),
         Admission::NotExecutable => Cuts::refused(status::INVALID_FIELD),
         Admission::Flush => flush(tables, &disk, entry),
-        Admission::Blocks(request) => cut_on(tables, &disk, &request, Abilities::CARD),
+        Admission::Blocks(request) => cut_on(tables, &disk, &request),
     }
 }
 
 /// The fragments of an admitted command on the map of `disk`.
-pub fn cut_on(tables: &Tables, disk: &VdEntry, request: &Request, abilities: Abilities) -> Cuts {
-    Cutter { tables, disk, request, abilities }.cut()
+pub fn cut_on(tables: &Tables, disk: &VdEntry, request: &Request) -> Cuts {
+    Cutter { tables, disk, request }.cut()
 }
 
 /// What a command asks for.
@@ -285,7 +285,6 @@ struct Cutter<'a> {
     tables: &'a Tables,
     disk: &'a VdEntry,
     request: &'a Request,
-    abilities: Abilities,
 }
 
 /// What a run becomes.
@@ -314,13 +313,10 @@ impl Cutter<'_> {
                     let end = run.first + run.blocks;
                     for first in (run.first..end).step_by(limit as usize) {
                         let blocks = limit.min(end - first);
-                        self.push(&mut cuts, device, entry, start + (first - run.first), first, blocks);
+                        self.push(&mut cuts, device, Some(entry), start + (first - run.first), first, blocks);
                     }
                 }
-                Target::Zeros => {
-                    let zeros = Fragment { zeros: true, ..self.fragment(0, None, 0, run.first, run.blocks) };
-                    cuts.fragments.push(zeros);
-                }
+                Target::Zeros => self.push(&mut cuts, 0, None, 0, run.first, run.blocks),
                 Target::Fault => {
                     (cuts.closing, cuts.faulted) = (status::INTERNAL_ERROR | DNR, true);
                     break;
@@ -349,7 +345,7 @@ impl Cutter<'_> {
         let Some((extent, offset)) = place else { return Target::Nowhere };
         match self.action(&extent) {
             extent_action::GO => {}
-            extent_action::ZERO if self.abilities.plans && self.reads() => return Target::Zeros,
+            extent_action::ZERO if self.reads() => return Target::Zeros,
             _ => return Target::Fault,
         }
         let device = extent.device();
@@ -382,12 +378,20 @@ impl Cutter<'_> {
         }
     }
 
-    /// Adds the fragments of a piece that its device takes at once: one, or two where the client's list
-    /// has its chain pointer in the wrong place.
-    fn push(&self, cuts: &mut Cuts, device: u16, entry: &DeviceEntry, lba: u64, first: u64, blocks: u64) {
+    /// Adds the fragments of a piece that its device, or without `entry` the filler, takes at once: one, or two
+    /// where the client's list has its chain pointer in the wrong place.
+    fn push(
+        &self,
+        cuts: &mut Cuts,
+        device: u16,
+        entry: Option<&DeviceEntry>,
+        lba: u64,
+        first: u64,
+        blocks: u64,
+    ) {
         let shift = self.disk.block_shift();
         let Some(pages) = self.request.pages.as_ref() else {
-            cuts.fragments.push(self.fragment(device, Some(entry), lba, first, blocks));
+            cuts.fragments.push(self.fragment(device, entry, lba, first, blocks));
             return;
         };
         let whole = blocks == self.request.blocks;
@@ -397,11 +401,12 @@ impl Cutter<'_> {
         cuts.chain_cuts += usize::from(kept < blocks);
         for (skip, blocks) in [(0, kept), (kept, blocks - kept)] {
             if blocks > 0 {
-                cuts.fragments.push(self.fragment(device, Some(entry), lba + skip, first + skip, blocks));
+                cuts.fragments.push(self.fragment(device, entry, lba + skip, first + skip, blocks));
             }
         }
     }
 
+    /// Without `entry`: zeros.
     fn fragment(
         &self,
         device: u16,
@@ -415,10 +420,11 @@ impl Cutter<'_> {
         let command = &self.request.entry;
         let deallocates = command.opcode() == opcode::DATASET_MANAGEMENT;
         let flag = |value: u8| if deallocates { 0 } else { value };
+        let paths = entry.map(|_| self.tables.usable_paths(device)).unwrap_or_default();
         Fragment {
-            path: self.tables.usable_paths(device).first().copied().unwrap_or(0),
+            path: paths.first().copied().unwrap_or(0),
             device,
-            zeros: false,
+            zeros: entry.is_none(),
             opcode: command.opcode(),
             namespace_id: entry.map_or(0, DeviceEntry::namespace_id),
             lba,
@@ -505,6 +511,24 @@ mod tests {
         assert_eq!(places(&write), [(0, 12_040, 8)]);
         assert_eq!(write.status(|_| 0), 0x4006);
         assert_eq!(write.status(|_| 0x6281), 0x4281, "the fragment's own, without More");
+    }
+
+    #[test]
+    fn zeros_have_no_limit_and_no_device() {
+        let mut tables = tables();
+        let extent = tables.extents[&1].with_read_action(extent_action::ZERO).with_device(7);
+        tables.extents.insert(1, extent);
+        let read = cut(&tables, &command(opcode::READ, 2040, 200), &memory);
+        let zeros: Vec<bool> = read.fragments.iter().map(|fragment| fragment.zeros).collect();
+        assert_eq!((places(&read), zeros), (vec![(0, 12_040, 8), (8, 0, 192)], vec![false, true]));
+        let segments = read.fragments[1].segments.as_ref().expect("sound");
+        assert_eq!(segments.iter().map(|segment| segment.len).sum::<u32>(), 192 * 512);
+        let compare = command(opcode::COMPARE, 2048, 8).with_namespace_id(4);
+        let Admission::Blocks(request) = admit(&tables, &compare, &memory, Abilities::ALL) else {
+            panic!("it concerns blocks");
+        };
+        let cuts = cut_on(&tables, &tables.vds[&3], &request);
+        assert_eq!((places(&cuts), cuts.faulted), (vec![], true), "nothing to compare with");
     }
 
     #[test]

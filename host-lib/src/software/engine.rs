@@ -414,7 +414,7 @@ impl DataPath {
         };
         match admission {
             Admission::Flush => flush(&self.tables, vd, entry),
-            Admission::Blocks(request) => cut_on(&self.tables, vd, request, Abilities::ALL),
+            Admission::Blocks(request) => cut_on(&self.tables, vd, request),
             Admission::Ends(_) | Admission::NotExecutable => Cuts::ended(status::SUCCESS),
         }
     }

@@ -7,7 +7,8 @@ use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEnt
 
 use super::plan::{reactivated, states_cleared};
 use super::{
-    argument, write, ControlPath, Mapped, MappedDisk, StorageExtent, TableEntry, Tables, VaapiError, VdStatus,
+    argument, write, ControlPath, ExtentReads, ExtentWrites, Mapped, MappedDisk, StorageExtent, TableEntry,
+    Tables, VaapiError, VdStatus,
 };
 use crate::map::{DiskMap, MapTables, Segment};
 use crate::service::VdHandle;
@@ -180,22 +181,28 @@ impl ControlPath {
         let blocks = 1u64 << mapped.entry.extent_shift();
         let column_blocks = column_blocks(mapped);
         let first = u64::from(extent / u32::from(mapped.entry.columns())) * blocks;
-        self.check_space(
-            CALL,
-            place.device,
-            vd.block_shift(),
-            place.start,
-            blocks.min(column_blocks - first),
-        )?;
-        let devices = vd.flush_devices() | 1 << place.device;
-        if devices != vd.flush_devices() {
-            self.set_vd(CALL, tables, disk, vd.with_flush_devices(devices))?;
+        if place.has_device() {
+            let blocks = blocks.min(column_blocks - first);
+            self.check_space(CALL, place.device, vd.block_shift(), place.start, blocks)?;
+            let devices = vd.flush_devices() | 1 << place.device;
+            if devices != vd.flush_devices() {
+                self.set_vd(CALL, tables, disk, vd.with_flush_devices(devices))?;
+            }
         }
+        let reads = match place.reads {
+            ExtentReads::Device => extent_action::GO,
+            ExtentReads::Fault => extent_action::FAULT,
+            ExtentReads::Zeros => extent_action::ZERO,
+        };
+        let writes = match place.writes {
+            ExtentWrites::Device => extent_action::GO,
+            ExtentWrites::Fault => extent_action::FAULT,
+        };
         let entry = ExtentEntry::default()
             .with_start(place.start)
             .with_device(place.device)
-            .with_read_action(extent_action::GO)
-            .with_write_action(extent_action::GO)
+            .with_read_action(reads)
+            .with_write_action(writes)
             .with_valid(1);
         write(CALL, tables, &[TableEntry::new(table::EXTENT, index, &entry.0)])
     }

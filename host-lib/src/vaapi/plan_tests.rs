@@ -297,7 +297,7 @@ fn a_map_that_changes_changes_where_plans_repeat_it() {
         let entry: ComponentEntry = read("", tables, table::COMPONENT, 9).expect("read");
         entry.flush_devices()
     };
-    let place = StorageExtent { device: 0, start: 700 };
+    let place = StorageExtent::new(0, 700);
     control.ap_set_vd_storage_extent(&mut tables, VdHandle(3), 0, 1, place).expect("moved");
     assert_eq!(flushed(&mut tables), 3);
     control.ap_set_map_vd(&mut tables, VdHandle(3), &map(vec![segment(64, &[(0, 800)])])).expect("a map");

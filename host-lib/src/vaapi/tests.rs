@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use volplane_abi::tables::table;
-use volplane_abi::{vd_status, AllocationEntry, ExtentEntry, PathEntry, PathState, VdEntry};
+use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, PathEntry, PathState, VdEntry};
 use volplane_driver::CardError;
 use zerocopy::FromBytes;
 
@@ -224,7 +224,7 @@ fn an_extent_moves_by_itself() {
     let mut control = control_path(&mut tables);
     let map = map(vec![segment(32, &[(0, 0)])]);
     control.ap_set_map_vd(&mut tables, DISK, &map).expect("disk");
-    let place = StorageExtent { device: 1, start: 1016 };
+    let place = StorageExtent::new(1, 1016);
     control.ap_set_vd_storage_extent(&mut tables, DISK, 0, 2, place).expect("moved");
     let mut expected = located(&map);
     for (block, moved) in expected[16..24].iter_mut().enumerate() {
@@ -235,16 +235,33 @@ fn an_extent_moves_by_itself() {
     assert_eq!(vd.flush_devices(), 0b11, "the new device is flushed too");
     let back = control.ri_get_vd_storage_extent(&mut tables, DISK, 0, 2).expect("read");
     assert_eq!((back.device(), back.start()), (1, 1016));
-    for (allocation, extent, place) in [
-        (1, 0, place),
-        (0, 4, place),
-        (0, 0, StorageExtent { device: 1, start: 1017 }),
-        (0, 0, StorageExtent { device: 5, start: 0 }),
-    ] {
+    for (allocation, extent, place) in
+        [(1, 0, place), (0, 4, place), (0, 0, StorageExtent::new(1, 1017)), (0, 0, StorageExtent::new(5, 0))]
+    {
         let wrong = control.ap_set_vd_storage_extent(&mut tables, DISK, allocation, extent, place);
         assert!(wrong.is_err(), "{allocation} {extent} {place:?}");
     }
     assert_eq!(tables.places(DISK), expected, "refused calls change nothing");
+}
+
+#[test]
+fn an_extent_may_have_no_device_yet() {
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    let map = map(vec![segment(32, &[(0, 0)])]);
+    control.ap_set_map_vd(&mut tables, DISK, &map).expect("disk");
+    control.ap_set_vd_storage_extent(&mut tables, DISK, 0, 1, StorageExtent::thin()).expect("thin");
+    let back = control.ri_get_vd_storage_extent(&mut tables, DISK, 0, 1).expect("read");
+    let actions = |entry: ExtentEntry| (entry.read_action(), entry.write_action(), entry.valid());
+    assert_eq!(actions(back), (extent_action::ZERO, extent_action::FAULT, 1));
+    // Where a device executes something it must have the room.
+    let copied = StorageExtent { reads: ExtentReads::Zeros, ..StorageExtent::new(1, 1016) };
+    control.ap_set_vd_storage_extent(&mut tables, DISK, 0, 1, copied).expect("writes go to the device");
+    let beyond = StorageExtent { start: 1017, ..copied };
+    assert!(control.ap_set_vd_storage_extent(&mut tables, DISK, 0, 1, beyond).is_err());
+    let back = control.ri_get_vd_storage_extent(&mut tables, DISK, 0, 1).expect("read");
+    assert_eq!((actions(back), back.start()), ((extent_action::ZERO, extent_action::GO, 1), 1016));
+    assert_eq!(tables.record::<VdEntry>(table::VD, 2).flush_devices(), 0b11);
 }
 
 #[test]

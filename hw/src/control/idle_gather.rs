@@ -7,7 +7,7 @@
 use rust_hdl::prelude::*;
 
 /// Parts that are gathered.
-pub const PARTS: usize = 30;
+pub const PARTS: usize = 32;
 
 /// See the module's header.
 #[derive(Clone, Debug, Default, LogicBlock)]

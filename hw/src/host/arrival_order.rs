@@ -24,6 +24,8 @@ pub struct ArrivalOrder {
     pub room: Signal<In, bool>,
     pub picked: Signal<Out, Bits<6>>,
     pub picked_valid: Signal<Out, bool>,
+    /// There is no pick: for data alone, all bits of which hang on it.
+    pub unpicked: Signal<Out, bool>,
     /// Of the picked source: it writes 64 bytes.
     pub is_wide: Signal<Out, bool>,
     /// Of a wide source: it is the control ring's.
@@ -46,6 +48,7 @@ pub struct ArrivalOrder {
     current_any: DFF<bool>,
     picked_register: DFF<Bits<6>>,
     picked_valid_register: DFF<bool>,
+    unpicked_register: DFF<bool>,
     is_wide_register: DFF<bool>,
     from_control_register: DFF<bool>,
     narrow_number_register: DFF<Bits<2>>,
@@ -75,6 +78,7 @@ impl Default for ArrivalOrder {
             room: Default::default(),
             picked: Default::default(),
             picked_valid: Default::default(),
+            unpicked: Default::default(),
             is_wide: Default::default(),
             from_control: Default::default(),
             narrow_number: Default::default(),
@@ -89,6 +93,7 @@ impl Default for ArrivalOrder {
             current_any: Default::default(),
             picked_register: Default::default(),
             picked_valid_register: Default::default(),
+            unpicked_register: Default::default(),
             is_wide_register: Default::default(),
             from_control_register: Default::default(),
             narrow_number_register: Default::default(),
@@ -124,6 +129,7 @@ impl Logic for ArrivalOrder {
             current_any,
             picked_register,
             picked_valid_register,
+            unpicked_register,
             is_wide_register,
             from_control_register,
             narrow_number_register
@@ -182,6 +188,7 @@ impl Logic for ArrivalOrder {
             self.current.d.next = self.rest.val();
             self.current_any.d.next = self.mask_valid.val() & self.rest.val().any();
             self.picked_valid_register.d.next = self.mask_valid.val();
+            self.unpicked_register.d.next = !self.mask_valid.val();
             self.picked_register.d.next = self.none.val();
             if self.mask_valid.val() {
                 self.picked_register.d.next = self.lowest.val();
@@ -192,6 +199,7 @@ impl Logic for ArrivalOrder {
         }
         self.picked.next = self.picked_register.q.val();
         self.picked_valid.next = self.picked_valid_register.q.val();
+        self.unpicked.next = self.unpicked_register.q.val();
         self.is_wide.next = self.is_wide_register.q.val();
         self.from_control.next = self.from_control_register.q.val();
         self.narrow_number.next = self.narrow_number_register.q.val();
@@ -207,6 +215,7 @@ impl Logic for ArrivalOrder {
             self.none_queued.d.next = true;
             self.current_any.d.next = false;
             self.picked_valid_register.d.next = false;
+            self.unpicked_register.d.next = true;
             self.picked_register.d.next = self.none.val();
         }
     }
@@ -246,7 +255,7 @@ mod tests {
             bench.eval();
             let (picked, ready) = (bench.get("picked") as u32, due.front().is_some_and(|d| d.0 + 2 <= cycle));
             assert_eq!(picked != 0, ready, "a pick two cycles after its arrival, and none lost");
-            assert_eq!(bench.get("picked_valid") == 1, ready);
+            assert_eq!((bench.get("picked_valid") == 1, bench.get("unpicked") == 0), (ready, ready));
             assert_eq!(bench.get("idle") == 1, due.front().is_none_or(|d| d.0 == cycle));
             most = most.max(due.len());
             if ready {

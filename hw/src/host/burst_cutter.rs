@@ -212,6 +212,8 @@ impl<const W: usize, const B: usize> Logic for BurstCutter<W, B> {
             | (bit_cast::<W, 128>(self.narrow_lanes.val()) << 384);
         if (self.write.data.val().is_narrow != self.flag.val()) {
             self.beats.data.next = bit_cast::<W, 512>(self.wide_shifted.val());
+        }
+        if (self.write.data.val().is_wide == self.flag.val()) {
             self.strobe.next = self.all_strobes.val();
         }
         self.marks.data.next =

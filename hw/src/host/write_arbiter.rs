@@ -1,11 +1,13 @@
-//! Merges the six sources of bus writes into one stream, in order of acceptance.
+//! Merges the sources of bus writes into one stream: six in order of acceptance, and zeros behind them.
 //!
-//! Each source has two places, and `ArrivalOrder` says whose turn it is: a write accepted in an earlier
+//! Each of the six has two places, and `ArrivalOrder` says whose turn it is: a write accepted in an earlier
 //! cycle leaves earlier whatever its source, those of one cycle in a fixed order with completions
-//! first. So no source starves, and every `ready` comes from registers. `accepted` counts submission writes,
-//! modulo 2^16; it includes a write from the cycle after its handshake on.
+//! first. So none of them starves, and every `ready` comes from registers. `accepted` counts submission writes,
+//! modulo 2^16; it includes a write from the cycle after its handshake on. A write of zeros goes when nobody else
+//! has a turn and nothing waits for the bus: so it is all that whoever comes next may find in his way.
 //!
-//! Latency: 3 cycles from handshake to `out`. Throughput: a write a cycle. Reset empties it.
+//! Latency: 3 cycles from handshake to `out`, 2 of zeros. Throughput: a write a cycle, of zeros one in 2 cycles, or
+//! a cycle more than the bus takes for it. Reset empties it.
 
 use rust_hdl::prelude::*;
 
@@ -13,21 +15,22 @@ use super::arrival_order::ArrivalOrder;
 use super::source_buffer::SourceBuffer;
 use crate::logic_record;
 use crate::prim::output_buffer::OutputBuffer;
+use crate::prim::slice::Slice;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{SmallWrite, WideWrite};
+use crate::records::{SmallWrite, WideWrite, ZeroWrite};
 
 logic_record! {
     /// A write of either kind.
     MergedWrite: 707 {
         /// Bus address.
         address = 64,
-        /// 64 bytes, of a wide write.
+        /// 64 bytes, of a wide write; zeros.
         wide = 512,
         /// 16 or 4 bytes, of a small write.
         narrow = 128,
         /// 1: 64 bytes.
         is_wide = 1,
-        /// 1: 16 or 4 bytes. A register of its own, for the data: many bits hang on it.
+        /// 1: the data stand in `narrow`. A register of its own: many bits hang on it.
         is_narrow = 1,
         /// Small: 1: 16 bytes, 0: 4 bytes.
         quad = 1,
@@ -45,11 +48,15 @@ pub struct WriteArbiter {
     pub completion: StreamIn<SmallWrite>,
     pub doorbell: StreamIn<SmallWrite>,
     pub interrupt: StreamIn<SmallWrite>,
+    pub zero: StreamIn<ZeroWrite>,
     pub out: StreamOut<MergedWrite>,
     pub accepted: Signal<Out, Bits<16>>,
     /// A write comes to `out` in the next cycle or waits for it; it is a submission.
     pub merging: Signal<Out, bool>,
     pub merging_submission: Signal<Out, bool>,
+    /// It is of zeros, and the last of its fragment.
+    pub merging_zero: Signal<Out, bool>,
+    pub merging_end: Signal<Out, bool>,
     /// Something was accepted a cycle ago.
     pub entered: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
@@ -60,6 +67,7 @@ pub struct WriteArbiter {
     completions: SourceBuffer<SmallWrite>,
     doorbells: SourceBuffer<SmallWrite>,
     interrupts: SourceBuffer<SmallWrite>,
+    zeros: Slice<ZeroWrite>,
     order: ArrivalOrder,
     merged: OutputBuffer<MergedWrite>,
     accepted_register: DFF<Bits<16>>,
@@ -70,8 +78,10 @@ pub struct WriteArbiter {
     low_pair: Signal<Local, SmallWrite>,
     high_pair: Signal<Local, SmallWrite>,
     small_write: Signal<Local, SmallWrite>,
+    zero_room: Signal<Local, bool>,
+    no_data: Constant<Bits<512>>,
     one: Constant<Bits<16>>,
-    zero: Constant<Bits<16>>,
+    zero16: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -87,10 +97,13 @@ impl Default for WriteArbiter {
             completion: Default::default(),
             doorbell: Default::default(),
             interrupt: Default::default(),
+            zero: Default::default(),
             out: Default::default(),
             accepted: Default::default(),
             merging: Default::default(),
             merging_submission: Default::default(),
+            merging_zero: Default::default(),
+            merging_end: Default::default(),
             entered: Default::default(),
             idle: Default::default(),
             submissions: Default::default(),
@@ -99,6 +112,7 @@ impl Default for WriteArbiter {
             completions: Default::default(),
             doorbells: Default::default(),
             interrupts: Default::default(),
+            zeros: Default::default(),
             order: Default::default(),
             merged: Default::default(),
             accepted_register: Default::default(),
@@ -109,8 +123,10 @@ impl Default for WriteArbiter {
             low_pair: Default::default(),
             high_pair: Default::default(),
             small_write: Default::default(),
+            zero_room: Default::default(),
+            no_data: Constant::new(Bits::default()),
             one: Constant::new(1u64.to_bits()),
-            zero: Constant::new(0u64.to_bits()),
+            zero16: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -121,13 +137,15 @@ impl Logic for WriteArbiter {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, accepted_register);
-        clock!(self, clock, submissions, controls, ranges, completions, doorbells, interrupts, order, merged);
+        clock!(self, clock, submissions, controls, ranges, completions, doorbells, interrupts, zeros);
+        clock!(self, clock, order, merged);
         self.completions.reset.next = self.reset.val();
         self.interrupts.reset.next = self.reset.val();
         self.doorbells.reset.next = self.reset.val();
         self.ranges.reset.next = self.reset.val();
         self.submissions.reset.next = self.reset.val();
         self.controls.reset.next = self.reset.val();
+        self.zeros.reset.next = self.reset.val();
         self.order.reset.next = self.reset.val();
         self.merged.reset.next = self.reset.val();
 
@@ -138,6 +156,7 @@ impl Logic for WriteArbiter {
         StreamIn::<SmallWrite>::link(&mut self.range, &mut self.ranges.inlet);
         StreamIn::<WideWrite>::link(&mut self.submission, &mut self.submissions.inlet);
         StreamIn::<WideWrite>::link(&mut self.control, &mut self.controls.inlet);
+        StreamIn::<ZeroWrite>::link(&mut self.zero, &mut self.zeros.inlet);
         self.arrived.next = bit_cast::<6, 1>(self.completions.entering.val().into())
             | (bit_cast::<6, 1>(self.interrupts.entering.val().into()) << 1)
             | (bit_cast::<6, 1>(self.doorbells.entering.val().into()) << 2)
@@ -150,10 +169,14 @@ impl Logic for WriteArbiter {
         }
         self.accepted.next = self.accepted_register.q.val();
 
-        // Serve the picked source.
+        // Serve the picked source, else zeros.
         self.picked.next = self.order.picked.val();
         self.order.room.next = self.merged.room.val();
-        self.merged.push.next = self.order.picked_valid.val() & self.merged.room.val();
+        self.zero_room.next =
+            !self.order.picked_valid.val() & self.merged.room.val() & !self.merged.out.valid.val();
+        self.zeros.out.ready.next = self.zero_room.val();
+        self.merged.push.next = (self.order.picked_valid.val() & self.merged.room.val())
+            | (self.zero_room.val() & self.zeros.out.valid.val());
         self.completions.take.next = self.picked.val().get_bit(0) & self.merged.room.val();
         self.interrupts.take.next = self.picked.val().get_bit(1) & self.merged.room.val();
         self.doorbells.take.next = self.picked.val().get_bit(2) & self.merged.room.val();
@@ -163,6 +186,10 @@ impl Logic for WriteArbiter {
         self.wide.next = self.submissions.data.val();
         if self.order.from_control.val() {
             self.wide.next = self.controls.data.val();
+        }
+        self.merged.data.next.wide = self.wide.val().data;
+        if self.order.unpicked.val() {
+            self.merged.data.next.wide = self.no_data.val();
         }
         self.narrow_number.next = self.order.narrow_number.val();
         self.low_pair.next = self.completions.data.val();
@@ -183,19 +210,26 @@ impl Logic for WriteArbiter {
             self.merged.data.next.is_wide = self.flag.val();
             self.merged.data.next.is_narrow = self.clear.val();
         }
-        self.merged.data.next.wide = self.wide.val().data;
         self.merged.data.next.narrow = self.small_write.val().data;
         self.merged.data.next.quad = self.small_write.val().quad;
+        if self.order.unpicked.val() {
+            self.merged.data.next.address = self.zeros.out.data.val().address;
+            self.merged.data.next.is_wide = self.zeros.out.data.val().is_wide;
+            self.merged.data.next.is_narrow = self.clear.val();
+            self.merged.data.next.quad = self.zeros.out.data.val().quad;
+        }
         self.out.valid.next = self.merged.out.valid.val();
         self.out.data.next = self.merged.out.data.val();
         self.merged.out.ready.next = self.out.ready.val();
         self.merging.next = self.merged.push.val();
         self.merging_submission.next = self.picked.val().get_bit(4);
+        self.merging_zero.next = !self.order.picked_valid.val();
+        self.merging_end.next = (self.zeros.out.data.val().ends == self.flag.val());
         self.entered.next = self.order.entered.val();
-        self.idle.next = self.order.idle.val() & !self.merged.out.valid.val();
+        self.idle.next = self.order.idle.val() & self.zeros.idle.val() & !self.merged.out.valid.val();
 
         if self.reset.val() {
-            self.accepted_register.d.next = self.zero.val();
+            self.accepted_register.d.next = self.zero16.val();
         }
     }
 }

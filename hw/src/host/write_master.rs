@@ -1,17 +1,20 @@
 //! The AXI4 write master: all that the card writes to host memory and to its peers.
 //!
-//! Six sources (see `WriteArbiter`) share the bus, their writes appear in order of acceptance. A wide
-//! write is one burst of whole beats; a small one is a single beat of full size whose strobes select
-//! the bytes, with the data repeated in every lane. No burst crosses 64 bytes, so none crosses 4 KiB.
+//! Six sources (see `WriteArbiter`) share the bus, their writes appear in order of acceptance; zeros go when
+//! nobody else has anything to write. A wide write is one burst of whole beats; a small one is a single beat of
+//! full size whose strobes select the bytes, with the data repeated in every lane. No burst crosses 64 bytes, so
+//! none crosses 4 KiB.
 //! W keeps up with AW and never runs ahead of it; the bus may take either first.
 //!
 //! `accepted` counts handshakes of the submission source and `acknowledged` those whose response has
 //! come, with the responses of everything accepted before, both modulo 2^16. An error response counts
 //! as a response and in `errors`. All writes carry one identifier, so that responses come in order;
-//! up to 256 are outstanding.
+//! up to 256 are outstanding. Of each write of zeros `zero_answered` tells that its response has come, with
+//! whether it was an error and whether the write was its fragment's last.
 //!
-//! Latency: 4 cycles from handshake to AW and W. Throughput: a beat a cycle, no bubble between bursts; one
-//! source alone gives two writes in three cycles.
+//! Latency: 4 cycles from handshake to AW and W, 3 of zeros. Throughput: a beat a cycle, no bubble between bursts;
+//! one source alone gives two writes in three cycles, zeros leave a cycle free between their bursts. Whoever comes
+//! finds one burst of zeros at most that is not begun.
 //! With `stop` no burst is begun from the next cycle on; one that was begun runs to its response.
 //! `quiet`: none is begun; it and `idle` rise late by a cycle or two and fall in time. Reset drops
 //! everything and is given while `quiet`, but for the reset of the bus itself.
@@ -20,9 +23,22 @@ use rust_hdl::prelude::*;
 
 use super::burst_cutter::BurstCutter;
 use super::write_arbiter::{MergedWrite, WriteArbiter};
+use crate::logic_record;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{SmallWrite, WideWrite};
+use crate::records::{SmallWrite, WideWrite, ZeroWrite};
+
+logic_record! {
+    /// Whose write it is that a response is for.
+    WriteOwner: 3 {
+        /// 1: submission's.
+        submission = 1,
+        /// 1: zeros.
+        zero = 1,
+        /// Of zeros: 1: the last of its fragment.
+        ends = 1,
+    }
+}
 
 /// See the module's header. `W` is the width of the bus in bits, `B` in bytes.
 #[derive(Clone, Debug, LogicBlock)]
@@ -35,9 +51,13 @@ pub struct WriteMaster<const W: usize, const B: usize> {
     pub completion: StreamIn<SmallWrite>,
     pub doorbell: StreamIn<SmallWrite>,
     pub interrupt: StreamIn<SmallWrite>,
+    pub zero: StreamIn<ZeroWrite>,
     pub accepted: Signal<Out, Bits<16>>,
     pub acknowledged: Signal<Out, Bits<16>>,
     pub errors: Signal<Out, Bits<32>>,
+    pub zero_answered: Signal<Out, bool>,
+    pub zero_ended: Signal<Out, bool>,
+    pub zero_failed: Signal<Out, bool>,
     pub stop: Signal<In, bool>,
     pub quiet: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
@@ -58,11 +78,13 @@ pub struct WriteMaster<const W: usize, const B: usize> {
 
     arbiter: WriteArbiter,
     cutter: BurstCutter<W, B>,
-    /// For each write merged and not yet answered: is it a submission?
-    unanswered: Fifo<bool>,
+    /// Of each write merged and not yet answered.
+    unanswered: Fifo<WriteOwner>,
     allowed: DFF<bool>,
     merging: DFF<bool>,
-    merging_submission: DFF<bool>,
+    merging_owner: DFF<WriteOwner>,
+    owner: Signal<Local, WriteOwner>,
+    owner_answered: Signal<Local, WriteOwner>,
     /// A burst was begun a cycle ago.
     begun: DFF<bool>,
     outstanding: DFF<Bits<10>>,
@@ -73,6 +95,9 @@ pub struct WriteMaster<const W: usize, const B: usize> {
     answered_error: DFF<bool>,
     acknowledged_register: DFF<Bits<16>>,
     error_register: DFF<Bits<32>>,
+    zero_settled: DFF<bool>,
+    zero_end: DFF<bool>,
+    zero_error: DFF<bool>,
     settled: Signal<Local, bool>,
     one_outstanding: Signal<Local, bool>,
     okay: Constant<Bits<2>>,
@@ -96,9 +121,13 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
             completion: Default::default(),
             doorbell: Default::default(),
             interrupt: Default::default(),
+            zero: Default::default(),
             accepted: Default::default(),
             acknowledged: Default::default(),
             errors: Default::default(),
+            zero_answered: Default::default(),
+            zero_ended: Default::default(),
+            zero_failed: Default::default(),
             stop: Default::default(),
             quiet: Default::default(),
             idle: Default::default(),
@@ -122,7 +151,9 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
             allowed: Default::default(),
             begun: Default::default(),
             merging: Default::default(),
-            merging_submission: Default::default(),
+            merging_owner: Default::default(),
+            owner: Default::default(),
+            owner_answered: Default::default(),
             some_outstanding: Default::default(),
             quiet_register: Default::default(),
             idle_register: Default::default(),
@@ -131,6 +162,9 @@ impl<const W: usize, const B: usize> Default for WriteMaster<W, B> {
             answered_error: Default::default(),
             acknowledged_register: Default::default(),
             error_register: Default::default(),
+            zero_settled: Default::default(),
+            zero_end: Default::default(),
+            zero_error: Default::default(),
             one_outstanding: Default::default(),
             settled: Default::default(),
             okay: Constant::new(0u64.to_bits()),
@@ -154,7 +188,7 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
             allowed,
             begun,
             merging,
-            merging_submission,
+            merging_owner,
             outstanding,
             some_outstanding,
             quiet_register,
@@ -162,7 +196,10 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
             answered,
             answered_error,
             acknowledged_register,
-            error_register
+            error_register,
+            zero_settled,
+            zero_end,
+            zero_error
         );
         clock!(self, clock, arbiter, cutter, unanswered);
         self.arbiter.reset.next = self.reset.val();
@@ -174,6 +211,7 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         StreamIn::<SmallWrite>::link(&mut self.completion, &mut self.arbiter.completion);
         StreamIn::<SmallWrite>::link(&mut self.doorbell, &mut self.arbiter.doorbell);
         StreamIn::<SmallWrite>::link(&mut self.interrupt, &mut self.arbiter.interrupt);
+        StreamIn::<ZeroWrite>::link(&mut self.zero, &mut self.arbiter.zero);
         StreamOut::<MergedWrite>::join(&mut self.arbiter.out, &mut self.cutter.write);
 
         self.allowed.d.next = self.unanswered.room.val() & !self.stop.val();
@@ -194,9 +232,12 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         // Responses come in order of the bursts. A write enters the list before its burst is begun, so
         // that it stands there when the response comes.
         self.merging.d.next = self.arbiter.merging.val();
-        self.merging_submission.d.next = self.arbiter.merging_submission.val();
+        self.owner.next.submission = self.arbiter.merging_submission.val().into();
+        self.owner.next.zero = self.arbiter.merging_zero.val().into();
+        self.owner.next.ends = self.arbiter.merging_end.val().into();
+        self.merging_owner.d.next = self.owner.val();
         self.unanswered.push.next = self.merging.q.val();
-        self.unanswered.data.next = self.merging_submission.q.val();
+        self.unanswered.data.next = self.merging_owner.q.val();
         self.begun.d.next = self.cutter.begun.val();
         self.unanswered.out.ready.next = self.answered.q.val() & self.some_outstanding.q.val();
         self.answered.d.next = self.bvalid.val();
@@ -212,12 +253,19 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
         if !self.begun.q.val() & self.settled.val() {
             self.outstanding.d.next = self.outstanding.q.val() - self.one10.val();
         }
-        if self.settled.val() & self.unanswered.out.data.val() {
+        self.owner_answered.next = self.unanswered.out.data.val();
+        if self.settled.val() & (self.owner_answered.val().submission == self.flag.val()) {
             self.acknowledged_register.d.next = self.acknowledged_register.q.val() + self.one16.val();
         }
         if self.settled.val() & self.answered_error.q.val() {
             self.error_register.d.next = self.error_register.q.val() + self.one32.val();
         }
+        self.zero_settled.d.next = self.settled.val() & (self.owner_answered.val().zero == self.flag.val());
+        self.zero_end.d.next = (self.owner_answered.val().ends == self.flag.val());
+        self.zero_error.d.next = self.answered_error.q.val();
+        self.zero_answered.next = self.zero_settled.q.val();
+        self.zero_ended.next = self.zero_end.q.val();
+        self.zero_failed.next = self.zero_error.q.val();
 
         self.quiet_register.d.next =
             !self.some_outstanding.q.val() & !self.begun.q.val() & !self.cutter.begun.val();
@@ -235,6 +283,7 @@ impl<const W: usize, const B: usize> Logic for WriteMaster<W, B> {
             self.some_outstanding.d.next = false;
             self.outstanding.d.next = self.zero10.val();
             self.answered.d.next = false;
+            self.zero_settled.d.next = false;
             self.acknowledged_register.d.next = self.zero16.val();
             self.error_register.d.next = self.zero32.val();
         }
@@ -250,7 +299,13 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use std::collections::VecDeque;
 
-    const SOURCES: [&str; 6] = ["submission", "control", "range", "completion", "doorbell", "interrupt"];
+    const SOURCES: [&str; 7] =
+        ["submission", "control", "range", "completion", "doorbell", "interrupt", "zero"];
+    /// Its number.
+    const ZERO: usize = 6;
+    /// Bursts of zeros that may come before a write accepted earlier: three that are begun, and two that
+    /// find nobody before them until its turn has come.
+    const OVERTAKING: u64 = 5;
 
     /// A write as a source gives it: its port's words, and what the bus must carry.
     #[derive(Clone, Debug)]
@@ -259,6 +314,10 @@ mod tests {
         submission: bool,
         address: u64,
         bytes: Vec<u8>,
+        /// Zeros: the last write of their fragment.
+        ends: bool,
+        /// Bursts of zeros before its handshake.
+        zeros_before: u64,
     }
 
     fn item(random: &mut ChaCha8Rng, source: usize) -> Item {
@@ -268,7 +327,20 @@ mod tests {
             let address = address & !63;
             let mut words = vec![address as u32, (address >> 32) as u32];
             words.extend(bytes.chunks(4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes"))));
-            return Item { words, submission: source == 0, address, bytes };
+            return Item { words, submission: source == 0, address, bytes, ends: false, zeros_before: 0 };
+        }
+        if source == ZERO {
+            let (size, ends) = ([64, 16, 4][random.random_range(0..3)], random.random_bool(0.2));
+            let address = address & !(size - 1);
+            let write = ZeroWrite {
+                address: address.to_bits(),
+                is_wide: u64::from(size == 64).to_bits(),
+                quad: u64::from(size == 16).to_bits(),
+                ends: u64::from(ends).to_bits(),
+            };
+            let bytes = vec![0; size as usize];
+            let words = words::<67>(write);
+            return Item { words, submission: false, address, bytes, ends, zeros_before: 0 };
         }
         let quad = random.random_bool(0.5);
         let address = if quad { address & !15 } else { address & !3 };
@@ -276,7 +348,8 @@ mod tests {
         bytes.truncate(if quad { 16 } else { 4 });
         let data = (0..128).fold(Bits::default(), |b: Bits<128>, i| b.replace_bit(i, data >> i & 1 == 1));
         let write = SmallWrite { address: address.to_bits(), data, quad: u64::from(quad).to_bits() };
-        Item { words: words::<193>(write), submission: false, address, bytes }
+        let words = words::<193>(write);
+        Item { words, submission: false, address, bytes, ends: false, zeros_before: 0 }
     }
 
     /// A bus that takes addresses and beats with any stalls, and checks every rule on the way.
@@ -368,29 +441,36 @@ mod tests {
         bench
     }
 
-    /// Random traffic with stalls everywhere: every write appears once, whole, in order of acceptance,
-    /// and the counters tell the truth.
+    /// Random traffic with stalls everywhere: every write appears once, whole, in order of acceptance but for
+    /// zeros, which go behind, and the counters tell the truth.
     fn matches_the_model<const W: usize, const B: usize>() {
         let mut bench = start::<W, B>("random");
         let mut random = seeded();
         let mut bus = Bus::default();
-        let mut offered: [Option<Item>; 6] = Default::default();
-        // Accepted writes, those of one cycle in one group.
+        let mut offered: [Option<Item>; 7] = Default::default();
+        // Accepted writes, those of one cycle in one group; zeros.
         let mut accepted: VecDeque<Vec<Item>> = VecDeque::new();
-        let mut unanswered: VecDeque<bool> = VecDeque::new();
+        let mut zeros: VecDeque<Item> = VecDeque::new();
+        let mut zeros_done = 0u64;
+        // Of a response: submission, and of zeros: last of its fragment. Then what is told of zeros.
+        let mut unanswered: VecDeque<(bool, Option<bool>)> = VecDeque::new();
+        let mut told: VecDeque<(bool, bool)> = VecDeque::new();
         let (mut submissions, mut acknowledged, mut errors, mut bursts) = (0u16, 0u16, 0u32, 0u64);
         let mut acknowledged_before = [0u16; 3];
         let mut stopped = 0;
         for cycle in 0..40_000u64 {
-            let (flow, take, answer) = match cycle / 1_000 % 4 {
+            let (flow, take, answer) = match cycle / 1_000 % 5 {
                 0 => (0.9, 0.9, 0.9),
                 1 => (0.9, 0.3, 0.9),
                 2 => (0.2, 0.9, 0.5),
+                // Others write so seldom that zeros go between.
+                3 => (0.03, 0.9, 0.9),
                 _ => (0.9, 0.9, 0.02),
             };
             let draining = cycle >= 38_000;
             for (source, name) in SOURCES.iter().enumerate() {
-                if offered[source].is_none() && !draining && random.random_bool(flow * 0.4) {
+                let flow = if source == ZERO { 0.4 } else { flow * 0.4 };
+                if offered[source].is_none() && !draining && random.random_bool(flow) {
                     offered[source] = Some(item(&mut random, source));
                 }
                 bench.set(&format!("{name}$valid"), offered[source].is_some().into());
@@ -413,6 +493,10 @@ mod tests {
             assert!(seen.wrapping_sub(acknowledged_before[0]) as i16 >= 0, "late by more than 3 cycles");
             assert!(acknowledged.wrapping_sub(seen) as i16 >= 0, "told before its response");
             acknowledged_before = [acknowledged_before[1], acknowledged_before[2], acknowledged];
+            if bench.get("zero_answered") == 1 {
+                let seen = (bench.get("zero_ended") == 1, bench.get("zero_failed") == 1);
+                assert_eq!(Some(seen), told.pop_front());
+            }
 
             stopped = if stop { stopped + 1 } else { 0 };
             if stopped > 0 && bench.get("quiet") == 1 && cycle % 200 > 2 {
@@ -420,7 +504,9 @@ mod tests {
                 assert!(bench.get("wvalid") == 0, "quiet with a burst on the bus");
             }
             if respond {
-                acknowledged = acknowledged.wrapping_add(unanswered.pop_front().expect("asked").into());
+                let (submission, zero) = unanswered.pop_front().expect("asked");
+                acknowledged = acknowledged.wrapping_add(submission.into());
+                told.extend(zero.map(|ends| (ends, failed)));
                 errors += u32::from(failed);
             }
             bus.step(&bench, B);
@@ -429,17 +515,27 @@ mod tests {
                 if offered[source].is_some() && bench.get(&format!("{name}$ready")) == 1 {
                     let item = offered[source].take().expect("offered");
                     submissions = submissions.wrapping_add(item.submission.into());
-                    group.push(item);
+                    match source {
+                        ZERO => zeros.push_back(item),
+                        _ => group.push(Item { zeros_before: zeros_done, ..item }),
+                    }
                 }
             }
             if !group.is_empty() {
                 accepted.push_back(group);
             }
             while let Some((address, written)) = bus.burst(B) {
+                if zeros.front().is_some_and(|item| item.address == address && item.bytes == written) {
+                    let item = zeros.pop_front().expect("the first one");
+                    (zeros_done, bursts) = (zeros_done + 1, bursts + 1);
+                    unanswered.push_back((false, Some(item.ends)));
+                    continue;
+                }
                 let group = accepted.front_mut().expect("a write that nobody gave");
                 let found = group.iter().position(|item| item.address == address && item.bytes == written);
                 let item = group.remove(found.expect("out of order, or altered"));
-                unanswered.push_back(item.submission);
+                assert!(zeros_done - item.zeros_before <= OVERTAKING, "zeros do not yield");
+                unanswered.push_back((item.submission, None));
                 bursts += 1;
                 if group.is_empty() {
                     accepted.pop_front();
@@ -447,7 +543,8 @@ mod tests {
             }
             bench.cycle();
         }
-        assert!(accepted.is_empty() && unanswered.is_empty(), "everything has left");
+        assert!(accepted.is_empty() && zeros.is_empty() && unanswered.is_empty(), "everything has left");
+        assert!(told.is_empty() && zeros_done > 1_000, "{zeros_done} bursts of zeros");
         assert_eq!((bench.get("idle"), bench.get("quiet")), (1, 1));
         assert_eq!(bench.get("acknowledged") as u16, submissions);
         assert_eq!(bench.get("errors") as u32, errors);
@@ -502,6 +599,34 @@ mod tests {
         }
     }
 
+    /// Zeros take what nobody else wants, and a cycle between bursts stays free.
+    fn gives_zeros_what_is_left<const W: usize, const B: usize>() {
+        let mut bench = start::<W, B>("directed");
+        let (mut random, beats) = (seeded(), 512 / W as u64);
+        let write = ZeroWrite { address: 0x40u64.to_bits(), is_wide: 1u64.to_bits(), ..Default::default() };
+        bench.set_wide("zero$data", &words::<67>(write));
+        bench.set_wide("completion$data", &item(&mut random, 3).words);
+        for name in ["zero$valid", "awready", "wready", "bvalid"] {
+            bench.set(name, 1);
+        }
+        // One write of somebody else in so many cycles; bursts of zeros in 1,000 cycles.
+        for (period, least) in [(u64::MAX, 1_000 / (beats + 1)), (20, 50 * (15 / (beats + 1))), (2, 0)] {
+            let (mut zeros, mut others, mut given) = (0, 0, 0);
+            for cycle in 0..1_020 {
+                bench.set("completion$valid", (cycle % period == 1).into());
+                bench.eval();
+                given += u64::from(cycle % period == 1 && bench.get("completion$ready") == 1);
+                if bench.get("wvalid") == 1 && bench.get("wlast") == 1 && cycle >= 20 {
+                    let is_zero = bench.get_wide("wdata").iter().all(|&word| word == 0);
+                    (zeros, others) = (zeros + u64::from(is_zero), others + u64::from(!is_zero));
+                }
+                bench.cycle();
+            }
+            assert!(zeros >= least && others + 20 >= given, "{zeros} bursts of zeros, {others} of {given}");
+            assert_eq!(others >= 490, period == 2, "{others} others");
+        }
+    }
+
     #[test]
     fn random_traffic_at_128_bits() {
         matches_the_model::<128, 16>();
@@ -515,6 +640,13 @@ mod tests {
     #[test]
     fn random_traffic_at_512_bits() {
         matches_the_model::<512, 64>();
+    }
+
+    #[test]
+    fn zeros_yield_at_every_width() {
+        gives_zeros_what_is_left::<128, 16>();
+        gives_zeros_what_is_left::<256, 32>();
+        gives_zeros_what_is_left::<512, 64>();
     }
 
     #[test]

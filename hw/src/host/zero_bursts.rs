@@ -1,11 +1,12 @@
 //! Writes zeros to runs of a page, a burst at a time.
 //!
-//! A run becomes as many writes of 64 bytes as its place allows, with smaller ones before and behind. The last one of a
-//! fragment is marked, and its end is noted beside it: `ended`, for a FIFO with `room` for what it is given. At most
-//! `IN_FLIGHT` writes wait for their responses (`answered` for each), so that a slow bus is not filled with zeros.
+//! A run becomes as many writes of 64 bytes as its place allows, with smaller ones before and behind. The last
+//! one of a fragment is marked, and its end is noted beside it: `ended`, for a FIFO with `room` for what it is
+//! given. At most `IN_FLIGHT` writes wait for their responses (`answered` for each), so that a slow bus is not
+//! filled with zeros.
 //!
-//! Handshake: streams. Latency: 2 cycles from run to write. Throughput: a write in 2 cycles. Order kept. `idle` falls
-//! in time. Reset drops the run in work and forgets what is in flight.
+//! Handshake: streams. Latency: 2 cycles from run to write. Throughput: a write in 2 cycles. Order kept. `idle`
+//! falls in time. Reset drops the run in work and forgets what is in flight.
 
 use rust_hdl::prelude::*;
 

@@ -1,13 +1,13 @@
 //! The zero filler: writes the zeros that clients read from extents without data.
 //!
 //! Purpose: of all that clients read, only these zeros cross the card. A fragment of them waits in a queue
-//! (`QUEUE_BITS`), so that a long one holds up nobody who is behind it; then `ZeroPages` finds its pages, reading its
-//! list where it has one, `ZeroBursts` writes the zeros, and when the bus has answered the last write the
-//! fragment is given back, as if an SSD had executed it: with success, or with what was found of it, Data Transfer
-//! Error where the bus refused a part of the list or a write, Invalid PRP Offset where an entry of the list has one.
+//! (`QUEUE_BITS`), so that a long one holds up nobody who is behind it. Then `ZeroPages` finds its pages, reading
+//! its list where it has one, and `ZeroBursts` writes the zeros. When the bus has answered the last write the
+//! fragment is given back, as if an SSD had executed it: with success, with Data Transfer Error where the bus
+//! refused a line of the list or a write, or with Invalid PRP Offset where an entry of the list has one.
 //!
-//! Handshake: streams; `zero_answered` is a pulse for each response, in order, with what was said of its write and
-//! whether that was its fragment's last. Its reads and writes go behind everybody else's. Latency: 11 cycles
+//! Handshake: streams; `zero_answered` is a pulse for each response, in order, with what was said of its write
+//! and whether that was its fragment's last. Its reads and writes go behind everybody else's. Latency: 11 cycles
 //! from fragment to first write. Throughput: a write in 2 cycles at most. Order kept. `idle` falls in time.
 //! Reset: forgets what is in it; given while the write master is quiet.
 //! Failure: whatever its client named, a fragment ends, and only its own client sees how.

@@ -1,14 +1,14 @@
 //! Finds the pages that a fragment of zeros covers.
 //!
-//! A fragment's PRP entries name its pages as they do for an SSD: PRP2 is the second of two pages, or points to a
-//! list, whose slot at the end of a page is a pointer to the next one if more than one entry is left. The
+//! A fragment's PRP entries name its pages as they do for an SSD: PRP2 is the second of two pages, or points to
+//! a list, whose slot at the end of a page is a pointer to the next one if more than one entry is left. The
 //! bytes in each page become a run, in order. A run is given once it is known whether another follows: the last
-//! one says how the fragment was found, and is an earlier one than it should be where the list cannot be read, or
-//! an entry of it has an offset.
+//! one says how the fragment was found, and is an earlier one than it should be where the list cannot be read,
+//! or an entry of it has an offset.
 //!
-//! Handshake: streams. Latency: 5 cycles from fragment to run, 6 more for an entry on a line of the list that was
-//! read for this fragment before, else the bus and 7. Throughput: a run in 5 cycles where no list is read. Order
-//! kept. `idle` falls in time. Reset drops the fragment in work.
+//! Handshake: streams. Latency: 5 cycles from fragment to run, 6 more for an entry on a line of the list that
+//! was read for this fragment before, else the bus and 7. Throughput: a run in 5 cycles where no list is read.
+//! Order kept. `idle` falls in time. Reset drops the fragment in work.
 
 use rust_hdl::prelude::*;
 

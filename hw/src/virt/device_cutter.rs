@@ -4,7 +4,8 @@
 //! transfer limit (MDTS), a Write Zeroes at its own (WZSL), a Dataset Management range not at all;
 //! a Flush becomes one piece for each device of its set. Each piece takes one of the device's usable paths,
 //! by the device's policy: `PathChoices` has worked out which come into question when its piece comes, and
-//! `PathTurns` keeps a turn for each device. What cannot be executed (a refused plan, an extent that is
+//! `PathTurns` keeps a turn for each device. A Read's run in an extent that reads as zeros becomes one piece,
+//! without device or path. What cannot be executed (a refused plan, an extent that is
 //! invalid or faults, a device that is invalid, without a limit or a usable path) becomes a closing piece,
 //! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped. An extent that
 //! faults stops a part instead (`stop_cause`), unless its plan is that part alone. A plan that is tried again (`PartTerms::retried`) takes none of the paths that it avoids, and 13 cycles more for each piece.
@@ -64,6 +65,7 @@ pub struct DeviceCutter {
     is_zeroes: DFF<bool>,
     is_range: DFF<bool>,
     is_read: DFF<bool>,
+    is_compare: DFF<bool>,
     current: DFF<Run>,
     run_have: DFF<bool>,
     /// The next piece is the plan's first.
@@ -162,6 +164,7 @@ impl DeviceCutter {
             is_zeroes: Default::default(),
             is_range: Default::default(),
             is_read: Default::default(),
+            is_compare: Default::default(),
             current: Default::default(),
             run_have: Default::default(),
             first: Default::default(),
@@ -223,6 +226,7 @@ impl Logic for DeviceCutter {
             is_zeroes,
             is_range,
             is_read,
+            is_compare,
             current,
             run_have,
             first,
@@ -263,6 +267,7 @@ impl Logic for DeviceCutter {
             self.is_range.d.next = (self.header.data.val().opcode == self.deallocate_opcode.val());
             self.is_read.d.next = (self.header.data.val().opcode == self.read_opcode.val())
                 | (self.header.data.val().opcode == self.compare_opcode.val());
+            self.is_compare.d.next = (self.header.data.val().opcode == self.compare_opcode.val());
             self.first.d.next = true;
         }
         if self.run_room.val() {
@@ -321,6 +326,7 @@ impl Logic for DeviceCutter {
         self.check.device.next = self.device.val();
         self.check.blocks.next = self.current.q.val().blocks;
         self.check.is_read.next = self.is_read.q.val();
+        self.check.is_compare.next = self.is_compare.q.val();
         self.check.is_zeroes.next = self.is_zeroes.q.val();
         self.check.is_range.next = self.is_range.q.val();
         self.check.is_flush.next = self.is_flush.q.val();
@@ -402,6 +408,7 @@ impl Logic for DeviceCutter {
             if self.no_data.val() {
                 self.out.d.next.whole = self.flag.val();
             }
+            self.out.d.next.zeros = self.clear.val();
         }
         if self.load.val() {
             self.first.d.next = false;
@@ -452,6 +459,9 @@ impl Logic for DeviceCutter {
             self.piece.data.next.last = self.clear.val();
         } else if !self.of_run.q.val() {
             self.piece.data.next.blocks = self.zero17.val();
+        }
+        if self.check.zeros.val() {
+            self.piece.data.next.zeros = self.flag.val();
         }
         if self.check.refused.val() {
             self.piece.data.next.closing = self.flag.val();
@@ -505,7 +515,7 @@ mod tests {
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use volplane_abi::plan::path_policy;
-    use volplane_abi::table;
+    use volplane_abi::{extent_action, table};
 
     const LIMIT: u64 = 8;
 
@@ -555,7 +565,7 @@ mod tests {
             bench.set_record::<140>("run$data", runs[at % runs.len()]);
             bench.eval();
             if bench.get("piece$valid") == 1 {
-                let piece: Piece = bench.get_record::<361, _>("piece$data");
+                let piece: Piece = bench.get_record::<362, _>("piece$data");
                 let of = &runs[in_plan];
                 let left = of.blocks.to_u64() - in_run;
                 assert_eq!(piece.closing.to_u64(), 0);
@@ -594,6 +604,14 @@ mod tests {
         assert_eq!(cycles(&mut bench, &[run(0, 5, false), run(5, 8, true)], 500), (2, 2 * 499));
         let (latency, rest) = cycles(&mut bench, &[run(0, 20, false), run(20, 1, true)], 400);
         assert_eq!((latency, rest), (2, 2 * 399));
+    }
+
+    /// What an extent is good for.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Extent {
+        Device,
+        Zeros,
+        Nothing,
     }
 
     /// What is in the table, and the turns as far as they are known.
@@ -647,7 +665,7 @@ mod tests {
             paths[place] == path
         }
 
-        /// A piece that is refused takes a turn, too.
+        /// A piece that is refused takes a turn, too, and one of zeros.
         fn lose(&mut self, device: usize) {
             let (usable, paths) = (self.usable(device), self.paths(device));
             let in_turns = self.entries[device].path_policy.to_u64() == u64::from(path_policy::ROUND_ROBIN);
@@ -721,14 +739,22 @@ mod tests {
                 let runs = (0..count).map(|number| {
                     let (device, blocks) = (random.random_range(0..16), random.random_range(1..100u64));
                     let valid = u64::from(random.random_bool(0.98)).to_bits();
-                    let extent =
-                        ExtentEntry { device: (device as u64).to_bits(), valid, ..Default::default() };
+                    // One in ten gives zeros to a Read, and is no good for a Compare.
+                    let zeros = random.random_bool(0.1);
+                    let action = if zeros { extent_action::ZERO } else { extent_action::GO };
+                    let extent = ExtentEntry {
+                        device: (device as u64).to_bits(),
+                        read_action: u64::from(action).to_bits(),
+                        valid,
+                        ..Default::default()
+                    };
                     let run = Run { extent: extent.into(), ..run(at, blocks, number + 1 == count) };
                     at += blocks;
                     (device, run)
                 });
                 let runs = runs.collect();
-                (PlanHeader { blocks: at.to_bits(), ..header(opcode::READ) }, runs)
+                let code = if random.random_bool(0.1) { opcode::COMPARE } else { opcode::READ };
+                (PlanHeader { blocks: at.to_bits(), ..header(code) }, runs)
             }
         }
     }
@@ -750,7 +776,7 @@ mod tests {
             }
             at += usize::from(offers[1] && bench.get("run$ready") == 1);
             if bench.get("piece$valid") == 1 && bench.get("piece$ready") == 1 {
-                pieces.push(bench.get_record::<361, Piece>("piece$data"));
+                pieces.push(bench.get_record::<362, Piece>("piece$data"));
             }
             bench.cycle();
             let last = pieces.last().is_some_and(|piece| piece.last.any());
@@ -770,13 +796,21 @@ mod tests {
     ) -> (u64, u64) {
         let flushes = header.opcode.to_u64() == u64::from(opcode::FLUSH);
         let set = header.flush_devices.to_u64();
-        // Device, first block, blocks, block of the plan, and whether the extent is valid.
-        let work: Vec<(usize, u64, u64, bool)> = if flushes {
-            (0..16).filter(|device| set >> device & 1 == 1).map(|device| (device, 0, 0, true)).collect()
+        let compares = header.opcode.to_u64() == u64::from(opcode::COMPARE);
+        // Device, block of the plan, blocks, and what the extent is good for.
+        let work: Vec<(usize, u64, u64, Extent)> = if flushes {
+            let devices = (0..16).filter(|device| set >> device & 1 == 1);
+            devices.map(|device| (device, 0, 0, Extent::Device)).collect()
         } else {
-            let of = |run: &Run| -> ExtentEntry { run.extent.into() };
             let one = |(device, run): &(usize, Run)| {
-                (*device, run.plan_offset.to_u64(), run.blocks.to_u64(), of(run).valid.any())
+                let extent: ExtentEntry = run.extent.into();
+                let use_for = match extent.read_action.to_u64() as u8 {
+                    _ if !extent.valid.any() => Extent::Nothing,
+                    extent_action::GO => Extent::Device,
+                    _ if compares => Extent::Nothing,
+                    _ => Extent::Zeros,
+                };
+                (*device, run.plan_offset.to_u64(), run.blocks.to_u64(), use_for)
             };
             runs.iter().map(one).collect()
         };
@@ -784,10 +818,17 @@ mod tests {
         let mut several = 0;
         let refusal = header.refusal.to_u64();
         let mut closing = (refusal != 0 || work.is_empty()).then_some(refusal);
-        for (device, offset, blocks, sound) in work.into_iter().take_while(|_| refusal == 0) {
+        for (device, offset, blocks, extent) in work.into_iter().take_while(|_| refusal == 0) {
             let entry = devices.entries[device];
             let limit = entry.transfer_limit.to_u64();
-            if !entry.valid.any() || (!flushes && (!sound || limit == 0)) {
+            if extent == Extent::Zeros {
+                let piece = left.next().expect("a piece of zeros");
+                let found = (piece.blocks.to_u64(), piece.plan_offset.to_u64(), piece.closing.to_u64());
+                assert_eq!((found, piece.zeros.any()), ((blocks, offset, 0), true));
+                devices.lose(device);
+                continue;
+            }
+            if !entry.valid.any() || (!flushes && (extent == Extent::Nothing || limit == 0)) {
                 closing = Some(u64::from(status::INTERNAL_ERROR));
             } else if devices.usable(device).is_empty() {
                 closing = Some(u64::from(plan_status::HOST_PATH_ERROR));
@@ -802,7 +843,7 @@ mod tests {
                 let of_run = if flushes { 0 } else { limit.min(blocks - done) };
                 let found = (piece.blocks.to_u64(), piece.plan_offset.to_u64(), piece.closing.to_u64());
                 let at = if flushes { found.1 } else { offset + done };
-                assert_eq!(found, (of_run, at, 0));
+                assert_eq!((found, piece.zeros.any()), ((of_run, at, 0), false));
                 assert_eq!(piece.namespace_id, entry.namespace_id);
                 let path = piece.path.to_u64();
                 assert!(devices.take(device, path), "device {device}, path {path}: {entry:?}");

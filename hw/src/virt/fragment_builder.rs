@@ -11,7 +11,7 @@ use super::list_reader::{list_tag, ListReader};
 use super::prp_builder::PrpBuilder;
 use crate::prim::slice::Slice;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{Fragment, Piece, PlanClosed, PlanHeader, ReadRequest, Run, TableRequest};
+use crate::records::{Fragment, Piece, PlanClosed, PlanHeader, ReadRequest, Run, TableRequest, ZeroFragment};
 use crate::sizes::Sizes;
 
 /// See the module's header.
@@ -22,6 +22,8 @@ pub struct FragmentBuilder<const W: usize> {
     pub header: StreamIn<PlanHeader>,
     pub run: StreamIn<Run>,
     pub fragment: StreamOut<Fragment>,
+    /// Fragments of zeros, in one order with the others.
+    pub zeros: StreamOut<ZeroFragment>,
     pub closed: StreamOut<PlanClosed>,
     /// Bit i: path i has a valid entry.
     pub path_valid: Signal<In, Bits<32>>,
@@ -55,6 +57,7 @@ impl<const W: usize> FragmentBuilder<W> {
             header: Default::default(),
             run: Default::default(),
             fragment: Default::default(),
+            zeros: Default::default(),
             closed: Default::default(),
             path_valid: Default::default(),
             suspect: Default::default(),
@@ -96,6 +99,7 @@ impl<const W: usize> Logic for FragmentBuilder<W> {
         StreamIn::<Run>::link(&mut self.run, &mut self.cutter.run);
         StreamOut::<Piece>::join(&mut self.cutter.piece, &mut self.prp.piece);
         StreamOut::<Fragment>::link(&mut self.fragment, &mut self.prp.fragment);
+        StreamOut::<ZeroFragment>::link(&mut self.zeros, &mut self.prp.zeros);
         StreamOut::<PlanClosed>::link(&mut self.closed, &mut self.prp.closed);
         StreamOut::<ReadRequest>::link(&mut self.list, &mut self.reader.list);
 
@@ -133,6 +137,8 @@ mod tests {
     use volplane_abi::{extent_action, opcode, status};
 
     const PAGE: u64 = 4096;
+    /// Stands for a path where no device has part in a fragment.
+    const ZEROS: u64 = 0xFF;
 
     /// A plan as the test makes it: its header, its runs, and how the client's list was laid out.
     struct Plan {
@@ -287,10 +293,11 @@ mod tests {
                 if random.random_bool(0.3) { total - at } else { random.random_range(1..=total - at) };
             let invalid = random.random_bool(0.01);
             let fault = random.random_bool(0.01);
+            let reads = if random.random_bool(0.2) { extent_action::ZERO } else { extent_action::GO };
             let extent = crate::records::ExtentEntry {
                 start: number(random.random_range(0..1u64 << 40)),
                 device: number(random.random_range(0..LIMITS.len() as u64)),
-                read_action: number(if fault { extent_action::FAULT } else { extent_action::GO }.into()),
+                read_action: number(if fault { extent_action::FAULT } else { reads }.into()),
                 write_action: number(if fault { extent_action::FAULT } else { extent_action::GO }.into()),
                 valid: number(u64::from(!invalid)),
                 ..Default::default()
@@ -326,7 +333,11 @@ mod tests {
         let mut commands = vec![];
         for run in &plan.runs {
             let extent: crate::records::ExtentEntry = run.extent.into();
-            if extent.valid.to_u64() == 0 || extent.read_action.to_u64() != 0 {
+            let reads = plan.header.opcode.to_u64() == u64::from(opcode::READ);
+            let zeros = reads && extent.read_action.to_u64() == u64::from(extent_action::ZERO);
+            let fault = u64::from(extent_action::FAULT);
+            let faults = extent.write_action.to_u64() == fault || extent.read_action.to_u64() == fault;
+            if extent.valid.to_u64() == 0 || faults {
                 return (commands, Some(status::INTERNAL_ERROR.into()));
             }
             for block in 0..run.blocks.to_u64() {
@@ -339,9 +350,10 @@ mod tests {
                     bytes.push((plan.pages[(at / PAGE) as usize] + at % PAGE, take));
                     done += take;
                 }
+                let lba = extent.start.to_u64() + run.extent_offset.to_u64() + block;
                 commands.push(Command {
-                    path: extent.device.to_u64(),
-                    lba: extent.start.to_u64() + run.extent_offset.to_u64() + block,
+                    path: if zeros { ZEROS } else { extent.device.to_u64() },
+                    lba: if zeros { 0 } else { lba },
                     blocks: 1,
                     last: false,
                     bytes,
@@ -379,9 +391,10 @@ mod tests {
                     }
                     left -= take;
                 }
+                let zeros = fragment.path.to_u64() == ZEROS;
                 Command {
                     path: fragment.path.to_u64(),
-                    lba: fragment.lba.to_u64() + block,
+                    lba: if zeros { 0 } else { fragment.lba.to_u64() + block },
                     blocks: 1,
                     last: false,
                     bytes,
@@ -410,6 +423,7 @@ mod tests {
             bench.set("run$valid", offer_run.into());
             bench.set_record("run$data", runs.front().copied().unwrap_or_default());
             bench.set("fragment$ready", (!random.random_bool(stall)).into());
+            bench.set("zeros$ready", (!random.random_bool(stall)).into());
             bench.set("closed$ready", (!random.random_bool(stall)).into());
             bench.set("list$ready", (!random.random_bool(stall)).into());
             let beat = if random.random_bool(stall) { None } else { beats.front().copied() };
@@ -435,6 +449,22 @@ mod tests {
             }
             if bench.get("fragment$valid") == 1 && bench.get("fragment$ready") == 1 {
                 fragments.push(bench.get_record("fragment$data"));
+            }
+            if bench.get("zeros$valid") == 1 && bench.get("zeros$ready") == 1 {
+                let ZeroFragment { part, ordinal, last, prp1, prp2, blocks, block_shift } =
+                    bench.get_record("zeros$data");
+                assert_eq!(block_shift, plan.header.block_shift);
+                let path = number(ZEROS);
+                fragments.push(Fragment {
+                    part,
+                    ordinal,
+                    last,
+                    prp1,
+                    prp2,
+                    blocks,
+                    path,
+                    ..Default::default()
+                });
             }
             if bench.get("closed$valid") == 1 && bench.get("closed$ready") == 1 {
                 assert!(closed.is_none(), "closed twice");
@@ -467,7 +497,7 @@ mod tests {
         bench.cycle();
         bench.set("reset", 0);
         write_devices(&mut bench);
-        let (mut stopped, mut lists, mut trimmed) = (0, 0, 0);
+        let (mut stopped, mut lists, mut trimmed, mut filled) = (0, 0, 0, 0);
         for index in 0..count {
             let mut memory = Memory { words: BTreeMap::new(), refuse: false };
             let plan = random_plan(&mut random, &mut memory, index % 4096);
@@ -477,7 +507,9 @@ mod tests {
             for (i, fragment) in fragments.iter().enumerate() {
                 assert_eq!(fragment.part.to_u64(), index % 4096);
                 assert_eq!(fragment.ordinal.to_u64(), i as u64);
-                let limits = LIMITS[fragment.path.to_u64() as usize];
+                let zeros = fragment.path.to_u64() == ZEROS;
+                let limits = if zeros { (u64::MAX, 0) } else { LIMITS[fragment.path.to_u64() as usize] };
+                filled += u64::from(zeros);
                 match plan.header.opcode.to_u64() as u8 {
                     opcode::WRITE_ZEROES => assert!(fragment.blocks.to_u64() <= limits.1),
                     opcode::DATASET_MANAGEMENT => {}
@@ -499,6 +531,7 @@ mod tests {
             trimmed += u64::from(fragments.len() > 1 && plan.pages.len() > 250);
         }
         assert!(stopped > count / 200 && lists > count / 5 && trimmed > 0, "{stopped} {lists} {trimmed}");
+        assert!(filled > count / 10, "{filled} fragments of zeros");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Gives every piece its PRP entries and makes a fragment of it.
+//! Gives every piece its PRP entries and makes a fragment of it; of zeros one for the zero filler, which reads a
+//! list as an SSD does.
 //!
 //! A piece that is the whole plan keeps the client's entries. Any other begins at byte `start`
 //! (counted from the page of PRP1) in page `p` and ends in page `q`:
@@ -24,7 +25,7 @@ use volplane_abi::status;
 use super::list_slot::ListSlot;
 use super::piece_pages::PiecePages;
 use crate::prim::stream::{StreamIn, StreamOut};
-use crate::records::{Fragment, Piece, PlanClosed};
+use crate::records::{Fragment, Piece, PlanClosed, ZeroFragment};
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -33,6 +34,7 @@ pub struct PrpBuilder {
     pub reset: Signal<In, bool>,
     pub piece: StreamIn<Piece>,
     pub fragment: StreamOut<Fragment>,
+    pub zeros: StreamOut<ZeroFragment>,
     pub closed: StreamOut<PlanClosed>,
     /// To the list reader.
     pub request: Signal<Out, bool>,
@@ -102,6 +104,8 @@ pub struct PrpBuilder {
     only_points: Signal<Local, bool>,
     entry_wrong: Signal<Local, bool>,
     piece_done: Signal<Local, bool>,
+    is_zeros: Signal<Local, bool>,
+    taken: Signal<Local, bool>,
     gone: Signal<Local, bool>,
     rests: Signal<Local, bool>,
     is_first: Signal<Local, bool>,
@@ -130,6 +134,7 @@ impl Default for PrpBuilder {
             reset: Default::default(),
             piece: Default::default(),
             fragment: Default::default(),
+            zeros: Default::default(),
             closed: Default::default(),
             request: Default::default(),
             address: Default::default(),
@@ -185,6 +190,8 @@ impl Default for PrpBuilder {
             only_points: Default::default(),
             entry_wrong: Default::default(),
             piece_done: Default::default(),
+            is_zeros: Default::default(),
+            taken: Default::default(),
             gone: Default::default(),
             rests: Default::default(),
             is_first: Default::default(),
@@ -252,7 +259,8 @@ impl Logic for PrpBuilder {
             idle_register
         );
         self.piece.ready.next = !self.busy.q.val();
-        self.fragment.valid.next = self.offering.q.val();
+        self.is_zeros.next = (self.work.q.val().zeros == self.flag.val());
+        self.fragment.valid.next = self.offering.q.val() & !self.is_zeros.val();
         self.fragment.data.next.part = self.work.q.val().part;
         self.fragment.data.next.ordinal = self.ordinal.q.val();
         self.fragment.data.next.last = self.work.q.val().last;
@@ -272,6 +280,17 @@ impl Logic for PrpBuilder {
         self.fragment.data.next.cdw13 = self.work.q.val().cdw13;
         self.fragment.data.next.terms = self.work.q.val().terms;
         self.fragment.data.next.reserved = self.no_reserved.val();
+        self.zeros.valid.next = self.offering.q.val() & self.is_zeros.val();
+        self.zeros.data.next.part = self.work.q.val().part;
+        self.zeros.data.next.ordinal = self.ordinal.q.val();
+        self.zeros.data.next.last = self.work.q.val().last;
+        if self.trimmed.q.val() {
+            self.zeros.data.next.last = self.clear.val();
+        }
+        self.zeros.data.next.prp1 = self.prp1.q.val();
+        self.zeros.data.next.prp2 = self.prp2.q.val();
+        self.zeros.data.next.blocks = self.work.q.val().blocks;
+        self.zeros.data.next.block_shift = self.work.q.val().block_shift;
         self.closed.valid.next = self.closing.q.val();
         self.closed.data.next.part = self.work.q.val().part;
         self.closed.data.next.issued = self.ordinal.q.val();
@@ -387,7 +406,11 @@ impl Logic for PrpBuilder {
         }
 
         // Gives what came of it.
-        self.gone.next = self.offering.q.val() & self.fragment.ready.val();
+        self.taken.next = self.fragment.ready.val();
+        if self.is_zeros.val() {
+            self.taken.next = self.zeros.ready.val();
+        }
+        self.gone.next = self.offering.q.val() & self.taken.val();
         if self.gone.val() {
             self.ordinal.d.next = self.ordinal.q.val() + self.one17.val();
         }
@@ -424,7 +447,7 @@ impl Logic for PrpBuilder {
             | (self.deciding.q.val() & self.without_list.val())
             | self.pointing.q.val()
             | (self.judging.q.val() & !self.entry_wrong.val() & self.piece_done.val())
-            | (self.offering.q.val() & !self.fragment.ready.val());
+            | (self.offering.q.val() & !self.taken.val());
         self.resuming.d.next = self.gone.val() & self.trimmed.q.val();
         self.closing.d.next = (self.proceeds.val() & self.is_closing.val())
             | (self.judging.q.val() & self.entry_wrong.val())

@@ -1,5 +1,5 @@
 //! Judges a run by its extent and its device: how many blocks a command may have, and whether there can
-//! be one at all.
+//! be one at all. Of an extent that reads as zeros, neither device nor path matters to a Read.
 //!
 //! No handshake. Latency: 1 cycle; the answers stay while `take` is low. Reset: no run.
 
@@ -17,8 +17,9 @@ pub struct RunCheck {
     pub extent: Signal<In, ExtentEntry>,
     pub device: Signal<In, DeviceEntry>,
     pub blocks: Signal<In, Bits<17>>,
-    /// What the plan is; none of them: Write.
+    /// What the plan is; none of them: Write. A Compare is a read that no zeros are made for.
     pub is_read: Signal<In, bool>,
+    pub is_compare: Signal<In, bool>,
     pub is_zeroes: Signal<In, bool>,
     pub is_range: Signal<In, bool>,
     pub is_flush: Signal<In, bool>,
@@ -28,6 +29,8 @@ pub struct RunCheck {
     pub is_closed: Signal<In, bool>,
     /// The device's usable paths.
     pub choices: Signal<In, Bits<4>>,
+    /// No command: it is a run, and reads as zeros.
+    pub zeros: Signal<Out, bool>,
     /// Blocks that a command may have.
     pub limit: Signal<Out, Bits<17>>,
     /// It is a run, and has more.
@@ -49,12 +52,15 @@ pub struct RunCheck {
     run_bad: DFF<bool>,
     fault_register: DFF<bool>,
     closed: DFF<bool>,
+    zeros_register: DFF<bool>,
+    zeros_now: Signal<Local, bool>,
     over_now: Signal<Local, bool>,
     action: Signal<Local, Bits<2>>,
     extent_bad: Signal<Local, bool>,
     limit_now: Signal<Local, Bits<17>>,
     no_limit: Signal<Local, bool>,
     go: Constant<Bits<2>>,
+    zero: Constant<Bits<2>>,
     unlimited: Constant<Bits<17>>,
     none: Constant<Bits<17>>,
     no_choice: Constant<Bits<4>>,
@@ -71,6 +77,10 @@ impl Default for RunCheck {
             device: Default::default(),
             blocks: Default::default(),
             is_read: Default::default(),
+            is_compare: Default::default(),
+            zeros: Default::default(),
+            zeros_register: Default::default(),
+            zeros_now: Default::default(),
             is_zeroes: Default::default(),
             is_range: Default::default(),
             is_flush: Default::default(),
@@ -96,6 +106,7 @@ impl Default for RunCheck {
             limit_now: Default::default(),
             no_limit: Default::default(),
             go: Constant::new((extent_action::GO as u64).to_bits()),
+            zero: Constant::new((extent_action::ZERO as u64).to_bits()),
             unlimited: Constant::new((volplane_abi::registers::RANGE_BLOCKS_MAX as u64).to_bits()),
             none: Constant::new(0u64.to_bits()),
             no_choice: Constant::new(0u64.to_bits()),
@@ -108,13 +119,17 @@ impl Logic for RunCheck {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, limit_register, over_register, not_over_register, path_bad, run_bad, closed);
-        dff_setup!(self, clock, fault_register);
+        dff_setup!(self, clock, fault_register, zeros_register);
         self.action.next = self.extent.val().write_action;
         if self.is_read.val() {
             self.action.next = self.extent.val().read_action;
         }
         self.extent_bad.next =
             (self.extent.val().valid != self.flag.val()) | (self.action.val() != self.go.val());
+        self.zeros_now.next = (self.extent.val().valid == self.flag.val())
+            & (self.action.val() == self.zero.val())
+            & self.is_read.val()
+            & !self.is_compare.val();
         // The limits are compared before one is chosen.
         self.limit_now.next = self.device.val().transfer_limit;
         self.no_limit.next = (self.device.val().transfer_limit == self.none.val());
@@ -131,20 +146,24 @@ impl Logic for RunCheck {
         }
         if self.take.val() {
             self.limit_register.d.next = self.limit_now.val();
-            self.over_register.d.next = self.over_now.val() & self.is_run.val();
-            self.not_over_register.d.next = !self.over_now.val() | !self.is_run.val();
-            self.path_bad.d.next = (self.choices.val() == self.no_choice.val());
-            self.run_bad.d.next = (self.device.val().valid != self.flag.val())
-                | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val()));
+            self.over_register.d.next = self.over_now.val() & self.is_run.val() & !self.zeros_now.val();
+            self.not_over_register.d.next = !self.over_now.val() | !self.is_run.val() | self.zeros_now.val();
+            self.path_bad.d.next = (self.choices.val() == self.no_choice.val()) & !self.zeros_now.val();
+            self.run_bad.d.next = ((self.device.val().valid != self.flag.val())
+                | (!self.is_flush.val() & (self.extent_bad.val() | self.no_limit.val())))
+                & !self.zeros_now.val();
             self.fault_register.d.next = !self.is_flush.val()
                 & (self.extent.val().valid == self.flag.val())
-                & (self.action.val() != self.go.val());
+                & (self.action.val() != self.go.val())
+                & !self.zeros_now.val();
             self.closed.d.next = self.is_closed.val();
+            self.zeros_register.d.next = self.zeros_now.val() & self.is_run.val();
         }
         if self.reset.val() {
             self.over_register.d.next = false;
             self.not_over_register.d.next = true;
         }
+        self.zeros.next = self.zeros_register.q.val();
         self.limit.next = self.limit_register.q.val();
         self.over.next = self.over_register.q.val();
         self.not_over.next = self.not_over_register.q.val();

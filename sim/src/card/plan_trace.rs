@@ -4,9 +4,9 @@ use super::model::Ports;
 use super::port_list::Port;
 use crate::probe::{PartEnd, PlanEvent, PlanRecord, Recorder};
 
-/// Records what happens to plans in a cycle; the outputs have settled.
-pub(super) fn sample(ports: &Ports, cycle: u64, record: &mut Recorder<PlanRecord>) {
-    let mut push = |event| record.push(PlanRecord { cycle, event });
+/// Records what happens to plans in a cycle, at a time; the outputs have settled.
+pub(super) fn sample(ports: &Ports, (cycle, at_ns): (u64, u64), record: &mut Recorder<PlanRecord>) {
+    let mut push = |event| record.push(PlanRecord { cycle, at_ns, event });
     if ports.flag(Port::TraceAdmitted) {
         push(PlanEvent::Admitted {
             slot: ports.half(Port::TraceAdmittedSlot),

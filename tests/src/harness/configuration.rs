@@ -8,7 +8,7 @@ use volplane_abi::{submission_mode, DeviceEntry, PathEntry};
 use volplane_driver::PAGE;
 use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOVA_END, IOVA_FIRST};
 
-use super::disks::{DiskMaker, Shelf, Space};
+use super::disks::{thin_out, DiskMaker, Shelf, Space};
 use super::fork;
 use super::mirrors::Mirror;
 use volplane::software::Tables;
@@ -114,6 +114,7 @@ impl Configuration {
         }
         maker.make(&mut tables, disks);
         let space = maker.space;
+        thin_out(&mut fork(seed, "zero extents"), &mut tables);
         for (ssd, &next) in ssds.iter_mut().zip(&space.next) {
             ssd.blocks = next + random.random_range(1..1000);
         }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use volplane_abi::opcode;
 use volplane_abi::status::{self, DNR};
 
-use volplane::software::{Cuts, Issued};
+use volplane::software::{Cuts, Fragment, Issued};
 
 const SENT: &str = "sent";
 const SENT_DEEP: &str = "sent with many in flight";
+const ZEROS: &str = "zeros";
+/// Of 1,000 commands, how many at least read zeros.
+const ZEROS_PER_MILLE: u64 = 10;
 /// Of 100 commands to mirrored disks, how many at least find many in flight.
 const DEEP_PERCENT: u64 = 90;
 
@@ -49,6 +52,14 @@ impl Coverage {
         self.count("cut before a chain pointer".into(), cuts.chain_cuts > 0);
         self.count("a wrong list entry behind fragments".into(), cuts.issued == Issued::Prefix);
         self.count("stopped on the way".into(), fragments > 0 && cuts.closing != status::SUCCESS);
+        let zeros = |fragment: &Fragment| fragment.zeros;
+        let (some, all) = (cuts.fragments.iter().any(zeros), cuts.fragments.iter().all(zeros));
+        self.count(ZEROS.into(), some && status == status::SUCCESS);
+        self.count("zeros beside data".into(), some && !all && status == status::SUCCESS);
+        let no_page = some && status & !DNR == status::DATA_TRANSFER_ERROR;
+        self.count("zeros that have no page".into(), no_page);
+        let wrong = some && status == status::INVALID_PRP_OFFSET | DNR;
+        self.count("zeros whose list is wrong".into(), wrong);
     }
 
     /// Notes a command that was sent, and whether many were in flight.
@@ -118,6 +129,7 @@ impl Coverage {
             let alone = format!("{ALONE}: {what}");
             assert!(self.counts.contains_key(&alone), "{alone} was never met: {:#?}", self.counts);
         }
+        self.assert_zeros();
         let deep = self.counts.get(SENT_DEEP).copied().unwrap_or(0);
         assert!(deep * 100 >= self.commands() * DEEP_PERCENT, "{deep} of {} were deep", self.commands());
     }
@@ -156,10 +168,23 @@ impl Coverage {
             "cut before a chain pointer",
             "a wrong list entry behind fragments",
             "stopped on the way",
+            "zeros beside data",
+            "zeros that have no page",
+            "zeros whose list is wrong",
         ];
         for what in needed.chain(shapes.map(str::to_owned)) {
             assert!(self.counts.contains_key(&what), "{what} was never met: {:#?}", self.counts);
         }
+        self.assert_zeros();
+    }
+
+    fn assert_zeros(&self) {
+        let zeros = self.counts.get(ZEROS).copied().unwrap_or(0);
+        assert!(
+            zeros * 1_000 >= self.commands() * ZEROS_PER_MILLE,
+            "{zeros} of {} read zeros",
+            self.commands()
+        );
     }
 
     fn count(&mut self, what: String, met: bool) {

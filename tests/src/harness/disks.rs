@@ -288,6 +288,19 @@ impl<'a> DiskMaker<'a> {
     }
 }
 
+/// Lets extents read as zeros, of some machines and there some of all that can be used; what is written to them goes
+/// to their devices, or faults.
+pub fn thin_out(random: &mut ChaCha8Rng, tables: &mut Tables) {
+    let of_1000 = [0, 30, 200][random.random_range(0..3)];
+    let usable = |extent: &&mut ExtentEntry| extent.valid() == 1 && extent.read_action() == extent_action::GO;
+    for extent in tables.extents.values_mut().filter(usable) {
+        if random.random_ratio(of_1000, 1000) {
+            let writes = if random.random_bool(0.05) { extent_action::FAULT } else { extent.write_action() };
+            *extent = extent.with_read_action(extent_action::ZERO).with_write_action(writes);
+        }
+    }
+}
+
 /// Blocks of a disk at which something ends: its ends, allocations, extents, stripe units.
 pub fn borders(tables: &Tables, disk: &VdEntry) -> Vec<u64> {
     let (size, whole) = (disk.size_blocks(), 1u64 << disk.allocation_shift());

@@ -63,13 +63,20 @@ impl Try<'_> {
             let (Some(end), Some(ended)) = (ends.get_mut(attempt.ordinal), &attempt.ended) else {
                 return Err(format!("{attempt:?} is no fragment, or has not ended"));
             };
+            let fragment = &fragments[attempt.ordinal];
+            // The filler reads the whole list, so nothing is open.
+            let filled = fragment.segments.as_ref().map_or_else(|&code| code | DNR, |_| SUCCESS);
+            if fragment.zeros != attempt.path.is_none() || (fragment.zeros && ended.status != filled) {
+                return Err(format!("{attempt:?} is of {fragment:x?}"));
+            }
             if attempt.returned != Some(ended.status) {
                 return Err(format!("{attempt:x?} came back with another status"));
             }
-            if end.replace((ended.status & STATUS_KEPT, attempt.path)).is_some() {
+            let path = attempt.path.unwrap_or(0);
+            if end.replace((ended.status & STATUS_KEPT, path)).is_some() {
                 return Err(format!("fragment {} came twice", attempt.ordinal));
             }
-            if !self.allows(fragments[attempt.ordinal].device, attempt.cycle, Some(attempt.path)) {
+            if !fragment.zeros && !self.allows(fragment.device, attempt.cycle, attempt.path) {
                 return Err(format!("{attempt:?} should not have taken this path"));
             }
         }
@@ -85,7 +92,11 @@ impl Try<'_> {
         let wrong = left.iter().find_map(|fragment| fragment.segments.as_ref().err());
         let closing = match (left.first(), wrong) {
             (None, _) => self.cuts.closing,
-            (Some(next), _) if !gap && failed.is_some_and(|cycle| self.allows(next.device, cycle, None)) => {
+            (Some(next), _)
+                if !gap
+                    && !next.zeros
+                    && failed.is_some_and(|cycle| self.allows(next.device, cycle, None)) =>
+            {
                 plan_status::HOST_PATH_ERROR | DNR
             }
             (_, Some(code)) if self.cuts.issued == Issued::Prefix && !gap => code | DNR,

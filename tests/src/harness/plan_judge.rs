@@ -71,7 +71,7 @@ impl Asked {
         let map = &mirror.maps[component];
         match &self.admission {
             Admission::Flush => flush(tables, map, &self.entry),
-            Admission::Blocks(request) => cut_on(tables, map, request, Abilities::CARD),
+            Admission::Blocks(request) => cut_on(tables, map, request),
             Admission::Ends(closing) => Cuts {
                 fragments: Vec::new(),
                 issued: Issued::All,

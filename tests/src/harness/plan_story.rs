@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use volplane_abi::status::TYPE;
 use volplane_sim::{PartEnd, PlanEvent, PlanRecord};
 
 use super::mirrors::{Mirror, States};
@@ -47,7 +48,7 @@ pub struct Ended {
     pub effect: bool,
     /// Status field.
     pub status: u16,
-    /// Of a read with effect: numbers of the blocks as they were (`media`).
+    /// Of a read with effect, but of zeros: numbers of the blocks as they were (`media`).
     pub tokens: Vec<u64>,
 }
 
@@ -58,8 +59,8 @@ pub struct Attempt {
     pub component: usize,
     /// Number of the fragment in its part.
     pub ordinal: usize,
-    /// Path.
-    pub path: u8,
+    /// Path; `None`: the zero filler.
+    pub path: Option<u8>,
     /// How often its part had begun again.
     pub again: usize,
     /// When it was issued.
@@ -238,6 +239,8 @@ pub struct Stories {
     /// A change that was taken and not answered.
     change: Option<(u16, u32, u8, bool)>,
     writing: Option<Writing>,
+    /// Fragments of zeros that were not written whole.
+    pub refused_fills: u64,
 }
 
 impl Stories {
@@ -390,16 +393,17 @@ impl Stories {
                     story.run_mut().further.push(component.into());
                 }
             }
-            PlanEvent::Issued { slot, component, ordinal, path, id } => {
+            PlanEvent::Issued { slot, component, ordinal, path: number, id } => {
                 let command = self.command(slot)?;
                 let story = self.story(slot)?;
                 let (component, ordinal) = (usize::from(component), ordinal as usize);
                 let (run, attempt) = (story.runs.len() - 1, story.run().attempts.len());
                 let again = story.run().again(component).count();
+                let path = Some(number);
                 let issued = Attempt { component, ordinal, path, again, cycle, ended: None, returned: None };
                 story.run_mut().attempts.push(issued);
                 let place = Place { command, run, attempt, component, ordinal };
-                if self.fragments.insert((path, id), place).is_some() {
+                if self.fragments.insert((number, id), place).is_some() {
                     return Err("the identifier is in use".into());
                 }
             }
@@ -415,17 +419,29 @@ impl Stories {
             PlanEvent::PartEnded { slot, component, end } => {
                 self.part(slot, cycle, component, PartStep::Ended(end))?;
             }
-            PlanEvent::Returned { slot, component, ordinal, own: true, .. } => {
+            // It was not issued: the card has a status of its own for that.
+            PlanEvent::Returned { slot, component, ordinal, status, own: true, .. } if status & TYPE == TYPE => {
                 let run = self.story(slot)?.run_mut();
                 let (component, ordinal) = (usize::from(component), ordinal as usize);
                 let again = run.again(component).count();
                 run.bounced.push(Bounced { component, ordinal, again });
             }
+            // No SSD had it: its zeros were written, or could not be.
+            PlanEvent::Returned { slot, component, ordinal, status, own: true, .. } => {
+                self.refused_fills += u64::from(status != 0);
+                let run = self.story(slot)?.run_mut();
+                let (component, ordinal) = (component.into(), ordinal as usize);
+                let again = run.again(component).count();
+                let at_ns = record.at_ns;
+                let ended = Some(Ended { at_ns, effect: status == 0, status, tokens: Vec::new() });
+                let returned = Some(status);
+                run.attempts.push(Attempt { component, ordinal, path: None, again, cycle, ended, returned });
+            }
             PlanEvent::Returned { slot, component, ordinal, path, status, .. } => {
                 let run = self.story(slot)?.run_mut();
                 let is_it = |attempt: &&mut Attempt| {
                     (attempt.component, attempt.ordinal, attempt.path)
-                        == (component.into(), ordinal as usize, path)
+                        == (component.into(), ordinal as usize, Some(path))
                 };
                 let attempt = run.attempts.iter_mut().rfind(is_it).ok_or("it was not issued")?;
                 if attempt.returned.replace(status).is_some() {

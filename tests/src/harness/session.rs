@@ -361,12 +361,15 @@ impl Session {
             (registers::FRAGMENTS_ISSUED, fragments),
             (registers::UNKNOWN_COMPLETIONS, 0),
             (registers::BAD_HEADS, 0),
-            (registers::WRITE_ERRORS, 0),
         ] {
             let found = self.machine.card.register_block().read(register).expect("a register");
             if u64::from(found) != expected {
                 self.fail(&format!("register {register:#x} is {found}, expected {expected}"), None);
             }
+        }
+        let errors = self.machine.card.register_block().read(registers::WRITE_ERRORS).expect("a register");
+        if errors != 0 && self.stories.refused_fills == 0 {
+            self.fail(&format!("{errors} writes were refused"), None);
         }
         let counters = self.machine.handle.counters();
         println!(

@@ -57,6 +57,15 @@ impl Written {
     }
 }
 
+/// What a block was read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The block of an SSD with this number.
+    Token(u64),
+    /// Zeros, whatever an SSD holds: its extent says so.
+    Zeros,
+}
+
 /// A read that succeeded.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -64,8 +73,8 @@ pub struct Read {
     pub serial: u64,
     /// First block of the disk.
     pub lba: u64,
-    /// Numbers of its blocks.
-    pub tokens: Vec<u64>,
+    /// Its blocks.
+    pub tokens: Vec<Content>,
     /// Steps of the session at which it was sent, and completed.
     pub sent: u64,
     /// As above.
@@ -331,7 +340,8 @@ fn check_read(
         writes.iter().filter(|write| write.overlaps(&blocks) && write.sent < read.completed).collect();
     let done: Vec<&Written> =
         near.iter().filter(|write| write.succeeded && write.completed < read.sent).copied().collect();
-    for (block, &token) in blocks.zip(&read.tokens) {
+    for (block, &content) in blocks.zip(&read.tokens) {
+        let Content::Token(token) = content else { continue };
         let over = |write: &Written| write.blocks.contains(&block);
         let of_write = near.iter().any(|write| {
             let is_last = !done.iter().any(|later| over(later) && write.precedes(later));

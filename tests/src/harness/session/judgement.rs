@@ -12,7 +12,7 @@ use crate::harness::part_judge::Parted;
 use crate::harness::part_retries::Retries;
 use crate::harness::plan_judge::{Judge, Outcome};
 use crate::harness::plan_story::{CommandKey, Run, Story};
-use crate::harness::volumes::{Read, Written};
+use crate::harness::volumes::{Content, Read, Written};
 
 impl Session {
     /// The status that a command must have been completed with. What it wrote and read is noted, the data that it
@@ -46,7 +46,7 @@ impl Session {
         // What the control path says of a read that it ends is not what was read.
         if is_read && status == SUCCESS && outcome.status == SUCCESS && !self.was_given_up(&outcome) {
             let missing = || format!("it succeeded, but not all blocks were read\n{story:x?}");
-            let tokens = tokens.into_iter().collect::<Option<Vec<u64>>>().ok_or_else(missing)?;
+            let tokens = tokens.into_iter().collect::<Option<Vec<Content>>>().ok_or_else(missing)?;
             let (serial, lba) = (pending.serial, pending.claim.lba);
             let read = Read { serial, lba, tokens, sent: pending.sent, completed: self.step };
             self.volumes.read(pending.claim.disk, read);
@@ -68,7 +68,7 @@ impl Session {
     ) -> Result<Outcome, String> {
         let configuration = &self.machine.configuration;
         let Some(asked) = &pending.asked else {
-            let cuts = witness::cuts(configuration, pending, 0);
+            let cuts = witness::cuts(configuration, &self.arena, pending, 0);
             let retries = Retries::follow(run, None).map_err(|what| format!("{what}\n{run:x?}"))?;
             let found = Parted::of(&configuration.tables, cuts, run, &retries, 0);
             let found = found.map_err(|what| format!("{what}\n{run:x?}"))?;
@@ -80,7 +80,7 @@ impl Session {
         let asked = asked.clone();
         let first = run.begun.map_or(Components::NONE, |begun| Components(begun.begun));
         for component in first.numbers().chain(run.further.iter().copied()) {
-            witness::cuts(configuration, pending, component);
+            witness::cuts(configuration, &self.arena, pending, component);
         }
         let mirror = self.mirror(&pending.entry).expect("it was there when the command was sent");
         let seen = self.stories.seen_by(run, mirror.disk);
@@ -128,7 +128,7 @@ impl Session {
 
     /// Compares the buffer of a read: data where a fragment moved some, untouched elsewhere. The numbers of its
     /// blocks.
-    fn check_data(&self, pending: &Pending, story: &Story) -> Result<Vec<Option<u64>>, String> {
+    fn check_data(&self, pending: &Pending, story: &Story) -> Result<Vec<Option<Content>>, String> {
         let holed = |part: &Fragment| match &part.segments {
             Ok(segments) => segments.iter().any(|part| self.arena.is_hole(part.iova)),
             Err(_) => true,
@@ -145,15 +145,22 @@ impl Session {
         moved.sort_by_key(|(_, ended)| ended.at_ns);
         for (attempt, ended) in moved {
             let cuts = pending.cuts[attempt.component].as_ref().expect("it was judged");
-            let first = cuts.fragments[attempt.ordinal].first as usize;
-            let ended = ended.tokens.iter().copied().map(Some);
-            tokens[first..].iter_mut().zip(ended).for_each(|(token, read)| *token = read);
+            let Fragment { first, blocks, zeros, .. } = cuts.fragments[attempt.ordinal];
+            let tokens = &mut tokens[first as usize..][..blocks as usize];
+            if zeros {
+                tokens.fill(Some(Content::Zeros));
+            } else {
+                let ended = ended.tokens.iter().copied().map(|token| Some(Content::Token(token)));
+                tokens.iter_mut().zip(ended).for_each(|(token, read)| *token = read);
+            }
         }
         let mut expected = self.arena.blank(&pending.buffer);
         let size = pending.buffer.bytes / tokens.len();
         for (block, token) in expected.chunks_exact_mut(size).zip(&tokens) {
-            if let Some(token) = token {
-                fill(*token, block);
+            match token {
+                Some(Content::Token(token)) => fill(*token, block),
+                Some(Content::Zeros) => block.fill(0),
+                None => {}
             }
         }
         let found = self.arena.read(&pending.buffer);

@@ -2,11 +2,13 @@
 //! SSDs. Every fragment is compared with what the model cuts when its SSD fetches it, and takes effect on the
 //! media that the run expects when its SSD has ended it.
 
-use volplane::software::{self, Fragment};
+use volplane::software::{self, Fragment, Segment};
+use volplane_abi::status::DATA_TRANSFER_ERROR;
 use volplane_abi::{opcode, SubmissionEntry};
 use volplane_sim::{Agent, CommandRecord, EndRecord, SimHandle};
 
 use super::{Cuts, Pending, Session};
+use crate::harness::arena::Arena;
 use crate::harness::mirrors::Mirror;
 use crate::harness::plan_judge::Asked;
 use crate::harness::plan_story::Ended;
@@ -35,7 +37,9 @@ impl Session {
         if self.mirror(entry).is_some() {
             return (Some(Asked::new(&configuration.tables, entry, &memory)), cuts);
         }
-        cuts[0] = Some(software::cut(&configuration.tables, entry, &memory));
+        let mut plain = software::cut(&configuration.tables, entry, &memory);
+        note_holes(&self.arena, &mut plain);
+        cuts[0] = Some(plain);
         (None, cuts)
     }
 
@@ -83,14 +87,14 @@ impl Session {
         let path = path.ok_or_else(nobody)?;
         let place = self.stories.fragment(path, id).ok_or_else(nobody)?;
         let pending = self.pending.get_mut(&place.command).ok_or_else(nobody)?;
-        let cuts = cuts(configuration, pending, place.component);
+        let cuts = cuts(configuration, &self.arena, pending, place.component);
         let Some(fragment) = cuts.fragments.get(place.ordinal) else {
             return Err(format!("{place:?} is no fragment of {cuts:#x?}\n{record:x?}"));
         };
         let route = configuration.route(path).ok_or_else(nobody)?;
         let (found, expected) = (records::received(ssd, record)?, records::expected(fragment, route));
         let leads_there = configuration.tables.paths_to(fragment.device).contains(&path);
-        if !leads_there || found != expected {
+        if fragment.zeros || !leads_there || found != expected {
             return Err(format!("{place:?}: found {found:x?}\nexpected {expected:x?}"));
         }
         let Fragment { opcode, lba, blocks, first, .. } = *fragment;
@@ -122,6 +126,7 @@ impl Session {
 /// A command's part of a component.
 pub(super) fn cuts<'a>(
     configuration: &Configuration,
+    arena: &Arena,
     pending: &'a mut Pending,
     component: usize,
 ) -> &'a Cuts {
@@ -129,8 +134,20 @@ pub(super) fn cuts<'a>(
     cuts[component].get_or_insert_with(|| {
         let asked = asked.as_ref().expect("a disk without a plan has one part");
         let mirror = configuration.mirror(entry.namespace_id() - 1).expect("it was asked");
-        asked.cuts(&configuration.tables, mirror, component)
+        let mut cuts = asked.cuts(&configuration.tables, mirror, component);
+        note_holes(arena, &mut cuts);
+        cuts
     })
+}
+
+/// Of zeros nobody but the bus says that a page is not there.
+fn note_holes(arena: &Arena, cuts: &mut Cuts) {
+    for fragment in cuts.fragments.iter_mut().filter(|fragment| fragment.zeros) {
+        let holed = |segments: &Vec<Segment>| segments.iter().any(|part| arena.is_hole(part.iova));
+        if fragment.segments.as_ref().is_ok_and(holed) {
+            fragment.segments = Err(DATA_TRANSFER_ERROR);
+        }
+    }
 }
 
 /// Host memory as the model reads it.
