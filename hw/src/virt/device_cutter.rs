@@ -611,6 +611,8 @@ mod tests {
     enum Extent {
         Device,
         Zeros,
+        /// It stops a part of several.
+        Fault,
         Nothing,
     }
 
@@ -807,7 +809,7 @@ mod tests {
                 let use_for = match extent.read_action.to_u64() as u8 {
                     _ if !extent.valid.any() => Extent::Nothing,
                     extent_action::GO => Extent::Device,
-                    _ if compares => Extent::Nothing,
+                    _ if compares => Extent::Fault,
                     _ => Extent::Zeros,
                 };
                 (*device, run.plan_offset.to_u64(), run.blocks.to_u64(), use_for)
@@ -828,8 +830,11 @@ mod tests {
                 devices.lose(device);
                 continue;
             }
-            if !entry.valid.any() || (!flushes && (extent == Extent::Nothing || limit == 0)) {
+            let no_use = !entry.valid.any() || (!flushes && (extent == Extent::Nothing || limit == 0));
+            if no_use && extent != Extent::Fault {
                 closing = Some(u64::from(status::INTERNAL_ERROR));
+            } else if extent == Extent::Fault {
+                closing = Some(u64::from(FAULT));
             } else if devices.usable(device).is_empty() {
                 closing = Some(u64::from(plan_status::HOST_PATH_ERROR));
             }
