@@ -244,8 +244,8 @@ pub mod control_opcode {
     pub const PLAN_COMPLETE: u8 = 0x11;
     /// Gives a plan that the control path owns back: it is admitted anew.
     pub const PLAN_RESUBMIT: u8 = 0x12;
-    /// Takes over a plan that is under way: it issues nothing more, and is the control path's when what was issued
-    /// has come back.
+    /// Takes over a plan that is under way: it issues nothing more, and is the control path's when what was
+    /// issued has come back.
     pub const PLAN_TAKE_OVER: u8 = 0x13;
     /// Ends a plan with Command Abort Requested: at once if the control path has it, else when what was issued
     /// has come back.

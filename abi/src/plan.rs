@@ -187,8 +187,8 @@ macro_rules! exception_component {
                 path / with_path: u8 = 8,
                 /// Reserved.
                 reserved0 / with_reserved0: u8 = 8,
-                /// Number of that fragment, from 0 in order of offset; of a component that was stopped and has not
-                /// failed: its fragments that were issued, all of which succeeded.
+                /// Number of that fragment, from 0 in order of offset; of a component that was stopped and has
+                /// not failed: its fragments that were issued, all of which succeeded.
                 fragment / with_fragment: u32 = 32,
                 /// Reserved.
                 reserved1 / with_reserved1: u64 = 64,

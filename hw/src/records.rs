@@ -508,7 +508,8 @@ logic_record! {
         closed = 1,
         /// Path of that fragment.
         path = 8,
-        /// Its ordinal; of a part that was stopped, and has not failed: of the first fragment that was not issued.
+        /// Its ordinal; of a part that was stopped, and has not failed: of the first fragment that was not
+        /// issued.
         ordinal = 17,
         /// 1: the status is not success.
         failed = 1,

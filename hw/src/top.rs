@@ -1,8 +1,8 @@
 //! The card's core: wires, no logic of its own beyond gathering acknowledgements and idleness.
 //!
-//! Bridges stand beside it, never inside. Interfaces: AXI4-Lite slave `bar0_*`, AXI4 master `m_*`,
-//! AXI4 slave `bar2_*`, `irq`, `tick`, `ticks`, `timing`, `idle` (see `docs/architecture.md`). `trace_*` shows tests
-//! what becomes of plans; a board leaves it open, and synthesis drops it.
+//! Bridges stand beside it, never inside. Interfaces: AXI4-Lite slave `bar0_*`, AXI4 master `m_*`, AXI4 slave
+//! `bar2_*`, `irq`, `tick`, `ticks`, `timing`, `idle` (see `docs/architecture.md`). `trace_*` shows tests what
+//! becomes of plans; a board leaves it open, and synthesis drops it.
 
 use rust_hdl::prelude::*;
 

@@ -7,7 +7,7 @@
 use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
 
 /// Commands of a machine.
-const COMMANDS: u64 = 5_000;
+const COMMANDS: u64 = 3_500;
 /// Machines of each test.
 const MACHINES: u64 = 11;
 

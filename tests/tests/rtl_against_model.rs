@@ -6,7 +6,7 @@
 use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
 
 /// Commands of a machine.
-const COMMANDS: u64 = 5_000;
+const COMMANDS: u64 = 2_500;
 
 /// Runs `count` machines with seeds from `first` on.
 fn run(width: usize, first: u64, count: u64) {

@@ -11,8 +11,8 @@ const EXTENT: u64 = 2048;
 const MIB: usize = 1 << 20;
 /// What lies around buffers, and in them before they are read into.
 const GUARD: u8 = 0xA5;
-/// Most cycles that the filler takes for 4 KiB at 128 bits, without lists and with nobody else on the bus: 64 bursts
-/// of 4 beats, and a cycle between.
+/// Most cycles that the filler takes for 4 KiB at 128 bits, without lists and with nobody else on the bus: 64
+/// bursts of 4 beats, and a cycle between.
 const CYCLES_4K_MAX: u64 = 325;
 /// Most percent by which reads take longer beside a long fill.
 const SLOWER_PERCENT_MAX: u64 = 10;

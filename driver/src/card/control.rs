@@ -133,8 +133,8 @@ impl<F: Function> ControlRing<F> {
         Ok(Self { pair, waiters: [Waiter::Nobody; ENTRIES as usize] })
     }
 
-    /// Executes requests, as many at once as fit, and tells `done` of each that has succeeded, with its index. After a
-    /// refusal no more are submitted, and those under way are waited for.
+    /// Executes requests, as many at once as fit, and tells `done` of each that has succeeded, with its index.
+    /// After a refusal no more are submitted, and those under way are waited for.
     fn execute<P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
@@ -220,8 +220,8 @@ impl<F: Function> ControlRing<F> {
         })
     }
 
-    /// Takes note of a completion: the index of its request, if it is one that is waited for; an error when the card
-    /// refused the request.
+    /// Takes note of a completion: the index of its request, if it is one that is waited for; an error when the
+    /// card refused the request.
     fn complete(&mut self, card: &str, completion: &ControlCompletion) -> Result<Option<u32>, CardError> {
         let Some(waiter) = self.waiters.get_mut(usize::from(completion.command_id())) else {
             return Err(self.unknown(card, completion));

@@ -1,13 +1,13 @@
 //! Executes the commands of the control ring, one at a time and in order.
 //!
 //! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's owner
-//! acknowledges; when nobody has after 64 cycles, the table or the entry does not exist: Invalid Field. A command
-//! on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of plans with a status; *path
-//! quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is Invalid Opcode. The
-//! completion goes to the entry at the tail of the completion ring with the phase tag of this round (the first is
-//! 1), `raise` follows once the bus master has taken it, and `done` tells the queue pairs that the entry they had
-//! reserved is used. Both rings have the same size and one completion answers each command in order, so the
-//! submission head a completion reports is the place after its own.
+//! acknowledges; when nobody has after 64 cycles, the table or the entry does not exist: Invalid Field. A
+//! command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of plans with a
+//! status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is
+//! Invalid Opcode. The completion goes to the entry at the tail of the completion ring with the phase tag of
+//! this round (the first is 1), `raise` follows once the bus master has taken it, and `done` tells the queue
+//! pairs that the entry they had reserved is used. Both rings have the same size and one completion answers
+//! each command in order, so the submission head a completion reports is the place after its own.
 //!
 //! Handshake: streams; the reservation guarantees a free ring entry. Latency: 3 cycles from command to
 //! completion, of a table command one more and the table's. `idle` rises a cycle late. While `enable` is

@@ -1,11 +1,11 @@
 //! Counts a part's fragments back in and ends it when all of them are.
 //!
-//! `returned` brings fragments in any order, `closed` parts that end without a last fragment. Each
-//! part's end is given once: of a part that succeeded in `done`, if it is the only part of a plan without a
-//! template, else in `part`; of any other in `failed`. A part's total is known from its fragment marked last or from
-//! `closed`. Its status is that of the failed fragment with the lowest ordinal, without the More and
-//! CRD bits; a status of `closed` stands behind every fragment issued and gets Do Not Retry. A part that the card
-//! has stopped (`stop_cause`) has not failed by that; the lowest of its fragments that were not issued counts then.
+//! `returned` brings fragments in any order, `closed` parts that end without a last fragment. Each part's end
+//! is given once: of a part that succeeded in `done`, if it is the only part of a plan without a template, else
+//! in `part`; of any other in `failed`. A part's total is known from its fragment marked last or from `closed`.
+//! Its status is that of the failed fragment with the lowest ordinal, without the More and CRD bits; a status
+//! of `closed` stands behind every fragment issued and gets Do Not Retry. A part that the card has stopped
+//! (`stop_cause`) has not failed by that; the lowest of its fragments that were not issued counts then.
 //!
 //! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`, and for one
 //! that failed.

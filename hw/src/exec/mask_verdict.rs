@@ -1,9 +1,9 @@
 //! The masks: what a plan does next, given what has become of its components.
 //!
 //! All sets are of eight components, bit i for component i. Of a component that is issued to exactly one of
-//! `running`, `done`, `failed` and `refused` is set, or none if it was stopped; of the others none. The outcomes are
-//! those of `docs/plan-outcomes.md`. `deactivate` and `drain` stand while the plan is still under way; all else is
-//! for a plan of which nothing is running.
+//! `running`, `done`, `failed` and `refused` is set, or none if it was stopped; of the others none. The
+//! outcomes are those of `docs/plan-outcomes.md`. `deactivate` and `drain` stand while the plan is still under
+//! way; all else is for a plan of which nothing is running.
 //!
 //! Handshake: a pipeline that never stalls, and carries nothing but the answer. Latency: 3 cycles.
 //! Throughput: one a cycle, in order. No reset: what says that an answer means something has one.

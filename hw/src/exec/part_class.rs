@@ -1,9 +1,9 @@
 //! What the end of a part means to its plan: `volplane_abi::plan::status_class`, after all retries.
 //!
-//! A status that the card gave itself is the client's own doing, but for Internal Error and Host Pathing
-//! Error, which tell of the component's map and of its devices. A part that was stopped is none of these, unless it
-//! had failed by then; one that hardware never began is not even that. Registered: latency 2 cycles, one a cycle. No
-//! reset.
+//! A status that the card gave itself is the client's own doing, but for Internal Error and Host Pathing Error,
+//! which tell of the component's map and of its devices. A part that was stopped is none of these, unless it
+//! had failed by then; one that hardware never began is not even that. Registered: latency 2 cycles, one a
+//! cycle. No reset.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;

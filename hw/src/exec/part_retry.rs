@@ -10,12 +10,12 @@
 //!
 //! A part of a plan that issues nothing more (`stopped`, asked by `stop_query`) has failed as it is.
 //!
-//! While a path is being made anew, a part that finds none waits, free of charge (`PathWaiters`). `admitted`, `begun` and
-//! `query`: see `TryNotes`.
+//! While a path is being made anew, a part that finds none waits, free of charge (`PathWaiters`). `admitted`,
+//! `begun` and `query`: see `TryNotes`.
 //!
-//! Latency: 5 cycles to `part` and to `done`, 13 to `again`, and one for each note meanwhile. Throughput: a part in 5
-//! cycles, one that begins again in 10. Nobody waits here for admission, which may wait for parts to end: there is
-//! room for every part. Order: none. Reset drops what is in work and what waits.
+//! Latency: 5 cycles to `part` and to `done`, 13 to `again`, and one for each note meanwhile. Throughput: a
+//! part in 5 cycles, one that begins again in 10. Nobody waits here for admission, which may wait for parts to
+//! end: there is room for every part. Order: none. Reset drops what is in work and what waits.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;

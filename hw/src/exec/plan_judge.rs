@@ -1,14 +1,15 @@
 //! Judges plans: gathers what has become of their components and does what the masks say.
 //!
-//! `begun` tells of a plan before its parts; `part` brings the end of each that succeeded, `failed` of
-//! each that did not and is not tried again. Then the plan waits, reads a further
-//! copy (`again`), ends (`done`), posts a record (`item`), or is held for the control path. Effects keep their
-//! order: the disk's states first (`change`), then the record, which ends the plan itself when it was posted, then
-//! the client. A read goes on only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with
-//! the plan, or when the control path gets it.
+//! `begun` tells of a plan before its parts; `part` brings the end of each that succeeded, `failed` of each
+//! that did not and is not tried again. Then the plan waits, reads a further copy (`again`), ends (`done`),
+//! posts a record (`item`), or is held for the control path. Effects keep their order: the disk's states first
+//! (`change`), then the record, which ends the plan itself when it was posted, then the client. A read goes on
+//! only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with the plan, or when the
+//! control path gets it.
 //!
-//! A plan is stopped (`noted` and `stops`) when a component has failed that is not forgiven, when one met what it
-//! cannot execute, or when the control path says so: nothing more of it is issued, and what was issued is waited for.
+//! A plan is stopped (`noted` and `stops`) when a component has failed that is not forgiven, when one met what
+//! it cannot execute, or when the control path says so: nothing more of it is issued, and what was issued is
+//! waited for.
 //!
 //! `command` is what the control path wants with a plan: its slot and generation must be those of the record, or
 //! the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a
@@ -16,10 +17,10 @@
 //!
 //! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`.
 //!
-//! Latency from `part` to `done`: 4 cycles where everything went well, else 13 and the answer of `change` (5 in the
-//! card), once more with 1 when the plan changes its disk, and what `item` and `again` make it wait. Throughput: a
-//! part every 4 cycles, or in that time. Ordering: none between plans.
-//! Reset clears every plan, one a cycle; `initialised` says when that is done.
+//! Latency from `part` to `done`: 4 cycles where everything went well, else 13 and the answer of `change` (5 in
+//! the card), once more with 1 when the plan changes its disk, and what `item` and `again` make it wait.
+//! Throughput: a part every 4 cycles, or in that time. Ordering: none between plans. Reset clears every plan,
+//! one a cycle; `initialised` says when that is done.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::{plan_status, reason};
@@ -71,7 +72,8 @@ logic_record! {
         taken = 1,
         /// or has aborted it.
         aborted = 1,
-        /// Number of the plan that ended here last: the slot holds none while it is the number of the one that began.
+        /// Number of the plan that ended here last: the slot holds none while it is the number of the one that
+        /// began.
         ended = 24,
     }
 }
@@ -574,7 +576,8 @@ impl Logic for PlanJudge {
         self.halts.next = self.is_aborted.val() | (self.acting.q.val().drain == self.flag.val());
         self.finishing.next = false;
         self.writes.next = false;
-        // What is written then: a plan that goes on, or that the control path has. Asks no stream, for its fan-out.
+        // What is written then: a plan that goes on, or that the control path has. Asks no stream, for its
+        // fan-out.
         self.clears.next = (self.state.q.val() != State::Keep)
             & !self.running.q.val()
             & (self.kept.q.val().held == self.clear.val())

@@ -1,8 +1,9 @@
 //! What the plan slots hold, for the control path: the table `PLAN_STATE`, read only.
 //!
-//! `begun` tells of a plan as it begins, `noted` of what the judge keeps of it. A slot is live while the plan that
-//! began there last is not the one that ended there last. The table acknowledges 4 cycles after the request.
-//! Reset: until `initialised`, slots that are noted hold nothing; the judge of plans notes each of them once then.
+//! `begun` tells of a plan as it begins, `noted` of what the judge keeps of it. A slot is live while the plan
+//! that began there last is not the one that ended there last. The table acknowledges 4 cycles after the
+//! request. Reset: until `initialised`, slots that are noted hold nothing; the judge of plans notes each of
+//! them once then.
 
 use rust_hdl::prelude::*;
 use volplane_abi::table;

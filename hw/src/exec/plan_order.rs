@@ -1,7 +1,7 @@
 //! What the control path may do with a plan as it is.
 //!
-//! The order stands at the inputs with what is kept of the plan; whether its handle is the plan's own, `fits`, stands
-//! in a register of the caller. Registered: latency 1 cycle. No reset.
+//! The order stands at the inputs with what is kept of the plan; whether its handle is the plan's own, `fits`,
+//! stands in a register of the caller. Registered: latency 1 cycle. No reset.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;

@@ -1,7 +1,7 @@
 //! Which plans issue nothing more: a bit for each slot.
 //!
-//! The judge of plans writes it; `issuing` and `failing` name slots, and what is known of them stands two cycles later
-//! at `issuing_stopped` and `failing_stopped`. No reset: the judge clears every slot.
+//! The judge of plans writes it; `issuing` and `failing` name slots, and what is known of them stands two
+//! cycles later at `issuing_stopped` and `failing_stopped`. No reset: the judge clears every slot.
 
 use rust_hdl::prelude::*;
 

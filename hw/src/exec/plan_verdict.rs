@@ -1,7 +1,8 @@
 //! The verdict on a plan: its components as the masks see them, and what comes of it.
 //!
-//! A read goes on only with a copy that is in sync now as well as at its admission; at most one component of it is
-//! under way, and that one has ended when anybody asks. A write is judged by what was in sync when it was admitted.
+//! A read goes on only with a copy that is in sync now as well as at its admission; at most one component of it
+//! is under way, and that one has ended when anybody asks. A write is judged by what was in sync when it was
+//! admitted.
 //!
 //! No handshake, no reset. Latency: 4 cycles to `verdict`, 1 to `is_running`. Throughput: one a cycle.
 

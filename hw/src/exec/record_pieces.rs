@@ -1,8 +1,8 @@
 //! The four quarters of an exception record, one at a time in one register of 64 bytes.
 //!
 //! `load` takes what `kind` says: the command, the tail, or one component, which moves the register on by a
-//! quarter of its width, so that four of them fill it, the first in the lowest bytes. Latency 2 cycles: what is to be
-//! done stands in registers first, on which 512 bits hang. No reset.
+//! quarter of its width, so that four of them fill it, the first in the lowest bytes. Latency 2 cycles: what is
+//! to be done stands in registers first, on which 512 bits hang. No reset.
 
 use rust_hdl::prelude::*;
 

@@ -1,9 +1,10 @@
 //! Posts the records of the exception ring.
 //!
-//! `item` says what is to be told of a plan, `fence` which path wants one; an item is always taken, and waits here
-//! while the ring is full, so that a full ring delays only what needs a record. `outcome` tells of every part as it
-//! ends. The plan's command comes from `CommandStore` (`fetch`, `fetched`). A record is four writes in order of
-//! address, the phase tag in the last; then the vector is raised, and a plan that ends with its record is `done`.
+//! `item` says what is to be told of a plan, `fence` which path wants one; an item is always taken, and waits
+//! here while the ring is full, so that a full ring delays only what needs a record. `outcome` tells of every
+//! part as it ends. The plan's command comes from `CommandStore` (`fetch`, `fetched`). A record is four writes
+//! in order of address, the phase tag in the last; then the vector is raised, and a plan that ends with its
+//! record is `done`.
 //!
 //! Software sets `head` to the record it reads next; the ring is full when the record after the tail is that
 //! one. `entries_z` of 0: there is no ring, nothing is posted. While `enable` is clear the ring begins anew.

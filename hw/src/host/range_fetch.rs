@@ -1,10 +1,10 @@
 //! Parses clients' entries, and reads the range of a Dataset Management command.
 //!
-//! In order. An entry that no check can pass carries its `refusal` on: fused or SGL commands and what a
-//! range cannot be (longer than 65,536 blocks, across a page) Invalid Field; an opcode that is not executed
-//! Invalid Opcode; a range that is not dword aligned Invalid PRP Offset; one that the bus refuses Data Transfer
-//! Error. Hints without deallocation and empty ranges are `trivial`; a deallocation of several ranges is `foreign`, and
-//! keeps its attributes where others have their first block.
+//! In order. An entry that no check can pass carries its `refusal` on: fused or SGL commands and what a range
+//! cannot be (longer than 65,536 blocks, across a page) Invalid Field; an opcode that is not executed Invalid
+//! Opcode; a range that is not dword aligned Invalid PRP Offset; one that the bus refuses Data Transfer Error.
+//! Hints without deallocation and empty ranges are `trivial`; a deallocation of several ranges is `foreign`,
+//! and keeps its attributes where others have their first block.
 //!
 //! Handshake: streams. Latency: 1 cycle. Throughput: one command every 2 cycles; a Dataset Management
 //! command takes 21 cycles and a bus read, during which the next ones wait. Reset drops the command.

@@ -6,8 +6,8 @@
 //! modulo 2^16; it includes a write from the cycle after its handshake on. A write of zeros goes when nobody else
 //! has a turn and nothing waits for the bus: so it is all that whoever comes next may find in his way.
 //!
-//! Latency: 3 cycles from handshake to `out`, 2 of zeros. Throughput: a write a cycle, of zeros one in 2 cycles, or
-//! a cycle more than the bus takes for it. Reset empties it.
+//! Latency: 3 cycles from handshake to `out`, 2 of zeros. Throughput: a write a cycle, of zeros one in 2
+//! cycles, or a cycle more than the bus takes for it. Reset empties it.
 
 use rust_hdl::prelude::*;
 

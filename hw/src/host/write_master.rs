@@ -12,12 +12,12 @@
 //! up to 256 are outstanding. Of each write of zeros `zero_answered` tells that its response has come, with
 //! whether it was an error and whether the write was its fragment's last.
 //!
-//! Latency: 4 cycles from handshake to AW and W, 3 of zeros. Throughput: a beat a cycle, no bubble between bursts;
-//! one source alone gives two writes in three cycles, zeros leave a cycle free between their bursts. Whoever comes
-//! finds one burst of zeros at most that is not begun.
-//! With `stop` no burst is begun from the next cycle on; one that was begun runs to its response.
-//! `quiet`: none is begun; it and `idle` rise late by a cycle or two and fall in time. Reset drops
-//! everything and is given while `quiet`, but for the reset of the bus itself.
+//! Latency: 4 cycles from handshake to AW and W, 3 of zeros. Throughput: a beat a cycle, no bubble between
+//! bursts; one source alone gives two writes in three cycles, zeros leave a cycle free between their bursts.
+//! Whoever comes finds one burst of zeros at most that is not begun. With `stop` no burst is begun from the
+//! next cycle on; one that was begun runs to its response. `quiet`: none is begun; it and `idle` rise late by a
+//! cycle or two and fall in time. Reset drops everything and is given while `quiet`, but for the reset of the
+//! bus itself.
 
 use rust_hdl::prelude::*;
 

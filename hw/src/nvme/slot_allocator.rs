@@ -1,13 +1,12 @@
 //! Entries of the submission queues, given to fragments in order of arrival.
 //!
-//! Purpose: keeps each path's settings and two accounts: the entry and number that its next fragment
-//! gets, and the tail and count of what has been offered to the bus. They differ by what waits.
-//! Handshake: what is known of `path` stands in the next cycle; `take` in that cycle gives the entry
-//! away, `commit` moves the second account, both only while `odd`, which is set every second cycle. `give_back` undoes
-//! the last `take` of a path that was not committed, in a cycle in which nobody takes.
-//! Queries are answered in the next cycle.
-//! Reset: none; the accounts of a path are cleared when its table entry is written.
-//! Failure: none; whether there is room in the queue is for the caller to see.
+//! Purpose: keeps each path's settings and two accounts: the entry and number that its next fragment gets, and
+//! the tail and count of what has been offered to the bus. They differ by what waits. Handshake: what is known
+//! of `path` stands in the next cycle; `take` in that cycle gives the entry away, `commit` moves the second
+//! account, both only while `odd`, which is set every second cycle. `give_back` undoes the last `take` of a
+//! path that was not committed, in a cycle in which nobody takes. Queries are answered in the next cycle.
+//! Reset: none; the accounts of a path are cleared when its table entry is written. Failure: none; whether
+//! there is room in the queue is for the caller to see.
 
 use rust_hdl::prelude::*;
 

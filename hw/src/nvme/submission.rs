@@ -1,20 +1,17 @@
 //! Submission: writes fragments into the submission queues of their paths.
 //!
-//! Purpose: gives each fragment an entry in its path's queue and an identifier, waits until the path
-//! has credit (fewer than `limit` fragments in flight, and the queue not full), writes the
-//! identifier's record for `CompletionFilter` and the entry for the bus; a Dataset Management's range
-//! is accepted before its entry is offered. Owns the path table (`PathTable`).
-//! Handshake: streams. `issued_valid` is a pulse, the cycle after the bus took the entry, with the
-//! path's new tail. Credit is asked of `PathReturns` by `query_path`, answered a cycle later, and its
-//! question `tail_path` is answered so. A fragment whose path's entry is not valid (any more) when its turn comes is
-//! not issued but given back, as `bounced`; nor is one whose plan issues nothing more (`stopped`, asked by
-//! `stop_query`), which comes back as such.
-//! Latency: fragment to entry offered 5 or 6 cycles. Throughput: one in 2 cycles, a Dataset
-//! Management in 4. Order: as they came, also across paths: a path without credit holds up the next.
-//! Reset: forgets what is in it. Writing a path's table entry clears its accounts here, in
-//! `PathReturns` and in `PathDoorbells`, each of which hears the bus; `table_ack` follows 16 cycles
-//! after the request.
-//! Failure: an SSD that stops completing stops its path.
+//! Purpose: gives each fragment an entry in its path's queue and an identifier, waits until the path has credit
+//! (fewer than `limit` fragments in flight, and the queue not full), writes the identifier's record for
+//! `CompletionFilter` and the entry for the bus; a Dataset Management's range is accepted before its entry is
+//! offered. Owns the path table (`PathTable`). Handshake: streams. `issued_valid` is a pulse, the cycle after
+//! the bus took the entry, with the path's new tail. Credit is asked of `PathReturns` by `query_path`, answered
+//! a cycle later, and its question `tail_path` is answered so. A fragment whose path's entry is not valid (any
+//! more) when its turn comes is not issued but given back, as `bounced`; nor is one whose plan issues nothing
+//! more (`stopped`, asked by `stop_query`), which comes back as such. Latency: fragment to entry offered 5 or 6
+//! cycles. Throughput: one in 2 cycles, a Dataset Management in 4. Order: as they came, also across paths: a
+//! path without credit holds up the next. Reset: forgets what is in it. Writing a path's table entry clears its
+//! accounts here, in `PathReturns` and in `PathDoorbells`, each of which hears the bus; `table_ack` follows 16
+//! cycles after the request. Failure: an SSD that stops completing stops its path.
 
 use rust_hdl::prelude::*;
 use volplane_abi::opcode;
@@ -302,8 +299,8 @@ impl Logic for Submission {
             self.query.next = self.waiting.q.val().path;
         }
         self.query_path.next = self.query.val();
-        // Whether a plan is stopped comes in a cycle like that in which it was asked: of what arrives in odd cycles, when
-        // it moves, of what waits in even ones.
+        // Whether a plan is stopped comes in a cycle like that in which it was asked: of what arrives in odd
+        // cycles, when it moves, of what waits in even ones.
         self.coming_part.next = self.fragment.data.val().part.into();
         self.arriving_part.next = self.arriving.q.val().part.into();
         self.waiting_part.next = self.waiting.q.val().part.into();

@@ -1,11 +1,11 @@
 //! Judges a client's command by its virtual disk's entry and makes a plan of it.
 //!
-//! The checks, the first that applies refusing: the refusal given with the command; no such disk; disk
-//! not enabled; (a foreign or trivial command or a Flush passes here, unmapped); length and PRP entries
-//! (`TransferCheck`); the range's end beyond the disk; a disk whose allocations are too long to
-//! address. A foreign command, and then a diverted one, is stopped (`stop_cause`); a foreign one without a template is
-//! refused before anything else. No handshake, no stall, no reset. `disk` belongs to the command of the cycle before.
-//! Latency: 5 cycles. Throughput: one a cycle.
+//! The checks, the first that applies refusing: the refusal given with the command; no such disk; disk not
+//! enabled; (a foreign or trivial command or a Flush passes here, unmapped); length and PRP entries
+//! (`TransferCheck`); the range's end beyond the disk; a disk whose allocations are too long to address. A
+//! foreign command, and then a diverted one, is stopped (`stop_cause`); a foreign one without a template is
+//! refused before anything else. No handshake, no stall, no reset. `disk` belongs to the command of the cycle
+//! before. Latency: 5 cycles. Throughput: one a cycle.
 
 use rust_hdl::prelude::*;
 use volplane_abi::{opcode, status, vd_status};
@@ -13,7 +13,7 @@ use volplane_abi::{opcode, status, vd_status};
 use super::allocation_index::AllocationIndex;
 use super::transfer_check::TransferCheck;
 use crate::exec::stop_cause::{DIVERT, NOT_EXECUTABLE};
-use crate::records::{AdmittedPlan, ClientCommand, DiskEntry, Part};
+use crate::records::{AdmittedPlan, ClientCommand, DiskEntry};
 
 crate::logic_record! {
     /// The allocations of a mapped plan.
@@ -50,7 +50,6 @@ pub struct CommandJudge {
     terms1: DFF<Bits<16>>,
     end1: DFF<Bits<49>>,
     far1: DFF<bool>,
-    refusal1: DFF<Bits<11>>,
     refused1: DFF<bool>,
     flush1: DFF<bool>,
     // Cycles 2 to 4: judged by the disk; the other checks go on.
@@ -73,8 +72,8 @@ pub struct CommandJudge {
     // Cycle 5: judged.
     plan5: DFF<AdmittedPlan>,
 
-    of_part: Signal<Local, Part>,
-    refusal: Signal<Local, Bits<11>>,
+    /// It is foreign, and its disk has no template.
+    alone: Signal<Local, bool>,
     lba: Signal<Local, Bits<64>>,
     lba_high: Signal<Local, Bits<16>>,
     status_of_disk: Signal<Local, Bits<11>>,
@@ -94,6 +93,7 @@ pub struct CommandJudge {
     most_shift: Constant<Bits<8>>,
     flush: Constant<Bits<8>>,
     no_status: Constant<Bits<11>>,
+    no_plan: Constant<Bits<16>>,
     namespace_error: Constant<Bits<11>>,
     not_ready: Constant<Bits<11>>,
     field_error: Constant<Bits<11>>,
@@ -124,10 +124,8 @@ impl Default for CommandJudge {
             terms1: Default::default(),
             end1: Default::default(),
             far1: Default::default(),
-            refusal1: Default::default(),
             refused1: Default::default(),
-            of_part: Default::default(),
-            refusal: Default::default(),
+            alone: Default::default(),
             flush1: Default::default(),
             plan2: Default::default(),
             diverted2: Default::default(),
@@ -163,6 +161,7 @@ impl Default for CommandJudge {
             most_shift: Constant::new(32u64.to_bits()),
             flush: Constant::new(u64::from(opcode::FLUSH).to_bits()),
             no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
+            no_plan: Constant::new(0u64.to_bits()),
             namespace_error: Constant::new(u64::from(status::INVALID_NAMESPACE).to_bits()),
             not_ready: Constant::new(u64::from(status::NAMESPACE_NOT_READY).to_bits()),
             field_error: Constant::new(u64::from(status::INVALID_FIELD).to_bits()),
@@ -188,7 +187,6 @@ impl Logic for CommandJudge {
             terms1,
             end1,
             far1,
-            refusal1,
             refused1,
             flush1,
             plan2,
@@ -217,29 +215,25 @@ impl Logic for CommandJudge {
         self.lba.next = self.command.val().lba;
         self.lba_high.next = self.lba.val().get_bits::<16>(48);
         self.far1.d.next = self.lba_high.val().any();
-        self.of_part.next = self.part.val().into();
-        self.refusal.next = self.command.val().refusal;
-        if (self.refusal.val() == self.no_status.val())
-            & (self.command.val().foreign == self.flag.val())
-            & (self.of_part.val().single == self.flag.val())
-        {
-            self.refusal.next = self.field_error.val();
-        }
-        self.refusal1.d.next = self.refusal.val();
-        self.refused1.d.next = (self.refusal.val() != self.no_status.val());
+        self.refused1.d.next = (self.command.val().refusal != self.no_status.val());
         self.flush1.d.next = (self.command.val().opcode == self.flush.val());
         self.end1.d.next = bit_cast::<49, 48>(self.lba.val().get_bits::<48>(0))
             + bit_cast::<49, 17>(self.command.val().blocks);
 
+        self.alone.next =
+            (self.command1.q.val().foreign == self.flag.val()) & (self.disk.val().plan == self.no_plan.val());
         self.status_of_disk.next = self.no_status.val();
         if self.refused1.q.val() {
-            self.status_of_disk.next = self.refusal1.q.val();
+            self.status_of_disk.next = self.command1.q.val().refusal;
+        } else if self.alone.val() {
+            self.status_of_disk.next = self.field_error.val();
         } else if (self.disk.val().status == self.absent.val()) {
             self.status_of_disk.next = self.namespace_error.val();
         } else if (self.disk.val().status != self.enabled.val()) {
             self.status_of_disk.next = self.not_ready.val();
         }
-        self.fit.next = !self.refused1.q.val() & (self.disk.val().status == self.enabled.val());
+        self.fit.next =
+            !self.refused1.q.val() & !self.alone.val() & (self.disk.val().status == self.enabled.val());
         self.plan2.d.next = self.empty_plan.val();
         self.plan2.d.next.part = self.part1.q.val();
         self.plan2.d.next.opcode = self.command1.q.val().opcode;
@@ -340,12 +334,13 @@ mod tests {
     use crate::bench::Bench;
 
     /// A read of 8 blocks of a disk of 1,024.
-    fn judged(bench: &mut Bench, command: ClientCommand, enabled: bool) -> (u64, bool) {
+    fn judged(bench: &mut Bench, command: ClientCommand, enabled: bool, plan: u64) -> (u64, bool) {
         let disk = DiskEntry {
             size_blocks: 1_024u64.to_bits(),
             status: if enabled { 1u64 } else { 2 }.to_bits(),
             block_shift: 9u64.to_bits(),
             allocation_shift: 11u64.to_bits(),
+            plan: plan.to_bits(),
             ..Default::default()
         };
         bench.set_record::<329>("command", command);
@@ -372,19 +367,16 @@ mod tests {
         let beyond = ClientCommand { lba: 1_017u64.to_bits(), ..diverted };
         let unaligned = ClientCommand { prp1: 0x1001u64.to_bits(), ..diverted };
         let refused = ClientCommand { refusal: 2u64.to_bits(), ..foreign };
-        assert_eq!(judged(&mut bench, read, true), (0, false));
-        assert_eq!(judged(&mut bench, diverted, true), (DIVERT.into(), true));
-        assert_eq!(judged(&mut bench, foreign, true), (NOT_EXECUTABLE.into(), true));
-        assert_eq!(judged(&mut bench, diverted, false), (status::NAMESPACE_NOT_READY.into(), true));
-        assert_eq!(judged(&mut bench, foreign, false), (status::NAMESPACE_NOT_READY.into(), true));
-        assert_eq!(judged(&mut bench, beyond, true), (status::LBA_OUT_OF_RANGE.into(), true));
-        assert_eq!(judged(&mut bench, unaligned, true), (status::INVALID_PRP_OFFSET.into(), true));
-        assert_eq!(judged(&mut bench, refused, true), (2, true));
-        let alone = Part { single: 1u64.to_bits(), ..Default::default() };
-        let alone: Bits<16> = alone.into();
-        bench.set("part", alone.to_u64().into());
+        assert_eq!(judged(&mut bench, read, true, 9), (0, false));
+        assert_eq!(judged(&mut bench, diverted, true, 9), (DIVERT.into(), true));
+        assert_eq!(judged(&mut bench, foreign, true, 9), (NOT_EXECUTABLE.into(), true));
+        assert_eq!(judged(&mut bench, diverted, false, 9), (status::NAMESPACE_NOT_READY.into(), true));
+        assert_eq!(judged(&mut bench, foreign, false, 9), (status::NAMESPACE_NOT_READY.into(), true));
+        assert_eq!(judged(&mut bench, beyond, true, 9), (status::LBA_OUT_OF_RANGE.into(), true));
+        assert_eq!(judged(&mut bench, unaligned, true, 9), (status::INVALID_PRP_OFFSET.into(), true));
+        assert_eq!(judged(&mut bench, refused, true, 9), (2, true));
         let field = (status::INVALID_FIELD.into(), true);
-        assert_eq!(judged(&mut bench, foreign, true), field);
-        assert_eq!(judged(&mut bench, foreign, false), field);
+        assert_eq!(judged(&mut bench, foreign, true, 0), field);
+        assert_eq!(judged(&mut bench, foreign, false, 0), field);
     }
 }

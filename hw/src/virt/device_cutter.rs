@@ -1,14 +1,15 @@
 //! Cuts runs at the transfer limits of their devices, and names the path.
 //!
-//! A header and its runs come in, pieces go out, in order. A Read or Write is cut at the device's
-//! transfer limit (MDTS), a Write Zeroes at its own (WZSL), a Dataset Management range not at all;
-//! a Flush becomes one piece for each device of its set. Each piece takes one of the device's usable paths,
-//! by the device's policy: `PathChoices` has worked out which come into question when its piece comes, and
-//! `PathTurns` keeps a turn for each device. A Read's run in an extent that reads as zeros becomes one piece,
-//! without device or path. What cannot be executed (a refused plan, an extent that is
-//! invalid or faults, a device that is invalid, without a limit or a usable path) becomes a closing piece,
-//! with Host Pathing Error where only a path is wanting, and what is left of its plan's runs is dropped. An extent that
-//! faults stops a part instead (`stop_cause`), unless its plan is that part alone. A plan that is tried again (`PartTerms::retried`) takes none of the paths that it avoids, and 13 cycles more for each piece.
+//! A header and its runs come in, pieces go out, in order. A Read or Write is cut at the device's transfer
+//! limit (MDTS), a Write Zeroes at its own (WZSL), a Dataset Management range not at all; a Flush becomes one
+//! piece for each device of its set. Each piece takes one of the device's usable paths, by the device's policy:
+//! `PathChoices` has worked out which come into question when its piece comes, and `PathTurns` keeps a turn for
+//! each device. A Read's run in an extent that reads as zeros becomes one piece, without device or path. What
+//! cannot be executed (a refused plan, an extent that is invalid or faults, a device that is invalid, without a
+//! limit or a usable path) becomes a closing piece, with Host Pathing Error where only a path is wanting, and
+//! what is left of its plan's runs is dropped. An extent that faults stops a part instead (`stop_cause`),
+//! unless its plan is that part alone. A plan that is tried again (`PartTerms::retried`) takes none of the
+//! paths that it avoids, and 13 cycles more for each piece.
 //!
 //! Handshake: streams. Latency: 2 cycles from run to piece. Throughput: a plan of one piece every 2
 //! cycles, further pieces and further runs one every 2. `idle` rises a cycle late. Owner of the device

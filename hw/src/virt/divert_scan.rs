@@ -1,8 +1,8 @@
 //! Whether a command touches one of its plan's divert ranges. Owner of the table `DIVERT`.
 //!
-//! `start` names the ranges, `count` of them from `first`, and the command's blocks, which must not be none. They are
-//! looked at one after the other until one is touched; `done` is set then, with `touched`, until the next `start`.
-//! Blocks are compared modulo 2^48: a command beyond that is refused whatever it touches.
+//! `start` names the ranges, `count` of them from `first`, and the command's blocks, which must not be none.
+//! They are looked at one after the other until one is touched; `done` is set then, with `touched`, until the
+//! next `start`. Blocks are compared modulo 2^48: a command beyond that is refused whatever it touches.
 //!
 //! Latency: 5 cycles a range, and 1. Reset: nothing is looked at; the table stays.
 

@@ -1,17 +1,19 @@
 //! Makes parts of commands whose disk has a plan: one for each component that the command goes to.
 //!
-//! `pending` brings commands with their disk's entry. A new one gets the template that the disk names: a read goes
-//! to one component in sync, by the read policy; anything else to all that are written to. A write to several asks
-//! for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the command is dropped
-//! here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says that. What the judge of
-//! plans has to know of the plan is told once, in `begun`, before the first part. A command that comes again for
-//! one component becomes that part alone, tried again (`retry`) or begun, which `part_begun` tells. A command that
-//! is refused, or has nothing to go to, becomes a single part. One that hardware does not execute, or that touches a
-//! divert range of its template (`DivertScan`), begins nothing: it becomes a part of component 0 that says so.
+//! `pending` brings commands with their disk's entry. A new one gets the template that the disk names: a read
+//! goes to one component in sync, by the read policy; anything else to all that are written to. A write to
+//! several asks for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the
+//! command is dropped here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says
+//! that. What the judge of plans has to know of the plan is told once, in `begun`, before the first part. A
+//! command that comes again for one component becomes that part alone, tried again (`retry`) or begun, which
+//! `part_begun` tells. A command that is refused, or has nothing to go to, becomes a single part. One that
+//! hardware does not execute, or that touches a divert range of its template (`DivertScan`), begins nothing: it
+//! becomes a part of component 0 that says so.
 //!
-//! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write. Throughput: a
-//! command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5 for each more. Order: as they came. Owner of
-//! the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in work; the tables stay.
+//! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write.
+//! Throughput: a command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5 for
+//! each more. Order: as they came. Owner of the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in
+//! work; the tables stay.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::{component_state, read_policy};

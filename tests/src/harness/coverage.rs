@@ -106,6 +106,7 @@ impl Coverage {
             "a plan stopped before its end",
             "a plan taken over",
             "a plan aborted",
+            "an extent that faults",
             "a plan not for hardware",
             "a part of a stopped plan",
             "a plan that is gone",

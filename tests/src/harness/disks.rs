@@ -288,8 +288,8 @@ impl<'a> DiskMaker<'a> {
     }
 }
 
-/// Lets extents read as zeros, of some machines and there some of all that can be used; what is written to them goes
-/// to their devices, or faults.
+/// Lets extents read as zeros, of some machines and there some of all that can be used; what is written to them
+/// goes to their devices, or faults.
 pub fn thin_out(random: &mut ChaCha8Rng, tables: &mut Tables) {
     let of_1000 = [0, 30, 200][random.random_range(0..3)];
     let usable = |extent: &&mut ExtentEntry| extent.valid() == 1 && extent.read_action() == extent_action::GO;

@@ -23,14 +23,16 @@ pub struct Parted {
     pub told: ExceptionComponent,
     /// It was stopped, and had not failed by then.
     pub stopped: bool,
+    /// It was stopped by an extent that faults.
+    pub faulted: bool,
 }
 
 /// How a try ends.
 enum TryEnd {
     /// With a status.
     Ended(PartEnd),
-    /// Stopped, when so many fragments had been issued.
-    Stopped(u32),
+    /// Stopped, when so many fragments had been issued; `faulted`: by an extent.
+    Stopped { issued: u32, faulted: bool },
 }
 
 /// One try of a part.
@@ -43,6 +45,8 @@ struct Try<'a> {
     attempts: Vec<&'a Attempt>,
     /// Numbers of the fragments that were given back.
     bounced: Vec<usize>,
+    /// An extent that faults is an exception.
+    excepts: bool,
 }
 
 impl Try<'_> {
@@ -80,13 +84,16 @@ impl Try<'_> {
                 return Err(format!("{attempt:?} should not have taken this path"));
             }
         }
-        let issued = ends.iter().take_while(|end| end.is_some()).count();
-        let gap = ends[issued..].iter().any(Option::is_some);
-        // What was given back follows what was issued.
-        let given = issued + self.bounced.len();
-        if given > ends.len() || !self.bounced.iter().copied().eq(issued..given) {
-            return Err(format!("{issued} fragments were issued, {:?} were not", self.bounced));
+        // What was given back follows what was issued, but for zeros, which do not pass there.
+        let issued = self.bounced.first().copied().unwrap_or(fragments.len());
+        let behind = |number: usize| ends[number].is_some() && (number >= issued && !fragments[number].zeros);
+        let twice = self.bounced.iter().any(|&number| ends.get(number).is_none_or(Option::is_some));
+        if twice || !self.bounced.is_sorted() || (0..ends.len()).any(behind) {
+            return Err(format!("fragments {:?} were given back: {ends:x?}", self.bounced));
         }
+        let came = |number: &usize| ends[*number].is_some() || self.bounced.contains(number);
+        let given = (0..ends.len()).take_while(came).count();
+        let gap = (given..ends.len()).any(|number| came(&number));
         let left = &fragments[given..];
         // The card stops where it sees that a list is wrong, and where it finds no path.
         let wrong = left.iter().find_map(|fragment| fragment.segments.as_ref().err());
@@ -106,10 +113,13 @@ impl Try<'_> {
             let (status, path) = (*end).filter(|end| end.0 != SUCCESS)?;
             Some(PartEnd { status, path, ordinal: number, closed: false })
         });
+        let faulted = self.excepts && self.cuts.faulted && left.is_empty();
         let closed = PartEnd { status: closing, path: 0, ordinal: given as u32, closed: closing != SUCCESS };
         Ok(match failed {
             Some(failed) => TryEnd::Ended(failed),
-            None if given > issued && closing == SUCCESS => TryEnd::Stopped(issued as u32),
+            None if faulted || !self.bounced.is_empty() && closing == SUCCESS => {
+                TryEnd::Stopped { issued: issued.min(given) as u32, faulted }
+            }
             None => TryEnd::Ended(closed),
         })
     }
@@ -142,13 +152,16 @@ impl Parted {
             let bounced = run.bounced.iter();
             let bounced = bounced.filter(|it| it.component == component && it.again == number);
             let bounced = bounced.map(|it| it.ordinal).collect();
-            let tried = Try { tables, cuts, retries, since, attempts: attempts.collect(), bounced };
+            let (attempts, excepts) = (attempts.collect(), run.begun.is_some());
+            let tried = Try { tables, cuts, retries, since, attempts, bounced, excepts };
             let found = failures.next();
             let expected = match tried.end(found.map(|found| found.0)).map_err(wrong)? {
                 TryEnd::Ended(end) => end,
-                TryEnd::Stopped(issued) if found.is_none() => return Ok(Self::stopped(issued)),
-                TryEnd::Stopped(_) => {
-                    return Err(wrong(format!("it was stopped, and failed with {found:x?}")))
+                TryEnd::Stopped { issued, faulted } if found.is_none() => {
+                    return Ok(Self::stopped(issued, faulted));
+                }
+                TryEnd::Stopped { .. } => {
+                    return Err(wrong(format!("it was stopped, and failed with {found:x?}")));
                 }
             };
             if found.map(|found| found.1) != Some(expected).filter(|end| end.status != SUCCESS) {
@@ -164,9 +177,9 @@ impl Parted {
         Ok(Self::ended(&end))
     }
 
-    fn stopped(issued: u32) -> Self {
+    fn stopped(issued: u32, faulted: bool) -> Self {
         let told = ExceptionComponent::default().with_fragment(issued);
-        Self { progress: Progress::Idle, status: SUCCESS, told, stopped: true }
+        Self { progress: Progress::Idle, status: SUCCESS, told, stopped: true, faulted }
     }
 
     fn ended(end: &PartEnd) -> Self {
@@ -175,7 +188,7 @@ impl Parted {
             .with_path(end.path)
             .with_fragment(end.ordinal)
             .with_closed(end.closed.into());
-        Self { progress: progress_of(end), status: end.status, told, stopped: false }
+        Self { progress: progress_of(end), status: end.status, told, stopped: false, faulted: false }
     }
 }
 
@@ -243,7 +256,7 @@ mod tests {
             run.attempts.extend(attempts.iter().map(|&(ordinal, status, path)| {
                 let ended = Ended { at_ns: 0, effect: status == 0, status, tokens: Vec::new() };
                 let (ended, returned) = (Some(ended), Some(status));
-                Attempt { component: 0, ordinal, path, again: number, cycle, ended, returned }
+                Attempt { component: 0, ordinal, path: Some(path), again: number, cycle, ended, returned }
             }));
             run.parts.extend(failures.get(number).map(|&end| PartEvent {
                 cycle: cycle + 200,
@@ -251,7 +264,7 @@ mod tests {
                 step: PartStep::Failed(end),
             }));
         }
-        let retries = Retries::follow(&run, None)?;
+        let retries = Retries::follow(&run, None, false)?;
         Parted::of(&tables(), &cuts, &run, &retries, 0)
     }
 

@@ -6,8 +6,8 @@
 //! Without a try it has failed, after a path error of its own with the last one. A disk without a template has
 //! tries for want of a path only. Everything else ends the part.
 //!
-//! Nothing begins again of a plan that was stopped: a component has failed whose continuation bit is clear, or the
-//! control path has interfered.
+//! Nothing begins again of a plan that was stopped: a component has failed whose continuation bit is clear, or
+//! the control path has interfered.
 //!
 //! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and
 //! what every try avoided follows from it. With every part that a plan begins it avoids nothing any more, for its
@@ -127,14 +127,15 @@ impl Notes {
 }
 
 impl Retries {
-    /// Follows the parts of a run; `template`: that of its plan, if it was begun with one.
+    /// Follows the parts of a run; `template`: that of its plan, if it was begun with one. `may_stop`: for
+    /// another reason than a failure.
     ///
     /// # Errors
     /// Says which part began again, or did not, and should not have.
-    pub fn follow(run: &Run, template: Option<&PlanTemplate>) -> Result<Self, String> {
+    pub fn follow(run: &Run, template: Option<&PlanTemplate>, may_stop: bool) -> Result<Self, String> {
         let left = if template.is_none() { SINGLE_TRIES } else { 0 };
         let notes = vec![Notes::new(left)];
-        let stopped = run.taken || run.aborted;
+        let stopped = may_stop || run.taken || run.aborted;
         let mut retries = Self { notes, stopped, avoided: vec![(0, 0, vec![0])], ..Self::default() };
         for (number, event) in run.parts.iter().enumerate() {
             let &PartEvent { cycle, component, step } = event;

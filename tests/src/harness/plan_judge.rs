@@ -139,7 +139,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             format!("it was begun with template {}, but the disk's were {:?}", begun.plan, run.plans)
         })?;
         check_begun(self.mirror.disk, template, asked, begun, &run.seen)?;
-        let retries = Retries::follow(run, Some(template))?;
+        let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
+        let faults = components.any(|component| (self.cuts)(component).faulted);
+        let retries = Retries::follow(run, Some(template), faults)?;
         let of = Of { template, begun, run, retries };
         let mut outcome = match asked.admission {
             _ if run.aborted => self.aborted(&of),
@@ -215,23 +217,25 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         Ok(Outcome { parts, stopped, status, record: None, met: vec!["a plan aborted"] })
     }
 
-    /// What becomes of a plan that was taken over, whatever else would have.
-    fn taken(of: &Of<'_>, parts: &Parts) -> Step {
+    /// What becomes of a plan that was stopped for these reasons, whatever else would have.
+    fn stopped(of: &Of<'_>, parts: &Parts, reasons: u16) -> Step {
         let failed = Components::of(|number| matches!(parts[number], Progress::Failed(_)));
         let masks = of.masks();
         let unforgiven = failed.without(masks.continuation).any();
         let failure = if unforgiven { reason::COMPONENT_FAILURE } else { 0 };
-        Step::Exception(reason::TAKE_OVER | failure | log(masks, failed))
+        Step::Exception(reasons | failure | log(masks, failed))
     }
 
     fn write(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
         let mut parts = Parts::default();
         let mut stopped = Components::NONE;
+        let mut stops = if run.taken { reason::TAKE_OVER } else { 0 };
         for component in Components(begun.begun).numbers() {
             let part = self.part(of, component)?;
             parts[component] = part.progress;
             stopped = stopped.or(Components::of(|number| number == component && part.stopped));
+            stops |= if part.faulted { reason::WRITE_FAULT } else { 0 };
         }
         if !run.further.is_empty() {
             return Err(format!("a write goes on with {:?}", run.further));
@@ -250,7 +254,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let view = view.ok_or("it was decided without a look at the disk's states")?;
         let verdict = of_write(&of.template(), &parts, Components(view.durably_out));
         let mut met = Vec::new();
-        let step = if run.taken { Self::taken(of, &parts) } else { verdict.step };
+        let step = if stops != 0 { Self::stopped(of, &parts, stops) } else { verdict.step };
         if stopped.any() {
             // Only a failure that is not forgiven stops what the control path has not asked for.
             if !matches!(step, Step::Exception(_)) {
@@ -273,6 +277,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
     fn read(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
         let (mut parts, mut stopped) = (Parts::default(), Components::NONE);
+        let mut stops = if run.taken { reason::TAKE_OVER } else { 0 };
         let mut deactivate = false;
         let mut views = run.views.iter();
         let mut further = run.further.iter().copied();
@@ -280,12 +285,13 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let mut tried = 1;
         let step = loop {
             let part = self.part(of, component)?;
-            if part.stopped && !run.taken {
+            stops |= if part.faulted { reason::READ_FAULT } else { 0 };
+            if part.stopped && stops == 0 {
                 return Err(format!("its read of component {component} was stopped"));
             }
             stopped = stopped.or(Components::of(|number| number == component && part.stopped));
             parts[component] = part.progress;
-            let clean = parts[component] == Progress::Done && tried == 1 && !run.taken;
+            let clean = parts[component] == Progress::Done && tried == 1 && stops == 0;
             let in_sync = match views.next() {
                 Some(view) => view.those(&[component_state::IN_SYNC]),
                 None if clean => Components(begun.readable),
@@ -295,7 +301,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             deactivate |= verdict.deactivate;
             component = match (verdict.step, further.next()) {
                 (Step::Read(left), Some(next)) if left.has(next) => next,
-                (_, None) if run.taken => break Self::taken(of, &parts),
+                (_, None) if stops != 0 => break Self::stopped(of, &parts, stops),
                 (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
                 (step, None) => break step,
                 (step, next) => return Err(format!("it went on with {next:?}, but the model says {step:?}")),
@@ -346,6 +352,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             (deactivate, "a disk deactivated by a failure"),
             (owned, "a plan of the control path"),
             (reasons & reason::TAKE_OVER != 0, "a plan taken over"),
+            (reasons & (reason::READ_FAULT | reason::WRITE_FAULT) != 0, "an extent that faults"),
             (reasons & reason::MISSED_WRITE != 0, "a missed write held"),
             (reasons & reason::LOG_WITH_DATA != 0 && held, "a plan held for its data"),
             (reasons & reason::LOG != 0 && !held && !owned, "a failure logged"),

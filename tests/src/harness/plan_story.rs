@@ -420,7 +420,9 @@ impl Stories {
                 self.part(slot, cycle, component, PartStep::Ended(end))?;
             }
             // It was not issued: the card has a status of its own for that.
-            PlanEvent::Returned { slot, component, ordinal, status, own: true, .. } if status & TYPE == TYPE => {
+            PlanEvent::Returned { slot, component, ordinal, status, own: true, .. }
+                if status & TYPE == TYPE =>
+            {
                 let run = self.story(slot)?.run_mut();
                 let (component, ordinal) = (usize::from(component), ordinal as usize);
                 let again = run.again(component).count();

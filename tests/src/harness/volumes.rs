@@ -1,9 +1,9 @@
 //! What the disks hold for those who read and write them: values that a read may have, the order of overlapping
 //! writes, and that copies in sync are equal.
 //!
-//! A write of several copies is begun when it has the lock of its blocks: the order of overlapping ones is that of
-//! their beginnings. All other order is that of the clients: a command that was completed before another was sent
-//! comes before it.
+//! A write of several copies is begun when it has the lock of its blocks: the order of overlapping ones is that
+//! of their beginnings. All other order is that of the clients: a command that was completed before another was
+//! sent comes before it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -364,15 +364,15 @@ fn check_read(
     Ok(())
 }
 
-/// Whether a copy that was in sync held this number; any copy where none of these has the block, or a failed write
-/// left it undefined.
+/// Whether a copy that was in sync held this number; any copy where none of these has the block, or a failed
+/// write left it undefined.
 fn was_held(held: &[(usize, bool, u64)], undefined: bool, token: u64) -> bool {
     let known = !undefined && held.iter().any(|held| held.1);
     held.iter().any(|&(_, in_sync, number)| number == token && (in_sync || !known))
 }
 
-/// The numbers that a block had on its copies before the commands that are checked: by component, and whether that
-/// was in sync.
+/// The numbers that a block had on its copies before the commands that are checked: by component, and whether
+/// that was in sync.
 fn held_before(
     configuration: &Configuration,
     media: &Media,

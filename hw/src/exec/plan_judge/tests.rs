@@ -590,8 +590,8 @@ fn plans_end_as_the_masks_say() {
     assert!(counts.len() == 9 && *least > 100 && answers.len() == 7, "{counts:?} {answers:?}");
 }
 
-/// Cycles from the take of a part that ends with `status` to its plan's `done`, and the changes on the way; one is
-/// answered 5 cycles after it was taken, as in the card.
+/// Cycles from the take of a part that ends with `status` to its plan's `done`, and the changes on the way; one
+/// is answered 5 cycles after it was taken, as in the card.
 fn cycles_to_done(bench: &mut Bench, begun: PlanBegun, status: u64) -> (u64, u32) {
     bench.set("begun_valid", 1);
     bench.set("begun_slot", 1);

@@ -69,7 +69,7 @@ impl Session {
         let configuration = &self.machine.configuration;
         let Some(asked) = &pending.asked else {
             let cuts = witness::cuts(configuration, &self.arena, pending, 0);
-            let retries = Retries::follow(run, None).map_err(|what| format!("{what}\n{run:x?}"))?;
+            let retries = Retries::follow(run, None, false).map_err(|what| format!("{what}\n{run:x?}"))?;
             let found = Parted::of(&configuration.tables, cuts, run, &retries, 0);
             let found = found.map_err(|what| format!("{what}\n{run:x?}"))?;
             retries.met.iter().for_each(|what| self.coverage.met_alone(what));
@@ -108,6 +108,9 @@ impl Session {
         };
         let ends =
             || run.attempts.iter().filter_map(|attempt| attempt.ended.as_ref()).map(|ended| ended.at_ns);
+        if !parts.any() {
+            return;
+        }
         let given_up = completed == u64::MAX;
         let written = Written {
             serial: pending.serial,

@@ -1,6 +1,6 @@
-//! What a run hears of its machine while it goes on: plans from the card's trace, commands and their ends from the
-//! SSDs. Every fragment is compared with what the model cuts when its SSD fetches it, and takes effect on the
-//! media that the run expects when its SSD has ended it.
+//! What a run hears of its machine while it goes on: plans from the card's trace, commands and their ends from
+//! the SSDs. Every fragment is compared with what the model cuts when its SSD fetches it, and takes effect on
+//! the media that the run expects when its SSD has ended it.
 
 use volplane::software::{self, Fragment, Segment};
 use volplane_abi::status::DATA_TRANSFER_ERROR;
