@@ -45,14 +45,24 @@ fn main() {
         Some(_) => Some(MUTANTS_WIDTH.to_string()),
         None => std::env::var(WIDTHS_VARIABLE).ok(),
     };
+    let is_wanted = |width: &usize| {
+        let name = width.to_string();
+        wanted.as_ref().is_none_or(|list| list.split(',').any(|item| item.trim() == name))
+    };
     for width in WIDTHS {
         println!("cargo:rustc-check-cfg=cfg(card_{width})");
-        let name = width.to_string();
-        if wanted.as_ref().is_none_or(|list| list.split(',').any(|item| item.trim() == name)) {
-            println!("cargo:rustc-cfg=card_{width}");
-            build(width, mutants.as_deref(), &root, &out.join(format!("card{width}")));
-        }
     }
+    // Side by side: of each, what the RTL emits, Verilator and the last file to compile take one core alone.
+    std::thread::scope(|scope| {
+        for width in WIDTHS.into_iter().filter(is_wanted) {
+            let directory = out.join(format!("card{width}"));
+            println!("cargo:rustc-cfg=card_{width}");
+            println!("cargo:rustc-link-search=native={}", directory.display());
+            println!("cargo:rustc-link-lib=static={}", library(width));
+            let (mutants, root) = (mutants.as_deref(), root.as_path());
+            scope.spawn(move || build(width, mutants, root, &directory));
+        }
+    });
     build_threads(&root, &out.join("threads"));
     println!("cargo:rustc-link-lib=dylib=stdc++");
 }
@@ -69,6 +79,11 @@ fn read_mutants(path: &Path) -> String {
     read.unwrap_or_else(|error| fail(&format!("{MUTANTS_VARIABLE} names {}: {error}", path.display())))
 }
 
+/// Name of the library of a card.
+fn library(width: usize) -> String {
+    format!("Vcard{width}")
+}
+
 fn build(width: usize, mutants: Option<&Path>, root: &Path, out: &Path) {
     let verilog = mutants.map_or_else(|| volplane_hw::emit(width), read_mutants);
     let shim = fs::read_to_string("shim.cpp").expect("shim.cpp is in the crate");
@@ -76,9 +91,7 @@ fn build(width: usize, mutants: Option<&Path>, root: &Path, out: &Path) {
     let version = verilator::verilator_version();
     let recipe = include_str!("build.rs");
     let stamp = format!("{root:?} {version:?}\n{recipe}\n{shim}\n{ports}\n{verilog}");
-    let library = format!("Vcard{width}");
-    println!("cargo:rustc-link-search=native={}", out.display());
-    println!("cargo:rustc-link-lib=static={library}");
+    let library = library(width);
     if fs::read_to_string(out.join("stamp")).is_ok_and(|before| before == stamp) {
         return;
     }
