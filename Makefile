@@ -7,7 +7,7 @@ VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test soak mutants check bench bench-baseline synth estimate verilog docs
+.PHONY: help setup venv run demo test thorough soak mutants check bench bench-baseline synth estimate verilog docs
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -37,8 +37,11 @@ demo: setup ## copy a real file system through the card and compare every byte
 	$(CARGO) build --release -p volplane-cli
 	bash examples/demo.sh target/release/volplane
 
-test: setup ## everything that decides whether a change is right
-	$(CARGO) test --workspace
+test: setup ## what decides whether a change is right: the card at 128 bits, a few machines of the differential tests
+	VOLPLANE_CARD_WIDTHS=128 $(CARGO) test --workspace
+
+thorough: setup ## the card's tests at all widths, with all machines of the differential tests
+	VOLPLANE_WHOLE=1 VOLPLANE_CARD_WIDTHS=128,256,512 $(CARGO) test -p volplane-tests
 
 soak: setup ## compare COMMANDS commands of machines from seed SEED on with the golden model
 	$(CARGO) run --release -p volplane-tests --bin soak -- $(or $(SEED),1) $(or $(COMMANDS),1000000)
