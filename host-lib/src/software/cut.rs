@@ -540,7 +540,7 @@ mod tests {
             cuts.closing
         };
         let read = command(opcode::READ, 0, 8);
-        assert_eq!(refusal(read.with_opcode(opcode::COMPARE)), 0x4001);
+        assert_eq!(refusal(read.with_opcode(0x0C)), 0x4001);
         assert_eq!(refusal(read.with_fuse(1)), 0x4002);
         assert_eq!(refusal(read.with_namespace_id(0)), 0x400B);
         assert_eq!(refusal(read.with_namespace_id(3)), 0x400B);
