@@ -186,13 +186,14 @@ fn bad_indices<P: Platform>(platform: &mut P, card: &mut Card<P::Function>) {
             refused(card.table_read(platform, table.number, index).map(drop), &what);
         }
     }
-    for number in [0, 12, 0x7F, 0xFFFF] {
+    for number in [0, 14, 0x7F, 0xFFFF] {
         refused(card.table_write(platform, number, 0, &[]), "a table that does not exist");
         refused(card.table_read(platform, number, 0).map(drop), "a table that does not exist");
     }
     refused(card.table_write(platform, table::QUEUE, 0, &[]), "the control ring's own entry");
     refused(card.table_write(platform, table::QUEUE_STATE, 1, &[]), "live state is read only");
     refused(card.table_write(platform, table::PATH_STATE, 0, &[]), "live state is read only");
+    refused(card.table_write(platform, table::PLAN_STATE, 0, &[]), "live state is read only");
     card.nop(platform).expect("the control ring lives");
 }
 
