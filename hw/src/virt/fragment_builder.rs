@@ -131,6 +131,7 @@ impl<const W: usize> Logic for FragmentBuilder<W> {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
+    use crate::exec::stop_cause;
     use rand::RngExt;
     use rand_chacha::ChaCha8Rng;
     use std::collections::{BTreeMap, VecDeque};
@@ -337,8 +338,11 @@ mod tests {
             let zeros = reads && extent.read_action.to_u64() == u64::from(extent_action::ZERO);
             let fault = u64::from(extent_action::FAULT);
             let faults = extent.write_action.to_u64() == fault || extent.read_action.to_u64() == fault;
-            if extent.valid.to_u64() == 0 || faults {
+            if extent.valid.to_u64() == 0 {
                 return (commands, Some(status::INTERNAL_ERROR.into()));
+            }
+            if faults {
+                return (commands, Some(stop_cause::FAULT.into()));
             }
             for block in 0..run.blocks.to_u64() {
                 let mut bytes = vec![];
