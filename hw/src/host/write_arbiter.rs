@@ -4,7 +4,8 @@
 //! cycle leaves earlier whatever its source, those of one cycle in a fixed order with completions
 //! first. So none of them starves, and every `ready` comes from registers. `accepted` counts submission writes,
 //! modulo 2^16; it includes a write from the cycle after its handshake on. A write of zeros goes when nobody else
-//! has a turn and nothing waits for the bus: so it is all that whoever comes next may find in his way.
+//! has a turn and nothing waits for the bus: so it is all that whoever comes next may find in his way. When 64
+//! others have gone since it waits, it has the next turn: so a bus that is never free does not starve it.
 //!
 //! Latency: 3 cycles from handshake to `out`, 2 of zeros. Throughput: a write a cycle, of zeros one in 2
 //! cycles, or a cycle more than the bus takes for it. Reset empties it.
@@ -18,6 +19,9 @@ use crate::prim::output_buffer::OutputBuffer;
 use crate::prim::slice::Slice;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{SmallWrite, WideWrite, ZeroWrite};
+
+/// Others that go before a write of zeros that waits, less one.
+const PATIENCE: u64 = 63;
 
 logic_record! {
     /// A write of either kind.
@@ -71,6 +75,9 @@ pub struct WriteArbiter {
     order: ArrivalOrder,
     merged: OutputBuffer<MergedWrite>,
     accepted_register: DFF<Bits<16>>,
+    /// Others that went since the zeros wait; they have waited long enough.
+    passed: DFF<Bits<6>>,
+    aged: DFF<bool>,
     arrived: Signal<Local, Bits<6>>,
     picked: Signal<Local, Bits<6>>,
     narrow_number: Signal<Local, Bits<2>>,
@@ -78,10 +85,16 @@ pub struct WriteArbiter {
     low_pair: Signal<Local, SmallWrite>,
     high_pair: Signal<Local, SmallWrite>,
     small_write: Signal<Local, SmallWrite>,
+    /// An other source is served; zeros are, if there are any; their data are the next ones.
+    serves: Signal<Local, bool>,
     zero_room: Signal<Local, bool>,
+    of_zeros: Signal<Local, bool>,
     no_data: Constant<Bits<512>>,
     one: Constant<Bits<16>>,
     zero16: Constant<Bits<16>>,
+    patience: Constant<Bits<6>>,
+    one6: Constant<Bits<6>>,
+    zero6: Constant<Bits<6>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -116,6 +129,8 @@ impl Default for WriteArbiter {
             order: Default::default(),
             merged: Default::default(),
             accepted_register: Default::default(),
+            passed: Default::default(),
+            aged: Default::default(),
             arrived: Default::default(),
             picked: Default::default(),
             narrow_number: Default::default(),
@@ -123,10 +138,15 @@ impl Default for WriteArbiter {
             low_pair: Default::default(),
             high_pair: Default::default(),
             small_write: Default::default(),
+            serves: Default::default(),
             zero_room: Default::default(),
+            of_zeros: Default::default(),
             no_data: Constant::new(Bits::default()),
             one: Constant::new(1u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
+            patience: Constant::new(PATIENCE.to_bits()),
+            one6: Constant::new(1u64.to_bits()),
+            zero6: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -136,7 +156,7 @@ impl Default for WriteArbiter {
 impl Logic for WriteArbiter {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, accepted_register);
+        dff_setup!(self, clock, accepted_register, passed, aged);
         clock!(self, clock, submissions, controls, ranges, completions, doorbells, interrupts, zeros);
         clock!(self, clock, order, merged);
         self.completions.reset.next = self.reset.val();
@@ -171,24 +191,33 @@ impl Logic for WriteArbiter {
 
         // Serve the picked source, else zeros.
         self.picked.next = self.order.picked.val();
-        self.order.room.next = self.merged.room.val();
-        self.zero_room.next =
-            !self.order.picked_valid.val() & self.merged.room.val() & !self.merged.out.valid.val();
+        self.serves.next = self.merged.room.val() & !self.aged.q.val();
+        self.order.room.next = self.serves.val();
+        self.zero_room.next = self.merged.room.val()
+            & (self.aged.q.val() | (!self.order.picked_valid.val() & !self.merged.out.valid.val()));
         self.zeros.out.ready.next = self.zero_room.val();
-        self.merged.push.next = (self.order.picked_valid.val() & self.merged.room.val())
+        self.merged.push.next = (self.order.picked_valid.val() & self.serves.val())
             | (self.zero_room.val() & self.zeros.out.valid.val());
-        self.completions.take.next = self.picked.val().get_bit(0) & self.merged.room.val();
-        self.interrupts.take.next = self.picked.val().get_bit(1) & self.merged.room.val();
-        self.doorbells.take.next = self.picked.val().get_bit(2) & self.merged.room.val();
-        self.ranges.take.next = self.picked.val().get_bit(3) & self.merged.room.val();
-        self.submissions.take.next = self.picked.val().get_bit(4) & self.merged.room.val();
-        self.controls.take.next = self.picked.val().get_bit(5) & self.merged.room.val();
+        self.of_zeros.next = self.order.unpicked.val() | self.aged.q.val();
+        if self.zero_room.val() {
+            self.passed.d.next = self.zero6.val();
+            self.aged.d.next = false;
+        } else if self.order.picked_valid.val() & self.serves.val() & self.zeros.out.valid.val() {
+            self.passed.d.next = self.passed.q.val() + self.one6.val();
+            self.aged.d.next = (self.passed.q.val() == self.patience.val());
+        }
+        self.completions.take.next = self.picked.val().get_bit(0) & self.serves.val();
+        self.interrupts.take.next = self.picked.val().get_bit(1) & self.serves.val();
+        self.doorbells.take.next = self.picked.val().get_bit(2) & self.serves.val();
+        self.ranges.take.next = self.picked.val().get_bit(3) & self.serves.val();
+        self.submissions.take.next = self.picked.val().get_bit(4) & self.serves.val();
+        self.controls.take.next = self.picked.val().get_bit(5) & self.serves.val();
         self.wide.next = self.submissions.data.val();
         if self.order.from_control.val() {
             self.wide.next = self.controls.data.val();
         }
         self.merged.data.next.wide = self.wide.val().data;
-        if self.order.unpicked.val() {
+        if self.of_zeros.val() {
             self.merged.data.next.wide = self.no_data.val();
         }
         self.narrow_number.next = self.order.narrow_number.val();
@@ -212,7 +241,7 @@ impl Logic for WriteArbiter {
         }
         self.merged.data.next.narrow = self.small_write.val().data;
         self.merged.data.next.quad = self.small_write.val().quad;
-        if self.order.unpicked.val() {
+        if self.of_zeros.val() {
             self.merged.data.next.address = self.zeros.out.data.val().address;
             self.merged.data.next.is_wide = self.zeros.out.data.val().is_wide;
             self.merged.data.next.is_narrow = self.clear.val();
@@ -222,14 +251,16 @@ impl Logic for WriteArbiter {
         self.out.data.next = self.merged.out.data.val();
         self.merged.out.ready.next = self.out.ready.val();
         self.merging.next = self.merged.push.val();
-        self.merging_submission.next = self.picked.val().get_bit(4);
-        self.merging_zero.next = !self.order.picked_valid.val();
+        self.merging_submission.next = self.picked.val().get_bit(4) & !self.aged.q.val();
+        self.merging_zero.next = !self.order.picked_valid.val() | self.aged.q.val();
         self.merging_end.next = (self.zeros.out.data.val().ends == self.flag.val());
         self.entered.next = self.order.entered.val();
         self.idle.next = self.order.idle.val() & self.zeros.idle.val() & !self.merged.out.valid.val();
 
         if self.reset.val() {
             self.accepted_register.d.next = self.zero16.val();
+            self.passed.d.next = self.zero6.val();
+            self.aged.d.next = false;
         }
     }
 }
