@@ -257,7 +257,16 @@ fn faults_zeros_diverts_and_foreign_commands() {
     // Several ranges are for the control path.
     let several = command(opcode::DATASET_MANAGEMENT, 0, 1 << 34 | 3, 1, 5);
     world.engine.submit(CLIENT, several, &|_| None);
-    assert_eq!(world.engine.get_plan().expect("a record").reason_names(), ["not executable"]);
+    let record = world.engine.get_plan().expect("a record");
+    assert_eq!(record.reason_names(), ["not executable"]);
+    // To submit it again makes it no more executable.
+    let completed = world.completed.len();
+    world.engine.resubmit(record.handle, Components(1)).expect("it is ours");
+    world.listen();
+    let again = world.engine.get_plan().expect("a record");
+    assert_eq!(again.reason_names(), ["not executable"]);
+    assert!(world.asked.is_empty() && world.completed.len() == completed);
+    world.engine.complete(again.handle, 0x4002).expect("it is ours");
 }
 
 #[test]
