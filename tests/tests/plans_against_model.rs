@@ -12,12 +12,13 @@ const COMMANDS: u64 = 3_500;
 const MACHINES: u64 = 11;
 const FEW: u64 = 2;
 
-/// Runs machines with seeds from `first` on.
+/// Runs the machines of a test, whose seeds begin with `first`.
 fn run_from(first: u64) {
     let whole = from_environment("VOLPLANE_WHOLE") == Some(1);
     run(first..first + if whole { MACHINES } else { FEW }, whole);
 }
 
+/// Runs machines with these seeds; all of a test's must meet everything together.
 fn run(seeds: impl Iterator<Item = u64>, whole: bool) {
     let commands = from_environment("VOLPLANE_COMMANDS").unwrap_or(COMMANDS);
     let mut coverage = Coverage::default();
