@@ -402,21 +402,15 @@ pub(crate) mod tests {
         PlanSets { present, readable, durably_out, running, done, failed, refused, minimum, is_read, stop }
     }
 
-    #[test]
-    fn judges_as_the_table_says() {
+    /// Judges all of them; how many came to an exception, another copy, success, were held, had nobody to report,
+    /// and moved a component out.
+    fn judge_all(cases: impl Iterator<Item = (PlanSets, PlanMasks)>) -> [u32; 6] {
         let mut bench = Bench::new("mask_verdict", MaskVerdicts::default());
-        let mut random = seeded();
         let mut due: VecDeque<(PlanSets, PlanMasks)> = VecDeque::new();
         let mut seen = [0u32; 6];
-        for _ in 0..200_000 {
-            let sets = random_sets(&mut random);
-            let masks = PlanMasks {
-                continuation: mask(&mut random),
-                success: mask(&mut random),
-                log: mask(&mut random),
-                log_with_data: mask(&mut random),
-                deactivate: mask(&mut random),
-            };
+        // The last ones come out behind three that do not.
+        for case in cases.map(Some).chain([None; 3]) {
+            let (sets, masks) = case.unwrap_or_default();
             bench.set_record::<62>("sets", sets);
             bench.set_record::<40>("masks", masks);
             bench.eval();
@@ -434,6 +428,68 @@ pub(crate) mod tests {
             due.push_back((sets, masks));
             bench.cycle();
         }
+        seen
+    }
+
+    #[test]
+    fn judges_as_the_table_says() {
+        let mut random = seeded();
+        let cases = (0..200_000).map(|_| {
+            let sets = random_sets(&mut random);
+            let masks = PlanMasks {
+                continuation: mask(&mut random),
+                success: mask(&mut random),
+                log: mask(&mut random),
+                log_with_data: mask(&mut random),
+                deactivate: mask(&mut random),
+            };
+            (sets, masks)
+        });
+        let seen = judge_all(cases);
         assert!(seen.iter().all(|&count| count > 1_000), "{seen:?}");
+    }
+
+    /// All masks of up to three components in sync, whichever of them fail: writes to all of them, of every
+    /// minimum, and reads that have tried so many, the last of which succeeded or did not.
+    #[test]
+    fn every_combination_of_masks_and_failures() {
+        let mut cases = 0;
+        let all = (1..=3u32).flat_map(|count| {
+            let whole = (1u64 << count) - 1;
+            (0..1u64 << (5 * count)).flat_map(move |bits| {
+                let set = move |number: u32| (bits >> (number * count) & whole).to_bits();
+                let masks = PlanMasks {
+                    continuation: set(0),
+                    success: set(1),
+                    log: set(2),
+                    log_with_data: set(3),
+                    deactivate: set(4),
+                };
+                (0..=whole).flat_map(move |failed| {
+                    let sets = PlanSets {
+                        present: whole.to_bits(),
+                        readable: whole.to_bits(),
+                        durably_out: (!whole & 0xFF).to_bits(),
+                        failed: failed.to_bits(),
+                        ..Default::default()
+                    };
+                    let left = whole & !failed;
+                    let writes = (0..4u64).map(move |minimum| PlanSets {
+                        done: left.to_bits(),
+                        minimum: minimum.to_bits(),
+                        ..sets
+                    });
+                    let reads = [0, left & left.wrapping_neg()].into_iter().map(move |done| PlanSets {
+                        done: done.to_bits(),
+                        is_read: 1u64.to_bits(),
+                        ..sets
+                    });
+                    writes.chain(reads).map(move |sets| (sets, masks))
+                })
+            })
+        });
+        let seen = judge_all(all.inspect(|_| cases += 1));
+        assert_eq!(cases, 6 * ((1 << 18) + (1 << 12) + (1 << 6)));
+        assert!(seen.iter().all(|&count| count > 1_000), "{cases}: {seen:?}");
     }
 }
