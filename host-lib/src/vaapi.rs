@@ -11,6 +11,7 @@
 
 mod device;
 mod disk;
+mod divert;
 mod index_space;
 mod plan;
 mod plan_error;
@@ -28,6 +29,7 @@ use zerocopy::FromBytes;
 use crate::configuration::TableSizes;
 use crate::service::VdHandle;
 use crate::software::{Components, PlanTemplate};
+use divert::Diverts;
 use index_space::IndexSpace;
 pub use plan::{PlanChange, PlanParam, PlanUse};
 pub use plan_error::PlanError;
@@ -165,7 +167,7 @@ pub enum ExtentReads {
     /// The device executes them.
     #[default]
     Device,
-    /// They are exceptions.
+    /// They are exceptions where the disk has a plan, and Internal Error where it has none.
     Fault,
     /// They give zeros, whatever the device holds.
     Zeros,
@@ -177,7 +179,7 @@ pub enum ExtentWrites {
     /// The device executes it.
     #[default]
     Device,
-    /// It is an exception.
+    /// As for reads.
     Fault,
 }
 
@@ -248,6 +250,9 @@ pub struct ControlPath {
     retired_plans: Vec<Range<u32>>,
     /// The plans that disks have, with the states that their components came with.
     planned: BTreeMap<VdHandle, PlanTemplate>,
+    diverts: BTreeMap<VdHandle, Diverts>,
+    divert_entries: IndexSpace,
+    retired_diverts: Vec<Range<u32>>,
     /// Positions of components that were removed: retired like entries.
     leaving: BTreeMap<VdHandle, Components>,
 }
@@ -271,6 +276,10 @@ impl ControlPath {
             plans,
             retired_plans: Vec::new(),
             planned: BTreeMap::new(),
+            diverts: BTreeMap::new(),
+            // A plan names its first range by 16 bits.
+            divert_entries: IndexSpace::new(entries(room.diverts.min(1 << 16))),
+            retired_diverts: Vec::new(),
             leaving: BTreeMap::new(),
         }
     }
@@ -287,7 +296,15 @@ impl ControlPath {
         for range in self.retired_plans.drain(..) {
             self.plans.give(range);
         }
+        for range in std::mem::take(&mut self.retired_diverts) {
+            self.give_diverts(range);
+        }
         self.leaving.clear();
+    }
+
+    /// Whether the disk has a map.
+    pub(crate) fn check_disk(&self, call: &'static str, disk: VdHandle) -> Result<(), VaapiError> {
+        self.disk(call, disk).map(|_| ())
     }
 
     fn disk(&self, call: &'static str, disk: VdHandle) -> Result<&MappedDisk, VaapiError> {
@@ -321,6 +338,8 @@ fn path_state(call: &'static str, tables: &mut dyn Tables, path: u8) -> Result<P
     read(call, tables, table::PATH_STATE, path.into())
 }
 
+#[cfg(test)]
+mod divert_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

@@ -249,6 +249,8 @@ pub struct TableSizes {
     pub columns: u64,
     /// Entries of the plan table, of which the first is no plan.
     pub plans: u64,
+    /// Divert ranges.
+    pub diverts: u64,
 }
 
 impl Configuration {

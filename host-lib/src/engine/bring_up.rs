@@ -90,6 +90,7 @@ fn room(capabilities: &Capabilities) -> TableSizes {
         extents: capabilities.extents.into(),
         columns: capabilities.columns.into(),
         plans: capabilities.plans.into(),
+        diverts: capabilities.divert_ranges.into(),
     }
 }
 

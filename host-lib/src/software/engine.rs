@@ -309,7 +309,7 @@ impl DataPath {
         let touches = |divert: &DivertRange| {
             divert.disk == disk && lba < divert.lba.saturating_add(divert.blocks) && divert.lba < lba + blocks
         };
-        blocks > 0 && self.diverts.iter().any(touches)
+        blocks > 0 && (self.tables.is_diverted(disk, lba, blocks) || self.diverts.iter().any(touches))
     }
 
     /// A new plan in a free slot.

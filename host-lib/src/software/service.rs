@@ -51,6 +51,7 @@ const ROOM: TableSizes = TableSizes {
     extents: 1 << 28,
     columns: 16,
     plans: 1 << 16,
+    diverts: 1 << 16,
 };
 /// Most commands at a time: the data path looks at every plan at each step.
 const COMMANDS_MAX: u16 = 256;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use volplane_abi::plan::path_policy;
 use volplane_abi::{
-    vd_status, AllocationEntry, ComponentEntry, ComponentStates, DeviceEntry, ExtentEntry, PathEntry,
-    PlanEntry, VdEntry,
+    vd_status, AllocationEntry, ComponentEntry, ComponentStates, DeviceEntry, DivertEntry, ExtentEntry,
+    PathEntry, PlanEntry, VdEntry,
 };
 
 use super::template::{ComponentState, Components, PlanTemplate};
@@ -27,6 +27,8 @@ pub struct Tables {
     pub plans: BTreeMap<u16, PlanEntry>,
     /// Their components, by plan × 8 + component.
     pub components: BTreeMap<u32, ComponentEntry>,
+    /// Divert ranges by index.
+    pub diverts: BTreeMap<u32, DivertEntry>,
     /// What has become of the components, by disk; `select` and `reactivate` are 0.
     pub states: BTreeMap<u16, ComponentStates>,
 }
@@ -56,6 +58,18 @@ impl Tables {
         let component = |place: usize| self.components.get(&ComponentEntry::index(number, place));
         let components = std::array::from_fn(|place| component(place).copied().unwrap_or_default());
         PlanTemplate::from_entries(&plan, &components, &self.states_of(disk))
+    }
+
+    /// Whether a disk's plan diverts a command to these blocks.
+    pub fn is_diverted(&self, disk: u16, lba: u64, blocks: u64) -> bool {
+        let number = self.vds.get(&disk.into()).map_or(0, VdEntry::plan);
+        let Some(plan) = self.plans.get(&number).filter(|_| number != 0) else { return false };
+        let first = u32::from(plan.first_divert());
+        let run = first..first + u32::from(plan.diverts());
+        let touched = |range: &DivertEntry| {
+            range.valid() == 1 && lba <= range.last() && range.first() < lba.saturating_add(blocks)
+        };
+        run.filter_map(|index| self.diverts.get(&index)).any(touched)
     }
 
     /// What has become of a disk's components.

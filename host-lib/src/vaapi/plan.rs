@@ -291,7 +291,7 @@ impl ControlPath {
     }
 
     /// The plan that a disk's entry names, if it names any.
-    fn plan_of(
+    pub(super) fn plan_of(
         &self,
         call: &'static str,
         tables: &mut dyn Tables,
@@ -326,7 +326,7 @@ impl ControlPath {
 
     /// Writes a plan beside the old one and switches to it. What leaves is absent before the switch and what
     /// comes is there after it, since the states speak of whichever plan the disk has.
-    fn replace(
+    pub(super) fn replace(
         &mut self,
         call: &'static str,
         tables: &mut dyn Tables,
@@ -337,7 +337,7 @@ impl ControlPath {
         self.check_plan(disk, old, new).map_err(|source| VaapiError::Plan { call, disk, source })?;
         let range = self.plans.take(1).ok_or(VaapiError::NoRoom { call, table: "plan", wanted: 1 })?;
         let number = range.start as u16;
-        let mut entries = vec![TableEntry::new(table::PLAN, number.into(), &new.plan_entry().0)];
+        let mut entries = vec![TableEntry::new(table::PLAN, number.into(), &self.diverted(disk, new).0)];
         for (place, component) in new.components.iter().enumerate() {
             let map = self.disks.get(&VdHandle(component.disk)).map(|disk| disk.entry).unwrap_or_default();
             let there = component.state != ComponentState::Absent;

@@ -11,10 +11,10 @@ use ComponentState::{Absent, InSync, Out, WriteOnly};
 
 /// The software data path's tables. Writes are logged; they can be refused, and a component can be moved out
 /// behind the writer's back.
-struct Watched {
-    path: DataPath,
-    log: Vec<u16>,
-    writes_left: Option<usize>,
+pub(super) struct Watched {
+    pub(super) path: DataPath,
+    pub(super) log: Vec<u16>,
+    pub(super) writes_left: Option<usize>,
     /// Before the write of states, or else right after it: this component goes out.
     races: Option<(bool, usize)>,
 }
@@ -57,10 +57,10 @@ impl Watched {
     }
 }
 
-const OWNER: VdHandle = VdHandle(2);
+pub(super) const OWNER: VdHandle = VdHandle(2);
 
 /// Disks 0 and 1, 2 and 3 of 64 blocks, on devices 0 and 1 in turns.
-fn disks() -> (Watched, ControlPath) {
+pub(super) fn disks() -> (Watched, ControlPath) {
     let path = DataPath::new(Bounds::default());
     let mut tables = Watched { path, log: Vec::new(), writes_left: None, races: None };
     let mut control = control_path_of(TableSizes { allocations: 24, extents: 96, ..ROOM }, &mut tables);
@@ -82,7 +82,7 @@ fn mirror() -> PlanTemplate {
     plan
 }
 
-fn mirrored() -> (Watched, ControlPath) {
+pub(super) fn mirrored() -> (Watched, ControlPath) {
     let (mut tables, mut control) = disks();
     control.ssap_set_io_plan(&mut tables, OWNER, &mirror()).expect("a sound plan");
     tables.log.clear();
