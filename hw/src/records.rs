@@ -563,7 +563,8 @@ logic_record! {
         plan = 16,
         /// 1: as if it had just come: what it was admitted with is looked up anew.
         fresh = 1,
-        /// 1: the component was begun before: it is tried again on other paths.
+        /// 1: the component was begun before: it is tried again on other paths. Of a fresh one that has waited for
+        /// its blocks: the control path had given it back.
         retry = 1,
     }
 }
@@ -668,7 +669,7 @@ logic_record! {
 
 logic_record! {
     /// The blocks of a write to several copies.
-    LockRequest: 97 {
+    LockRequest: 98 {
         /// Plan slot.
         slot = 12,
         /// Disk.
@@ -679,6 +680,8 @@ logic_record! {
         blocks = 17,
         /// log2 of the block size.
         block_shift = 4,
+        /// 1: the control path has given it back.
+        resubmitted = 1,
     }
 }
 

@@ -376,7 +376,7 @@ impl Logic for Expander {
             | (self.given.val().deactivated == self.flag.val());
         self.resubmitted.d.next = (self.item.val().is_again == self.flag.val())
             & (self.again.val().fresh == self.flag.val())
-            & (self.again.val().plan != self.no_plan.val());
+            & ((self.again.val().plan != self.no_plan.val()) | (self.again.val().retry == self.flag.val()));
         self.foreign.d.next = (self.command.val().foreign == self.flag.val()) & self.fresh.val();
         self.some.next = false;
         self.many.next = false;
@@ -422,6 +422,7 @@ impl Logic for Expander {
         self.lock.data.next.lba = bit_cast::<48, 64>(self.lba.val());
         self.lock.data.next.blocks = self.command.val().blocks;
         self.lock.data.next.block_shift = self.disk.val().block_shift;
+        self.lock.data.next.resubmitted = self.resubmitted.q.val().into();
         if self.lock.ready.val() {
             self.lock_asks.d.next = false;
         }

@@ -4,7 +4,8 @@
 //! says that a lock or the claim was given back: from the next `quiet` cycle, in which no judgement is under way
 //! but one whose `act` is in that cycle, each slot that is parked then is tried once, from the head. A try is an
 //! item in `again`, and the next follows when that slot is judged or `gone`, one at a time. `starved` is of the
-//! slot that is judged: denied now, it has been denied `DENIALS_MAX` times before.
+//! slot that is judged: denied now, it has been denied `DENIALS_MAX` times before. `resubmitted` comes with it,
+//! and comes back with each try.
 //!
 //! Latency: 5 cycles from `wake` to `again`. A slot is parked once at a time, so all find room. Reset empties
 //! it; a slot whose try is neither judged nor gone stops the others' tries.
@@ -22,11 +23,13 @@ pub const DENIALS_MAX: u64 = 8;
 
 logic_record! {
     /// A parked slot.
-    Parked: 16 {
+    Parked: 17 {
         /// Slot.
         slot = 12,
         /// Tries that were denied, up to `DENIALS_MAX`.
         tries = 4,
+        /// 1: the control path has given it back.
+        resubmitted = 1,
     }
 }
 
@@ -38,6 +41,7 @@ pub struct LockParking {
     pub slot: Signal<In, Bits<12>>,
     pub act: Signal<In, bool>,
     pub denied: Signal<In, bool>,
+    pub resubmitted: Signal<In, Bits<1>>,
     pub starved: Signal<Out, bool>,
     pub quiet: Signal<In, bool>,
     pub wake: Signal<In, bool>,
@@ -80,7 +84,6 @@ pub struct LockParking {
     no_component: Constant<Bits<3>>,
     no_plan: Constant<Bits<16>>,
     flag: Constant<Bits<1>>,
-    clear: Constant<Bits<1>>,
 }
 
 impl LockParking {
@@ -92,6 +95,7 @@ impl LockParking {
             slot: Default::default(),
             act: Default::default(),
             denied: Default::default(),
+            resubmitted: Default::default(),
             starved: Default::default(),
             quiet: Default::default(),
             wake: Default::default(),
@@ -126,7 +130,6 @@ impl LockParking {
             no_component: Constant::new(0u64.to_bits()),
             no_plan: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
-            clear: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -173,6 +176,7 @@ impl Logic for LockParking {
         self.push.d.next = self.parks.val();
         self.pushed.d.next.slot = self.slot.val();
         self.pushed.d.next.tries = self.tries_next.val();
+        self.pushed.d.next.resubmitted = self.resubmitted.val();
         self.queue.push.next = self.push.q.val();
         self.queue.data.next = self.pushed.q.val();
 
@@ -213,7 +217,7 @@ impl Logic for LockParking {
         self.again.data.next.component = self.no_component.val();
         self.again.data.next.plan = self.no_plan.val();
         self.again.data.next.fresh = self.flag.val();
-        self.again.data.next.retry = self.clear.val();
+        self.again.data.next.retry = self.tried.q.val().resubmitted;
         self.idle.next =
             !self.woken.q.val() & !self.some_to_try.q.val() & !self.offered.q.val() & !self.push.q.val();
 

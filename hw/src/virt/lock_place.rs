@@ -187,13 +187,15 @@ pub(crate) mod tests {
     use crate::host::record_words::words;
     use rand::RngExt;
 
+    /// A request, given back by the control path if its slot is odd.
     pub(crate) fn request(slot: u64, disk: u64, lba: u64, blocks: u64, block_shift: u64) -> Vec<u32> {
-        words::<97>(LockRequest {
+        words::<98>(LockRequest {
             slot: slot.into(),
             disk: disk.into(),
             lba: lba.into(),
             blocks: blocks.into(),
             block_shift: block_shift.into(),
+            resubmitted: (slot & 1).into(),
         })
     }
 

@@ -430,6 +430,7 @@ impl Logic for RangeLock {
         self.parking.slot.next = self.asked.val().slot;
         self.parking.act.next = self.acted.q.val();
         self.parking.denied.next = self.denied.q.val();
+        self.parking.resubmitted.next = self.asked.val().resubmitted;
         self.parking.quiet.next = (self.state.q.val() == State::Idle);
         self.parking.wake.next = self.releasing.ended.val() | self.claim.ended.val();
         self.parking.gone.next = self.releasing.ended.val();

@@ -127,6 +127,12 @@ fn random_pending(random: &mut ChaCha8Rng, slot: u64) -> PendingCommand {
     }
 }
 
+/// The control path has given it back, now or before it waited for its lock.
+fn is_resubmitted(item: &PendingCommand) -> bool {
+    let again: Again = item.again.into();
+    item.is_again.any() && again.fresh.any() && (again.plan.any() || again.retry.any())
+}
+
 /// What becomes of a command.
 #[derive(Default)]
 struct Expected {
@@ -220,7 +226,7 @@ fn model(
     let (first, count) = (template.entry.first_divert.index(), template.entry.diverts.index());
     let (lba, blocks) = (command.lba.to_u64(), command.blocks.to_u64());
     let touched = |range: &(u64, u64)| lba <= range.1 && range.0 < lba + blocks;
-    let resubmitted = item.is_again.any() && again.plan.any();
+    let resubmitted = is_resubmitted(item);
     let diverted = blocks != 0 && !resubmitted && ranges[first..first + count].iter().any(touched);
     let stops = diverted || command.foreign.any();
     if parts == 0 && !stops {
@@ -316,7 +322,7 @@ fn parts_are_those_of_the_template() {
         bench.eval();
         if lock_ready && bench.get("lock$valid") == 1 {
             let (item, expected) = pending.as_ref().expect("it asks for what is pending");
-            let request: LockRequest = bench.get_record::<97, _>("lock$data");
+            let request: LockRequest = bench.get_record::<98, _>("lock$data");
             let command: ClientCommand = item.command.into();
             let disk: DiskEntry = item.disk.into();
             assert!(expected.lock && !asked, "one lock for each write to several");
@@ -324,6 +330,7 @@ fn parts_are_those_of_the_template() {
             assert_eq!(request.lba.to_u64(), command.lba.to_u64());
             assert_eq!(request.disk.to_u64(), command.namespace_id.to_u64() - 1);
             assert_eq!(request.block_shift, disk.block_shift);
+            assert_eq!(request.resubmitted.any(), is_resubmitted(item));
             asked = true;
             lock_due = Some(random.random_range(0..12));
         }

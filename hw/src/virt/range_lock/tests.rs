@@ -123,7 +123,7 @@ fn again(bench: &mut Bench) -> Option<usize> {
         if bench.get("again$valid") == 1 {
             let again: Again = bench.get_record::<33, _>("again$data");
             let rest = (again.component.to_u64(), again.plan.to_u64(), again.fresh.to_u64());
-            assert_eq!(rest, (0, 0, 1));
+            assert_eq!((rest, again.retry.to_u64()), ((0, 0, 1), again.slot.to_u64() & 1));
             bench.set("again$ready", 1);
             bench.cycle();
             bench.set("again$ready", 0);
@@ -423,7 +423,7 @@ fn step(bench: &mut Bench, model: &mut Model, random: &mut impl Rng, busy: bool,
     if ready && bench.get("again$valid") == 1 {
         let again: Again = bench.get_record::<33, _>("again$data");
         let slot = again.slot.to_u64() as usize;
-        assert_eq!(model.life[slot], Life::Parked);
+        assert_eq!((model.life[slot], again.retry.to_u64()), (Life::Parked, again.slot.to_u64() & 1));
         model.life[slot] = Life::Offered(now + random.random_range(1..60));
     }
     let asked = asking && bench.get("ask$ready") == 1;
