@@ -115,6 +115,10 @@ impl Configuration {
         maker.make(&mut tables, disks);
         let space = maker.space;
         thin_out(&mut fork(seed, "zero extents"), &mut tables);
+        for (number, mirror) in mirrors.iter_mut().enumerate() {
+            let size = tables.vds[&mirror.disk].size_blocks();
+            mirror.divert(fork(seed, &format!("divert ranges {number}")), number, size);
+        }
         for (ssd, &next) in ssds.iter_mut().zip(&space.next) {
             ssd.blocks = next + random.random_range(1..1000);
         }

@@ -108,6 +108,7 @@ impl Coverage {
             "a plan aborted",
             "an extent that faults",
             "a plan not for hardware",
+            "a plan diverted",
             "a part of a stopped plan",
             "a plan that is gone",
             "a plan not to be decided so",

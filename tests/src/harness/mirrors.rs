@@ -1,19 +1,25 @@
-//! Random mirrored disks: plan templates, their components' maps, and what has become of these.
+//! Random mirrored disks: plan templates, their components' maps and divert ranges, and what has become of the
+//! components.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
 use volplane_abi::plan::{component_state, COMPONENTS_MAX};
 use volplane_abi::tables::table;
-use volplane_abi::{ComponentEntry, ComponentStates, VdEntry};
+use volplane_abi::{ComponentEntry, ComponentStates, DivertEntry, VdEntry};
 use volplane_driver::TableWrite;
 
 /// Plan templates of the default build: 1 to 255.
 pub const PLANS: u16 = 255;
 /// Most times that a component is tried again.
 const RETRIES_MAX: u8 = 3;
+/// Most divert ranges of a disk.
+const DIVERTS_MAX: usize = 4;
+/// Which part of its disk a divert range is at most.
+const DIVERTED_PART: u64 = 12;
 
 /// A disk with a plan template.
 #[derive(Clone, Debug)]
@@ -28,6 +34,51 @@ pub struct Mirror {
     pub templates: BTreeMap<u16, PlanTemplate>,
     /// The disk itself, with each component's map.
     pub maps: [VdEntry; COMPONENTS_MAX],
+    /// Its divert ranges, and which of them each template names.
+    pub diverts: Diverts,
+}
+
+/// The divert ranges of a disk: a run of the table, of which each template names a run of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Diverts {
+    first: u16,
+    blocks: Vec<Range<u64>>,
+    named: BTreeMap<u16, Range<usize>>,
+    random: Option<ChaCha8Rng>,
+}
+
+impl Diverts {
+    /// Ranges of a disk of `size` blocks, from entry `first` of the table on.
+    fn random(mut random: ChaCha8Rng, first: u16, size: u64) -> Self {
+        let blocks = (0..random.random_range(0..=DIVERTS_MAX)).map(|_| {
+            let start = random.random_range(0..size);
+            start..(start + random.random_range(1..=(size / DIVERTED_PART).max(1))).min(size)
+        });
+        Self { first, blocks: blocks.collect(), named: BTreeMap::new(), random: Some(random) }
+    }
+
+    /// Draws which of them another template names.
+    fn name(&mut self, plan: u16) {
+        let Some(random) = &mut self.random else { return };
+        let first = random.random_range(0..=self.blocks.len());
+        let end = random.random_range(first..=self.blocks.len());
+        self.named.insert(plan, first..end);
+    }
+
+    fn named(&self, plan: u16) -> Range<usize> {
+        self.named.get(&plan).cloned().unwrap_or_default()
+    }
+
+    /// Whether a template diverts anything.
+    pub fn any(&self, plan: u16) -> bool {
+        !self.named(plan).is_empty()
+    }
+
+    /// Whether a template diverts a command to these blocks.
+    pub fn touch(&self, plan: u16, blocks: &Range<u64>) -> bool {
+        let touched = |range: &Range<u64>| range.start < blocks.end && blocks.start < range.end;
+        self.blocks[self.named(plan)].iter().any(touched)
+    }
 }
 
 /// What the card's table says of a disk's components.
@@ -110,13 +161,21 @@ impl Mirror {
         }
         let template = policies(random, components);
         let maps = maps.map(|map| map.map_or_else(VdEntry::default, |map| map.1));
-        Self { disk, plan, template, templates: [(plan, template)].into(), maps }
+        let (templates, diverts) = ([(plan, template)].into(), Diverts::default());
+        Self { disk, plan, template, templates, maps, diverts }
+    }
+
+    /// Gives the disk divert ranges, in the run of the table that is that of the mirrored disk with this number.
+    pub fn divert(&mut self, random: ChaCha8Rng, number: usize, size: u64) {
+        self.diverts = Diverts::random(random, (number * DIVERTS_MAX) as u16, size);
+        self.diverts.name(self.plan);
     }
 
     /// Another template for the same components; its entries, as writes.
     pub fn another(&mut self, random: &mut ChaCha8Rng, plan: u16) -> Vec<TableWrite> {
         let template = policies(random, self.template.components);
         self.templates.insert(plan, template);
+        self.diverts.name(plan);
         self.template_writes(plan)
     }
 
@@ -134,7 +193,12 @@ impl Mirror {
     /// A template's entries.
     fn template_writes(&self, plan: u16) -> Vec<TableWrite> {
         let template = &self.templates[&plan];
-        let mut writes = vec![TableWrite::new(table::PLAN, plan.into(), &template.plan_entry().0)];
+        let named = self.diverts.named(plan);
+        let entry = template
+            .plan_entry()
+            .with_first_divert(self.diverts.first + named.start as u16)
+            .with_diverts(named.len() as u8);
+        let mut writes = vec![TableWrite::new(table::PLAN, plan.into(), &entry.0)];
         for part in 0..COMPONENTS_MAX {
             let entry = template.components[part].entry(&self.maps[part]);
             writes.push(TableWrite::new(table::COMPONENT, ComponentEntry::index(plan, part), &entry.0));
@@ -142,9 +206,14 @@ impl Mirror {
         writes
     }
 
-    /// The template and the states, as writes.
+    /// The template, the divert ranges and the states, as writes.
     pub fn writes(&self) -> Vec<TableWrite> {
         let mut writes = self.template_writes(self.plan);
+        for (index, blocks) in (u32::from(self.diverts.first)..).zip(&self.diverts.blocks) {
+            let entry =
+                DivertEntry::default().with_first(blocks.start).with_last(blocks.end - 1).with_valid(1);
+            writes.push(TableWrite::new(table::DIVERT, index, &entry.0));
+        }
         // Who is in sync may not have been out before: the memory holds whatever it held.
         let none = States { states: [0; COMPONENTS_MAX], durably_out: 0, deactivated: false };
         for states in [none, self.states()] {

@@ -88,6 +88,12 @@ impl Asked {
         &self.admission
     }
 
+    /// Whether a template of its disk diverts it.
+    fn is_diverted(&self, mirror: &Mirror, plan: u16) -> bool {
+        let Admission::Blocks(request) = &self.admission else { return false };
+        mirror.diverts.touch(plan, &(request.lba..request.lba + request.blocks))
+    }
+
     fn reads(&self) -> bool {
         matches!(self.entry.opcode(), opcode::READ | opcode::COMPARE)
     }
@@ -138,16 +144,25 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let template = template.filter(|_| run.plans.contains(&begun.plan)).ok_or_else(|| {
             format!("it was begun with template {}, but the disk's were {:?}", begun.plan, run.plans)
         })?;
-        check_begun(self.mirror.disk, template, asked, begun, &run.seen)?;
+        if let (Admission::Ends(status), 0) = (&asked.admission, begun.begun) {
+            return self.refused(asked, begun, run, *status);
+        }
+        let diverted = !run.resubmitted && asked.is_diverted(self.mirror, begun.plan);
+        let handed_over = match asked.admission {
+            Admission::NotExecutable => Some((reason::NOT_EXECUTABLE, "a plan not for hardware")),
+            _ if diverted => Some((reason::DIVERT, "a plan diverted")),
+            _ => None,
+        };
+        check_begun(self.mirror.disk, template, asked, begun, &run.seen, handed_over.is_some())?;
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
         let retries = Retries::follow(run, Some(template), faults)?;
         let of = Of { template, begun, run, retries };
-        let mut outcome = match asked.admission {
+        let mut outcome = match handed_over {
             _ if run.aborted => self.aborted(&of),
-            Admission::NotExecutable => self.foreign(&of),
-            _ if begun.is_read => self.read(&of),
-            _ => self.write(&of),
+            Some((why, met)) => self.handed_over(&of, why, met),
+            None if begun.is_read => self.read(&of),
+            None => self.write(&of),
         }?;
         outcome.met.extend(of.retries.met);
         let (parts, stopped) = (&outcome.parts, outcome.stopped);
@@ -156,6 +171,17 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             None => Ok(outcome),
             Some(attempt) => Err(format!("nobody asked for {attempt:?}")),
         }
+    }
+
+    /// A command that ends at once, which a range would have diverted: its client is told, and nobody else.
+    fn refused(&self, asked: &Asked, begun: &Begun, run: &Run, status: u16) -> Result<Outcome, String> {
+        let untouched = run.attempts.is_empty() && run.out == 0 && run.deactivated == 0 && !run.taken;
+        let allowed = self.mirror.diverts.any(begun.plan) && !run.resubmitted;
+        let found = run.seen.iter().any(|states| fits(begun, states));
+        if !(untouched && allowed && found) || asked.ends_early().is_some() || run.again(0).next().is_some() {
+            return Err(format!("it was begun as {begun:x?}, and is refused with {status:x}"));
+        }
+        Ok(Outcome { status, met: vec!["a diverted command refused"], ..Outcome::default() })
     }
 
     fn not_begun(
@@ -191,11 +217,11 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         Parted::of(self.tables, (self.cuts)(component), of.run, &of.retries, component)
     }
 
-    /// What hardware does not execute is handed over before anything is issued.
-    fn foreign(&self, of: &Of<'_>) -> Result<Outcome, String> {
+    /// What hardware does not execute, or a divert range touches, is handed over before anything is issued.
+    fn handed_over(&self, of: &Of<'_>, why: u16, met: &'static str) -> Result<Outcome, String> {
         let taken = if of.run.taken { reason::TAKE_OVER } else { 0 };
-        let step = Step::Exception(reason::NOT_EXECUTABLE | taken);
-        self.conclude(of, (Parts::default(), Components::NONE), false, step, vec!["a plan not for hardware"])
+        let step = Step::Exception(why | taken);
+        self.conclude(of, (Parts::default(), Components::NONE), false, step, vec![met])
     }
 
     /// An aborted plan ends without effects, but for a disk that was deactivated before.
@@ -450,6 +476,7 @@ fn check_begun(
     asked: &Asked,
     begun: &Begun,
     seen: &[States],
+    handed_over: bool,
 ) -> Result<(), String> {
     let reads = asked.reads();
     let told = (u32::from(begun.disk), begun.masks, begun.minimum, begun.is_read);
@@ -458,7 +485,6 @@ fn check_begun(
     if told != expected || asked.ends_early().is_some() {
         return Err(format!("it was begun as {begun:x?}, expected {expected:x?}"));
     }
-    let foreign = matches!(asked.admission, Admission::NotExecutable);
     let right = |states: &States| {
         let among = candidates(states, reads);
         match (reads, template.read_policy) {
@@ -470,7 +496,7 @@ fn check_begun(
             }
         }
     };
-    if foreign {
+    if handed_over {
         let found = seen.iter().any(|states| fits(begun, states)) && begun.begun == 0;
         return found.then_some(()).ok_or_else(|| format!("it was begun as {begun:x?}: {seen:x?}"));
     }

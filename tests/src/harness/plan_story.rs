@@ -111,6 +111,8 @@ pub enum PartStep {
 pub struct Run {
     /// When it was admitted, or given back.
     pub admitted: u64,
+    /// The control path has given it back.
+    pub resubmitted: bool,
     /// States that its disk may have had when it was looked up.
     pub seen: Vec<States>,
     /// Templates that its disk may have named.
@@ -388,7 +390,7 @@ impl Stories {
                     return Err("nobody asked for it".into());
                 }
                 if fresh {
-                    story.runs.push(Run { admitted: cycle, ..Run::default() });
+                    story.runs.push(Run { admitted: cycle, resubmitted: true, ..Run::default() });
                 } else {
                     story.run_mut().further.push(component.into());
                 }
