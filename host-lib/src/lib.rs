@@ -22,11 +22,11 @@ pub mod software;
 pub mod vaapi;
 
 pub use configuration::{Configuration, ConfigurationError};
-pub use engine::{Addresses, Engine, EngineOptions, StartError, StopError, SubmissionMode};
+pub use engine::{Addresses, Engine, EngineOptions, PlanOwner, StartError, StopError, SubmissionMode};
 pub use events::{Event, EventKind};
 pub use out_copies::StateError;
 pub use service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
 pub use software::SoftwareEngine;
-pub use volplane_driver::{AccessError, DmaMemory};
+pub use volplane_driver::{AccessError, DmaMemory, ExceptionRecord, PlanHandle};

@@ -4,6 +4,8 @@
 mod mirror;
 #[path = "engine/rig.rs"]
 mod rig;
+#[path = "engine/shared_plans.rs"]
+mod shared_plans;
 #[path = "engine/workload.rs"]
 mod workload;
 
@@ -18,6 +20,7 @@ use volplane::{BlockService, Engine, EngineOptions, Operation, SubmissionMode, S
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, status};
 use volplane_sim::{CommandFilter, CommandRecord, CompletionWrites, Execution, SimPlatform, SimulatorConfig};
+use volplane_tests::harness::is_built;
 use workload::Workload;
 
 /// What the tests of mirrors run on.
@@ -158,6 +161,9 @@ fn random_operations(
     options: &EngineOptions,
     adjust: impl FnOnce(&mut SimulatorConfig),
 ) {
+    if !is_built(width) {
+        return;
+    }
     let seed = seed(default_seed);
     let mut rig: Rig = Rig::start(&three_disks(width, MEMORY), Path::new("."), seed, options, adjust);
     let mut workload = Workload::new(&mut rig, seed, 24);

@@ -54,7 +54,8 @@ fn drain(mirror: &Mirror) {
 }
 
 fn under_way(mirror: &mut Mirror) -> Vec<PlanHandle> {
-    mirror.machine.card.plans_of(&mut mirror.machine.platform, DISK as u16).expect("the list")
+    let slots = 0..mirror.machine.card.capabilities().slots;
+    mirror.machine.card.plans_of(&mut mirror.machine.platform, DISK as u16, slots).expect("the list")
 }
 
 /// The plans under way in the slots that were used last: they are used in turns.

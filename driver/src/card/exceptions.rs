@@ -1,5 +1,6 @@
 //! The exception ring: what the card tells the control path of plans, and what the control path answers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use zerocopy::FromBytes;
@@ -47,6 +48,15 @@ impl ExceptionRecord {
     /// The plan's name from now on.
     pub fn handle(&self) -> PlanHandle {
         PlanHandle { slot: self.tail.slot(), generation: self.tail.generation() }
+    }
+
+    /// IOP_PlanStatusDecode: the first component after `after` on which an exception occurred. Call it with `None`,
+    /// then with each answer.
+    pub fn next_exception(&self, after: Option<usize>) -> Option<(usize, &ExceptionComponent)> {
+        let went_wrong = self.tail.failed() | self.tail.refused();
+        let from = after.map_or(0, |number| number + 1);
+        let mut components = self.components.iter().enumerate().skip(from);
+        components.find(|(number, _)| went_wrong >> number & 1 == 1)
     }
 
     /// The reasons by name.
@@ -210,18 +220,19 @@ impl<F: Function> Card<F> {
         self.command_plan(platform, control_opcode::PLAN_ABORT, plan, PlanCommand::default())
     }
 
-    /// The plans of a disk that the card has: neither owned nor held by the control path. Those of a disk without
-    /// a template are not listed, nor is a write that still waits for its blocks.
+    /// The plans of a disk that the card has in some slots: neither owned nor held by the control path. Those of a
+    /// disk without a template are not listed, nor is a write that still waits for its blocks. A slot takes about 30
+    /// cycles; of many, those looked at first may have ended when the last one is.
     ///
     /// # Errors
-    /// What `CardError` names.
+    /// `CardError::Table` for a slot that the card does not have, and what else `CardError` names.
     pub fn plans_of<P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
         disk: u16,
+        slots: Range<u32>,
     ) -> Result<Vec<PlanHandle>, CardError> {
         let mut plans = Vec::new();
-        let slots = 0..self.capabilities.slots;
         self.table_read_all(platform, table::PLAN_STATE, slots, |slot, payload| {
             let (state, _) = PlanState::read_from_prefix(payload).expect("a payload holds a state");
             let under_way = state.live() == 1 && state.owned() == 0 && state.held() == 0;

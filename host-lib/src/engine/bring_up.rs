@@ -74,6 +74,7 @@ impl<P: Platform> Engine<P> {
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
             copies,
+            kept: Default::default(),
             vectors,
             options: *options,
             platform,

@@ -26,7 +26,7 @@ enum Decision {
 }
 
 impl<P: Platform> Engine<P> {
-    /// Ends every plan that the card handed to the control path.
+    /// Ends every plan that the card handed to the control path, or leaves it to the application.
     pub(super) fn decide(&mut self) -> Result<(), ServiceError> {
         // All that there are, which is less than the ring holds: no interrupt tells again of one that is left.
         for record in self.card.take_exceptions(usize::MAX)? {
@@ -35,30 +35,44 @@ impl<P: Platform> Engine<P> {
                 continue;
             }
             self.tell(&record);
-            let decision = match self.decision(&record) {
-                Ok(decision) => decision,
-                Err(VaapiError::Card { source, .. }) => return Err(source.into()),
-                // A copy that is not out as the record said: the client is not told of a success.
-                Err(error) => {
-                    let (disk, reason) = (self.copies.name(disk_of(&record)), error.to_string());
-                    self.copies.note(EventKind::NotDurable { disk, reason });
-                    Decision::Complete(status::INTERNAL_ERROR | DNR)
-                }
-            };
-            let decided = match decision {
-                Decision::Nothing => Ok(()),
-                Decision::Release => self.card.release_plan(&mut self.platform, record.handle()),
-                Decision::Complete(status) => {
-                    self.card.complete_plan(&mut self.platform, record.handle(), status)
-                }
-            };
-            match decided {
-                // Somebody else with the same card has ended it.
-                Ok(()) | Err(CardError::Plan { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if record.tail.owned() == 1 && self.kept.keeps(disk_of(&record)) {
+                self.kept.push(record);
+            } else {
+                self.end(&record)?;
             }
         }
         Ok(())
+    }
+
+    /// Ends a plan as its record demands.
+    pub(super) fn end(&mut self, record: &ExceptionRecord) -> Result<(), ServiceError> {
+        let disk = disk_of(record);
+        let decision = match self.decision(record) {
+            Ok(decision) => decision,
+            Err(VaapiError::Card { source, .. }) => return Err(source.into()),
+            // A copy that is not out as the record said: the client is not told of a success.
+            Err(error) => {
+                let (disk, reason) = (self.copies.name(disk), error.to_string());
+                self.copies.note(EventKind::NotDurable { disk, reason });
+                Decision::Complete(status::INTERNAL_ERROR | DNR)
+            }
+        };
+        if record.tail.owned() == 1 {
+            let (reasons, status) = (record.reason_names().join(", "), status_of(record));
+            self.copies.note(EventKind::Exception { disk: self.copies.name(disk), reasons, status });
+        }
+        let decided = match decision {
+            Decision::Nothing => Ok(()),
+            Decision::Release => self.card.release_plan(&mut self.platform, record.handle()),
+            Decision::Complete(status) => {
+                self.card.complete_plan(&mut self.platform, record.handle(), status)
+            }
+        };
+        match decided {
+            // Somebody else with the same card has ended it.
+            Ok(()) | Err(CardError::Plan { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn decision(&mut self, record: &ExceptionRecord) -> Result<Decision, VaapiError> {
@@ -92,16 +106,12 @@ impl<P: Platform> Engine<P> {
             self.copies.note(EventKind::CopyOut { disk: disk.clone(), copy });
         }
         if tail.deactivated() == 1 {
-            self.copies.note(EventKind::Deactivated { disk: disk.clone() });
-        }
-        if tail.owned() == 1 {
-            let (reasons, status) = (record.reason_names().join(", "), status_of(record));
-            self.copies.note(EventKind::Exception { disk, reasons, status });
+            self.copies.note(EventKind::Deactivated { disk });
         }
     }
 }
 
-fn disk_of(record: &ExceptionRecord) -> VdHandle {
+pub(super) fn disk_of(record: &ExceptionRecord) -> VdHandle {
     VdHandle(record.tail.disk())
 }
 
@@ -112,11 +122,9 @@ fn missed_by(tail: &ExceptionTail) -> Components {
 
 /// The status that is due to a plan on which the control path has to decide.
 fn status_of(record: &ExceptionRecord) -> u16 {
-    let tail = &record.tail;
-    let failed = Components(tail.failed()).or(Components(tail.refused())).numbers().next();
-    match failed {
-        _ if tail.reasons() & reason::NOT_EXECUTABLE != 0 => status::INVALID_FIELD | DNR,
-        Some(component) => record.components[component].status(),
+    match record.next_exception(None) {
+        _ if record.tail.reasons() & reason::NOT_EXECUTABLE != 0 => status::INVALID_FIELD | DNR,
+        Some((_, component)) => component.status(),
         None => status::INTERNAL_ERROR | DNR,
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! * `bring_up`: from configuration to running queues.
 //! * `decisions`: the control path's part, which ends what the card hands up.
+//! * `plans`: what an application may do with plans instead.
 //! * `fences`: SSDs that do not answer in time are made quiet.
 //!
 //! Operations become commands in `operations`.
@@ -14,11 +15,15 @@
 mod bring_up;
 mod decisions;
 mod fences;
+mod plans;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
+
+use plans::KeptPlans;
+pub use plans::PlanOwner;
 
 use crate::bring_up::{Ssd, IO_QUEUE};
 use crate::configuration::ConfigurationError;
@@ -156,6 +161,7 @@ pub struct Engine<P: Platform> {
     dispatcher: Dispatcher<ClientQueue<P::Function>>,
     disks: Vec<VirtualDisk>,
     copies: Copies,
+    kept: KeptPlans,
     /// Interrupt vectors of the client queues and of the card's records.
     vectors: Vec<u16>,
     options: EngineOptions,
@@ -199,7 +205,8 @@ where
     /// The first error. Even then everything that could be reached was shut down and reset.
     pub fn stop(mut self) -> Result<P, StopError> {
         let limit = self.options.stop_limit;
-        let mut result = drain_and_flush(&mut self, limit);
+        let ended = self.end_all_exceptions();
+        let mut result = ended.map_err(StopError::from).and_then(|()| drain_and_flush(&mut self, limit));
         self.dispatcher.stop();
         let quiet = result.is_ok();
         let Self { ssds, gone, mut card, dispatcher, mut platform, .. } = self;

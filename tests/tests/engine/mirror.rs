@@ -12,7 +12,7 @@ use super::rig::{options, refused, seed, Executor, Rig};
 use super::workload::Workload;
 use super::Tested;
 
-type MirrorRig = Rig<Tested>;
+pub type MirrorRig = Rig<Tested>;
 
 /// Three copies of different layouts, the first on ssd0, and a plain disk on ssd0 too.
 const DISKS: &str = r#"
@@ -50,7 +50,7 @@ allocation_size = "1MiB"
 segment = [{ size = "2MiB", columns = [{ device = "ssd0", offset = "8MiB" }] }]
 "#;
 
-fn start(folder: &Path, seed: u64) -> MirrorRig {
+pub fn start(folder: &Path, seed: u64) -> MirrorRig {
     Rig::start(DISKS, folder, seed, &options(), |_| ())
 }
 
@@ -59,7 +59,7 @@ fn in_state(rig: &mut MirrorRig, state: ComponentState) -> Components {
 }
 
 /// Compares the copies that are in sync, and gives them.
-fn compare(rig: &mut MirrorRig) -> Components {
+pub fn compare(rig: &mut MirrorRig) -> Components {
     let in_sync = in_state(rig, ComponentState::InSync);
     for (copy, map) in rig.configuration.disks[0].maps().enumerate() {
         if in_sync.has(copy) {

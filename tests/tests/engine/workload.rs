@@ -58,6 +58,16 @@ impl Workload {
 
     /// Executes `count` operations and checks each; the shadow follows.
     pub fn run<E: Executor>(&mut self, rig: &mut Rig<E>, count: u64) -> Tally {
+        self.run_with(rig, count, |_| ())
+    }
+
+    /// The same, with something else done after each look for completions.
+    pub fn run_with<E: Executor>(
+        &mut self,
+        rig: &mut Rig<E>,
+        count: u64,
+        mut meanwhile: impl FnMut(&mut Rig<E>),
+    ) -> Tally {
         let mut issued = 0;
         let mut done = Vec::new();
         let mut progress_at = rig.engine.now();
@@ -71,6 +81,7 @@ impl Workload {
             if !done.is_empty() {
                 progress_at = now;
             }
+            meanwhile(rig);
             for completion in done.drain(..) {
                 let pending = self.pending.remove(&completion.tag).expect("a tag that is outstanding, once");
                 if let Err(error) = completion.result {

@@ -1,0 +1,210 @@
+//! The plans that the card and the control path share: VAAPI's I/O-APIs.
+//!
+//! The engine itself ends what the card hands up. An application that decides instead says so for a disk
+//! (`keep_exceptions`). The plans of that disk wait here, oldest first, until they are taken (`io_get_plan`), and each is
+//! then given back, completed or aborted by its handle. Its client waits as long, within `EngineOptions::answer_limit`.
+//!
+//! A handle is of one plan in one pair of hands. One that is old, or a call that the plan's state forbids, is
+//! `CardError::Plan`, and has no effect.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use volplane_abi::{table, PlanState};
+use volplane_driver::{Card, CardError, ExceptionRecord, PlanHandle, Platform};
+
+use super::decisions::disk_of;
+use super::Engine;
+use crate::service::{ServiceError, VdHandle};
+use crate::vaapi::VaapiError;
+
+/// Slots that are looked at before the plans in them are taken over.
+const SLOTS_AT_ONCE: u32 = 32;
+
+/// What becomes of the plans that `io_get_plan_vd_all_inap` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanOwner {
+    /// They stay the card's.
+    Card,
+    /// They become the control path's.
+    ControlPath,
+}
+
+/// Plans that wait for an application.
+#[derive(Debug, Default)]
+pub(super) struct KeptPlans {
+    disks: BTreeSet<VdHandle>,
+    waiting: VecDeque<ExceptionRecord>,
+}
+
+impl KeptPlans {
+    /// Whether an application decides on this disk's plans.
+    pub(super) fn keeps(&self, disk: VdHandle) -> bool {
+        self.disks.contains(&disk)
+    }
+
+    pub(super) fn push(&mut self, record: ExceptionRecord) {
+        self.waiting.push_back(record);
+    }
+
+    /// The oldest plan that `wanted` says yes to.
+    fn take(&mut self, wanted: impl Fn(&ExceptionRecord) -> bool) -> Option<ExceptionRecord> {
+        let place = self.waiting.iter().position(wanted)?;
+        self.waiting.remove(place)
+    }
+
+    /// A plan has changed hands.
+    fn forget(&mut self, plan: PlanHandle) {
+        self.waiting.retain(|record| record.handle() != plan);
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// Leaves the plans of a disk that are handed up from now on to the caller. Failures of copies, and writes that wait
+    /// until those are durably out, stay the engine's.
+    ///
+    /// # Errors
+    /// `NoSuchDisk`.
+    pub fn keep_exceptions(&mut self, disk: VdHandle) -> Result<(), VaapiError> {
+        self.control.check_disk("keep_exceptions", disk)?;
+        self.kept.disks.insert(disk);
+        Ok(())
+    }
+
+    /// Ends the plans of a disk again, those that wait here included. A plan that was taken stays its taker's.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn end_exceptions(&mut self, disk: VdHandle) -> Result<(), ServiceError> {
+        self.kept.disks.remove(&disk);
+        while let Some(record) = self.kept.take(|record| disk_of(record) == disk) {
+            self.end(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all plans again.
+    pub(super) fn end_all_exceptions(&mut self) -> Result<(), ServiceError> {
+        while let Some(&disk) = self.kept.disks.first() {
+            self.end_exceptions(disk)?;
+        }
+        Ok(())
+    }
+
+    /// IO_GetPlan: the oldest plan that was handed up, of those disks that are the caller's to decide on.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn io_get_plan(&mut self) -> Result<Option<ExceptionRecord>, ServiceError> {
+        self.decide()?;
+        Ok(self.kept.take(|_| true))
+    }
+
+    /// IO_GetPlanVD: the oldest of a disk.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn io_get_plan_vd(&mut self, disk: VdHandle) -> Result<Option<ExceptionRecord>, ServiceError> {
+        self.decide()?;
+        Ok(self.kept.take(|record| disk_of(record) == disk))
+    }
+
+    /// IO_GetPlanVDAllInap: the plans of a disk that the card has. They are asked for one after the other, so some may
+    /// have ended since. With `PlanOwner::ControlPath` those that could be taken over are listed, each of which stops
+    /// issuing and is handed up when what it has issued is back, under a handle that is new then.
+    ///
+    /// # Errors
+    /// `NoSuchDisk`; `Argument` where the caller does not decide on what would be handed up; of the card.
+    pub fn io_get_plan_vd_all_inap(
+        &mut self,
+        disk: VdHandle,
+        owner: PlanOwner,
+    ) -> Result<Vec<PlanHandle>, VaapiError> {
+        const CALL: &str = "IO_GetPlanVDAllInap";
+        self.control.check_disk(CALL, disk)?;
+        if owner == PlanOwner::ControlPath {
+            self.check_kept(CALL, disk)?;
+        }
+        let card_error = |source| VaapiError::Card { call: CALL, source };
+        let (mut listed, count) = (Vec::new(), self.card.capabilities().slots);
+        for first in (0..count).step_by(SLOTS_AT_ONCE as usize) {
+            let slots = first..count.min(first + SLOTS_AT_ONCE);
+            let found = self.card.plans_of(&mut self.platform, disk.0, slots).map_err(card_error)?;
+            for plan in found {
+                let taken = match owner {
+                    PlanOwner::Card => Ok(()),
+                    PlanOwner::ControlPath => self.card.take_over_plan(&mut self.platform, plan),
+                };
+                match taken {
+                    Ok(()) => listed.push(plan),
+                    // It has ended, or somebody has asked for it before.
+                    Err(CardError::Plan { .. }) => {}
+                    Err(error) => return Err(card_error(error)),
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// IO_ChgPlanVDOWNInap: the plan stops issuing and is handed up when what it has issued is back, under a handle that
+    /// is new then.
+    ///
+    /// # Errors
+    /// `Argument` where the caller does not decide on what would be handed up; of the card.
+    pub fn io_chg_plan_vd_own_inap(&mut self, plan: PlanHandle) -> Result<(), VaapiError> {
+        const CALL: &str = "IO_ChgPlanVDOWNInap";
+        let state = self.card.table_record(&mut self.platform, table::PLAN_STATE, plan.slot.into());
+        let state: PlanState = state.map_err(|source| VaapiError::Card { call: CALL, source })?;
+        if state.live() == 1 && state.generation() == plan.generation {
+            self.check_kept(CALL, VdHandle(state.disk()))?;
+        }
+        self.command(CALL, plan, Card::take_over_plan)
+    }
+
+    /// IO_ResubmitPlan: the card begins the plan again, under the disk's plan and map of now. Divert ranges let it pass.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn io_resubmit_plan(&mut self, plan: PlanHandle) -> Result<(), VaapiError> {
+        self.command("IO_ResubmitPlan", plan, Card::resubmit_plan)
+    }
+
+    /// IO_AbortPlan: the client is told that the command was aborted, when nothing of it is under way.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn io_abort_plan(&mut self, plan: PlanHandle) -> Result<(), VaapiError> {
+        self.command("IO_AbortPlan", plan, Card::abort_plan)
+    }
+
+    /// Ends a plan that the control path has with an NVMe status field. The seed has no such call.
+    ///
+    /// # Errors
+    /// Of the card.
+    pub fn io_complete_plan(&mut self, plan: PlanHandle, status: u16) -> Result<(), VaapiError> {
+        self.command("IO_CompletePlan", plan, |card, platform, plan| {
+            card.complete_plan(platform, plan, status)
+        })
+    }
+
+    fn command(
+        &mut self,
+        call: &'static str,
+        plan: PlanHandle,
+        command: impl FnOnce(&mut Card<P::Function>, &mut P, PlanHandle) -> Result<(), CardError>,
+    ) -> Result<(), VaapiError> {
+        command(&mut self.card, &mut self.platform, plan)
+            .map_err(|source| VaapiError::Card { call, source })?;
+        self.kept.forget(plan);
+        Ok(())
+    }
+
+    /// A plan that is handed up while nobody keeps it is ended by the engine, with an error.
+    fn check_kept(&self, call: &'static str, disk: VdHandle) -> Result<(), VaapiError> {
+        if self.kept.keeps(disk) {
+            return Ok(());
+        }
+        let problem =
+            format!("plans of {disk} that are handed up are ended by the engine: keep_exceptions first");
+        Err(VaapiError::Argument { call, problem })
+    }
+}

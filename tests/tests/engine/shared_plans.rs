@@ -1,0 +1,228 @@
+//! Plans that an application decides on instead of the engine: diverted, taken over, given back, aborted, completed.
+
+use std::path::Path;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use volplane::vaapi::VaapiError;
+use volplane::{BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, VdHandle};
+use volplane_abi::plan::{plan_status, reason};
+use volplane_abi::status;
+use volplane_driver::CardError;
+use volplane_sim::{Fault, FaultKind};
+
+use super::mirror::{compare, start, MirrorRig};
+use super::rig::{seed, LIMIT, LOOK};
+use super::workload::Workload;
+use volplane::software::Components;
+
+const DISK: VdHandle = VdHandle(0);
+const PLAIN: VdHandle = VdHandle(1);
+const ABORTED: u16 = plan_status::ABORT_REQUESTED | status::DNR;
+
+fn divert(rig: &mut MirrorRig, disk: VdHandle, blocks: std::ops::Range<u64>) -> Result<(), VaapiError> {
+    let (control, mut tables) = rig.engine.vaapi();
+    control.io_add_divert_range(&mut tables, disk, blocks)
+}
+
+fn undivert(rig: &mut MirrorRig, disk: VdHandle, blocks: std::ops::Range<u64>) {
+    let (control, mut tables) = rig.engine.vaapi();
+    control.iop_remove_divert_range(&mut tables, disk, blocks).expect("it is there");
+}
+
+/// Starts a write of four blocks of `fill`.
+fn submit_write(rig: &mut MirrorRig, disk: VdHandle, lba: u64, fill: u8) {
+    let memory = rig.engine.allocate(4 * 512).expect("memory");
+    memory.fill(0, 4 * 512, fill);
+    let write = Operation::Write { lba, blocks: 4, force_unit_access: false };
+    rig.submit(disk.0.into(), write, Some(memory), 77);
+}
+
+/// The next plan that is handed up, and nothing completes meanwhile.
+fn handed_up(rig: &mut MirrorRig, disk: VdHandle) -> ExceptionRecord {
+    let deadline = rig.engine.now() + LIMIT;
+    loop {
+        let mut done = Vec::new();
+        rig.engine.poll(&mut done).expect("the engine works");
+        assert!(done.is_empty(), "{done:?}");
+        if let Some(record) = rig.engine.io_get_plan_vd(disk).expect("the engine works") {
+            return record;
+        }
+        let now = rig.engine.now();
+        assert!(now < deadline, "nothing was handed up");
+        rig.engine.wait(now + LOOK).expect("the engine works");
+    }
+}
+
+/// The status of the one operation that is outstanding.
+fn outcome(rig: &mut MirrorRig) -> u16 {
+    let done = rig.settle();
+    assert_eq!((done.len(), done[0].tag), (1, 77));
+    done[0].result.err().map_or(status::SUCCESS, |error| error.status)
+}
+
+fn problem(result: Result<(), VaapiError>) -> &'static str {
+    match result {
+        Err(VaapiError::Card { source: CardError::Plan { problem, .. }, .. }) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn diverted_commands_are_the_applications_to_end() {
+    let mut rig = start(Path::new("."), seed(51));
+    for disk in [DISK, PLAIN] {
+        rig.engine.keep_exceptions(disk).expect("a disk");
+        divert(&mut rig, disk, 16..24).expect("a range");
+        let write = |fill| move |rig: &mut MirrorRig| submit_write(rig, disk, 21, fill);
+        write(1)(&mut rig);
+        let record = handed_up(&mut rig, disk);
+        let tail = record.tail;
+        assert_eq!((tail.reasons(), tail.owned(), tail.disk()), (reason::DIVERT, 1, disk.0));
+        assert_eq!((record.command.starting_lba(), record.next_exception(None)), (21, None));
+        assert_eq!(rig.engine.io_get_plan().expect("the engine works"), None);
+        rig.compare_media();
+        rig.engine.io_resubmit_plan(record.handle()).expect("it is owned");
+        assert_eq!(outcome(&mut rig), status::SUCCESS);
+        let bytes = rig.bytes(disk.0.into(), 21, 4);
+        rig.shadow[usize::from(disk.0)][bytes].fill(1);
+        rig.compare_media();
+        assert!(problem(rig.engine.io_resubmit_plan(record.handle())).contains("gone"));
+        assert!(problem(rig.engine.io_abort_plan(record.handle())).contains("gone"));
+
+        write(2)(&mut rig);
+        let record = handed_up(&mut rig, disk);
+        rig.engine.io_abort_plan(record.handle()).expect("it is owned");
+        assert_eq!(outcome(&mut rig), ABORTED);
+        write(3)(&mut rig);
+        let record = handed_up(&mut rig, disk);
+        rig.engine.io_complete_plan(record.handle(), 0x4286).expect("it is owned");
+        assert_eq!(outcome(&mut rig), 0x4286);
+        rig.compare_media();
+
+        // Beside the range, and when there is none any more.
+        for lba in [12, 24] {
+            submit_write(&mut rig, disk, lba, 4);
+            assert_eq!(outcome(&mut rig), status::SUCCESS);
+        }
+        undivert(&mut rig, disk, 16..24);
+        write(5)(&mut rig);
+        assert_eq!(outcome(&mut rig), status::SUCCESS);
+        for (lba, fill) in [(12, 4), (24, 4), (21, 5)] {
+            let bytes = rig.bytes(disk.0.into(), lba, 4);
+            rig.shadow[usize::from(disk.0)][bytes].fill(fill);
+        }
+        rig.compare_all();
+        // A wrong range changes nothing.
+        for wrong in [0..0, 5..4, 0..1 << 40] {
+            let error = divert(&mut rig, disk, wrong).expect_err("no range");
+            assert!(matches!(error, VaapiError::Argument { call: "IO_AddDivertRange", .. }), "{error}");
+        }
+        write(5)(&mut rig);
+        assert_eq!(outcome(&mut rig), status::SUCCESS);
+    }
+    assert_eq!(compare(&mut rig), Components(7));
+    assert_eq!(rig.engine.take_events(), []);
+    rig.assert_clean();
+    rig.stop();
+}
+
+#[test]
+fn what_nobody_keeps_is_ended_by_the_engine() {
+    let mut rig = start(Path::new("."), seed(52));
+    let gone = PlanHandle { slot: 0, generation: 0x7FFF_FFFF };
+    assert!(problem(rig.engine.io_chg_plan_vd_own_inap(gone)).contains("gone"));
+    let error = rig.engine.io_get_plan_vd_all_inap(DISK, PlanOwner::ControlPath).expect_err("not kept");
+    assert!(error.to_string().contains("keep_exceptions"), "{error}");
+    assert!(rig.engine.keep_exceptions(VdHandle(99)).is_err());
+    divert(&mut rig, DISK, 16..24).expect("a range");
+    submit_write(&mut rig, DISK, 16, 1);
+    assert_eq!(outcome(&mut rig), status::INTERNAL_ERROR | status::DNR);
+    let told: Vec<String> = rig.engine.take_events().iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["mirrored: a command ended as an exception (divert range): Internal Error (006h)"]);
+    // Kept, and then not any more.
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    submit_write(&mut rig, DISK, 16, 2);
+    let taken = handed_up(&mut rig, DISK);
+    rig.engine.io_resubmit_plan(taken.handle()).expect("it is owned");
+    assert_eq!(outcome(&mut rig), status::SUCCESS);
+    submit_write(&mut rig, DISK, 16, 3);
+    rig.handle.run_for_ns(100_000).expect("the card works");
+    rig.engine.poll(&mut Vec::new()).expect("the engine works");
+    rig.engine.end_exceptions(DISK).expect("the engine works");
+    assert_eq!(outcome(&mut rig), status::INTERNAL_ERROR | status::DNR);
+    let bytes = rig.bytes(0, 16, 4);
+    rig.shadow[0][bytes].fill(2);
+    rig.compare_media();
+    // Who stops ends what is kept.
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    submit_write(&mut rig, DISK, 16, 4);
+    rig.handle.run_for_ns(100_000).expect("the card works");
+    rig.engine.poll(&mut Vec::new()).expect("the engine works");
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// Random operations, while ranges come and go and plans are taken over: every one is given back, and no client
+/// notices.
+#[test]
+fn plans_change_hands_under_load() {
+    let seed = seed(53);
+    let mut rig = start(Path::new("."), seed);
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5A5A);
+    for disk in [DISK, PLAIN] {
+        rig.engine.keep_exceptions(disk).expect("a disk");
+    }
+    // Slow enough to be found under way.
+    let delay = FaultKind::Delay { shortest_ns: 20_000, longest_ns: 200_000 };
+    for ssd in ["ssd-0", "ssd-1"] {
+        rig.handle.start_fault(ssd, Fault::new(delay.clone()));
+    }
+    let (mut given_back, mut taken_over, mut waiting) = ([0; 2], 0, Vec::<PlanHandle>::new());
+    let mut ranges = Vec::new();
+    let mut workload = Workload::new(&mut rig, seed, 32);
+    workload.run_with(&mut rig, 2_000, |rig| {
+        while let Some(record) = rig.engine.io_get_plan().expect("the engine works") {
+            let reasons = record.tail.reasons();
+            assert_eq!((reasons & !(reason::DIVERT | reason::TAKE_OVER), record.tail.owned()), (0, 1));
+            given_back[usize::from(reasons & reason::TAKE_OVER != 0)] += 1;
+            waiting.push(record.handle());
+        }
+        // Some wait a while.
+        for plan in std::mem::take(&mut waiting) {
+            if random.random_bool(0.3) {
+                waiting.push(plan);
+            } else {
+                rig.engine.io_resubmit_plan(plan).expect("it is owned");
+            }
+        }
+        match random.random_range(0..12) {
+            0 if ranges.len() < 8 => {
+                let disk = if random.random_bool(0.5) { DISK } else { PLAIN };
+                let first = random.random_range(0..4_000);
+                let blocks = first..first + random.random_range(1..64);
+                // An old run is free again when nothing is outstanding, which is never here.
+                match divert(rig, disk, blocks.clone()) {
+                    Ok(()) => ranges.push((disk, blocks)),
+                    Err(VaapiError::NoRoom { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            1 => {
+                let owner = PlanOwner::ControlPath;
+                taken_over += rig.engine.io_get_plan_vd_all_inap(DISK, owner).expect("the list").len();
+            }
+            _ => {}
+        }
+    });
+    println!("{given_back:?} given back, {taken_over} taken over, {} ranges", ranges.len());
+    assert!(given_back.iter().all(|&count| count > 20) && taken_over >= given_back[1], "{given_back:?}");
+    for (disk, blocks) in ranges {
+        undivert(&mut rig, disk, blocks);
+    }
+    rig.compare_all();
+    assert_eq!(compare(&mut rig), Components(7));
+    assert_eq!(rig.engine.take_events(), []);
+    rig.assert_clean();
+    rig.stop();
+}
