@@ -24,14 +24,44 @@ macro_rules! logic_record {
         impl From<Bits<$bits>> for $name {
             fn from(bits: Bits<$bits>) -> Self {
                 let mut offset = 0usize;
-                $( let $field = bits.get_bits::<$width>(offset); offset += $width; )*
+                $( let $field = $crate::records::field(&bits, offset); offset += $width; )*
                 assert_eq!(offset, $bits, "the fields do not fill the record");
                 Self { $($field,)* }
             }
         }
 
         const _: () = assert!($bits == 0 $(+ $width)*, "the fields do not fill the record");
+
+        #[cfg(test)]
+        impl $crate::bench::Packed<$bits> for $name {
+            fn pack(&self) -> Vec<bool> {
+                let mut bits = Vec::with_capacity($bits);
+                $( bits.extend($crate::bench::Packed::pack(&self.$field)); )*
+                bits
+            }
+        }
     };
+}
+
+/// `W` bits of `N`, from `offset` on. Plain loops: this runs unoptimised in the blocks' tests.
+pub(crate) fn field<const N: usize, const W: usize>(bits: &Bits<N>, offset: usize) -> Bits<W> {
+    let mut found = [false; W];
+    for (i, bit) in found.iter_mut().enumerate() {
+        *bit = bits.get_bit(offset + i);
+    }
+    of_bits(&found)
+}
+
+/// The value of these bits, lowest first.
+pub(crate) fn of_bits<const N: usize>(bits: &[bool; N]) -> Bits<N> {
+    if N > 32 {
+        return Bits::Long((*bits).into());
+    }
+    let mut value = 0u64;
+    for (i, &bit) in bits.iter().enumerate() {
+        value |= u64::from(bit) << i;
+    }
+    value.into()
 }
 
 volplane_abi::submission_entry!(logic_record);
