@@ -19,7 +19,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rust_hdl::prelude::*;
 
-use crate::records::of_bits;
+use crate::host::record_words;
 
 /// Names of modules are not names of files; widths of RustHDL's literals are 32 bits; a record's
 /// field that a block does not need stays unread, as does the name of a state where a register only holds
@@ -35,19 +35,6 @@ pub fn seeded() -> ChaCha8Rng {
     let seed = std::env::var("VOLPLANE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1u64);
     println!("seed {seed}; replay with VOLPLANE_SEED={seed}");
     ChaCha8Rng::seed_from_u64(seed)
-}
-
-/// What has `N` bits. RustHDL's own conversion of a record takes many times as long, and is what tests would
-/// wait for.
-pub trait Packed<const N: usize> {
-    /// The bits, lowest first.
-    fn pack(&self) -> Vec<bool>;
-}
-
-impl<const N: usize> Packed<N> for Bits<N> {
-    fn pack(&self) -> Vec<bool> {
-        (0..N).map(|i| self.get_bit(i)).collect()
-    }
 }
 
 struct Port {
@@ -158,23 +145,15 @@ impl Bench {
     }
 
     /// Drives an input with a record or bits of its width.
-    pub fn set_record<const N: usize>(&mut self, name: &str, record: impl Packed<N>) {
+    pub fn set_record<const N: usize>(&mut self, name: &str, record: impl record_words::Packed<N>) {
         assert_eq!(self.port(name).bits, N, "width of {name}");
-        let mut words = vec![0u32; N.div_ceil(32)];
-        for (i, bit) in record.pack().into_iter().enumerate() {
-            words[i / 32] |= u32::from(bit) << (i % 32);
-        }
-        self.set_wide(name, &words);
+        self.set_wide(name, &record_words::words(record));
     }
 
     /// Reads a port as a record or bits of its width.
     pub fn get_record<const N: usize, T: From<Bits<N>>>(&self, name: &str) -> T {
         assert_eq!(self.port(name).bits, N, "width of {name}");
-        let (words, mut bits) = (self.get_wide(name), [false; N]);
-        for (i, bit) in bits.iter_mut().enumerate() {
-            *bit = words[i / 32] >> (i % 32) & 1 == 1;
-        }
-        of_bits(&bits).into()
+        record_words::bits(&self.get_wide(name)).into()
     }
 
     /// Settles combinational logic.

@@ -33,10 +33,10 @@ macro_rules! logic_record {
         const _: () = assert!($bits == 0 $(+ $width)*, "the fields do not fill the record");
 
         #[cfg(test)]
-        impl $crate::bench::Packed<$bits> for $name {
+        impl $crate::host::record_words::Packed<$bits> for $name {
             fn pack(&self) -> Vec<bool> {
                 let mut bits = Vec::with_capacity($bits);
-                $( bits.extend($crate::bench::Packed::pack(&self.$field)); )*
+                $( bits.extend($crate::host::record_words::Packed::pack(&self.$field)); )*
                 bits
             }
         }

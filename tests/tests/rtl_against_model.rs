@@ -3,7 +3,7 @@
 //! Without more the first few machines of each list run; `VOLPLANE_WHOLE=1` (`make thorough`) runs all of them,
 //! which must meet everything. `VOLPLANE_SEED` runs one machine, `VOLPLANE_COMMANDS` sets how many commands each gets.
 
-use volplane_tests::harness::{from_environment, is_built, Configuration, Coverage, Session};
+use volplane_tests::harness::{from_environment, is_built, is_whole, Configuration, Coverage, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 2_500;
@@ -13,8 +13,7 @@ const FEW: u64 = 3;
 
 /// Runs `count` machines with seeds from `first` on, or a few of them.
 fn run(width: usize, first: u64, count: u64) {
-    let all = from_environment("VOLPLANE_WHOLE") == Some(1);
-    let most = if all { count } else { FEW };
+    let most = if is_whole() { count } else { FEW };
     let seeds: Vec<u64> = match from_environment("VOLPLANE_SEED") {
         Some(seed) => vec![seed],
         None => (first..first + most).collect(),

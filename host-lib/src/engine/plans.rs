@@ -29,7 +29,7 @@ pub enum PlanOwner {
     ControlPath,
 }
 
-/// Plans that wait for an application.
+/// Plans that wait for an application: each has its slot of the card until it is ended, so they are no more than those.
 #[derive(Debug, Default)]
 pub(super) struct KeptPlans {
     disks: BTreeSet<VdHandle>,
@@ -110,7 +110,8 @@ impl<P: Platform> Engine<P> {
 
     /// IO_GetPlanVDAllInap: the plans of a disk that the card has. They are asked for one after the other, so some may
     /// have ended since. With `PlanOwner::ControlPath` those that could be taken over are listed, each of which stops
-    /// issuing and is handed up when what it has issued is back, under a handle that is new then.
+    /// issuing and is handed up when what it has issued is back, under a handle that is new then. Those that were taken
+    /// over before an error are handed up all the same.
     ///
     /// # Errors
     /// `NoSuchDisk`; `Argument` where the caller does not decide on what would be handed up; of the card.

@@ -67,12 +67,21 @@ pub fn mix(number: u64) -> u64 {
 }
 
 /// Whether the card of this width was built; one that was left out (`VOLPLANE_CARD_WIDTHS`) is said so.
+///
+/// # Panics
+/// Where everything is to be tested (`VOLPLANE_WHOLE=1`), and it was not.
 pub fn is_built(width: usize) -> bool {
     let built = volplane_sim::CARD_WIDTHS.contains(&width);
+    assert!(built || !is_whole(), "VOLPLANE_WHOLE=1 without a card of {width} bits");
     if !built {
         println!("there is no card of {width} bits in this build: nothing is tested");
     }
     built
+}
+
+/// Whether everything is to be tested, not only what finds a plain error (`make thorough`).
+pub fn is_whole() -> bool {
+    from_environment("VOLPLANE_WHOLE") == Some(1)
 }
 
 /// A number from the environment.
