@@ -4,22 +4,18 @@
 //! Without more the first few machines run; `VOLPLANE_WHOLE=1` (`make thorough`) runs all of them, which must meet
 //! everything. `VOLPLANE_SEED` runs one machine, `VOLPLANE_COMMANDS` sets how many commands each gets.
 
-use volplane_tests::harness::{from_environment, Configuration, Coverage, Session};
+use volplane_tests::harness::{from_environment, is_whole, Configuration, Coverage, Session};
 
 /// Commands of a machine.
 const COMMANDS: u64 = 3_500;
 /// Machines of each test, and how many of them run without more.
 const MACHINES: u64 = 11;
 const FEW: u64 = 2;
-/// An open difference, of the model or of the RTL: a read of a block that one copy alone has, which was not in sync
-/// (docs/testing.md).
-const OPEN: u64 = 5010;
 
 /// Runs the machines of a test, whose seeds begin with `first`.
 fn run_from(first: u64) {
-    let whole = from_environment("VOLPLANE_WHOLE") == Some(1);
-    let seeds = first..first + if whole { MACHINES } else { FEW };
-    run(seeds.filter(|&seed| seed != OPEN), whole);
+    let whole = is_whole();
+    run(first..first + if whole { MACHINES } else { FEW }, whole);
 }
 
 /// Runs machines with these seeds; all of a test's must meet everything together.

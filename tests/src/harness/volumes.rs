@@ -289,7 +289,7 @@ fn held(
     spots(configuration, map, blocks).into_iter().flat_map(held).collect()
 }
 
-/// Gives blocks of a copy what another one holds.
+/// Gives blocks of a copy what another one holds; those that are nowhere on that one stay as they are.
 fn copy_blocks(
     (configuration, handle): (&Configuration, &SimHandle),
     media: &mut Media,
@@ -298,9 +298,12 @@ fn copy_blocks(
 ) {
     let held = |number: usize| held(configuration, media, &mirror.maps[number], blocks);
     let (from, to) = (held(source), held(component));
+    let sources = spots(configuration, &mirror.maps[source], blocks);
+    let has = |block: u64| sources.iter().any(|spot| (spot.first..spot.first + spot.blocks).contains(&block));
     for spot in spots(configuration, &mirror.maps[component], blocks) {
         let range = spot.first..spot.first + spot.blocks;
         let changed: BTreeMap<u64, u64> = (to.range(range.clone()))
+            .filter(|(&block, _)| has(block))
             .map(|(&block, _)| (block, 0))
             .chain(from.range(range).map(|(&block, &token)| (block, token)))
             .collect();
