@@ -114,7 +114,7 @@ fn diverted_commands_are_the_applications_to_end() {
         }
         rig.compare_all();
         // A wrong range changes nothing.
-        for wrong in [0..0, 5..4, 0..1 << 40] {
+        for wrong in [0..0, 9..9, 0..1 << 40] {
             let error = divert(&mut rig, disk, wrong).expect_err("no range");
             assert!(matches!(error, VaapiError::Argument { call: "IO_AddDivertRange", .. }), "{error}");
         }
