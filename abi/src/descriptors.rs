@@ -189,7 +189,7 @@ macro_rules! control_completion {
                 reserved0 / with_reserved0: u64 = 64,
                 /// Reserved.
                 reserved1 / with_reserved1: u64 = 64,
-                /// Reserved.
+                /// Of a commit: the epoch to wait for.
                 result / with_result: u32 = 32,
                 /// Reserved.
                 reserved2 / with_reserved2: u32 = 32,
@@ -255,4 +255,16 @@ pub mod control_opcode {
     /// the entry was written, as not valid or for a new queue, and the old queue was deleted or its controller
     /// reset.
     pub const PATH_QUIESCED: u8 = 0x20;
+    /// Stages a write of the payload to an entry of the table of virtual disks, the only one that admission looks
+    /// up. At most `TRANSACTION_MAX`; more are a Command Sequence Error.
+    pub const TRANSACTION_STAGE: u8 = 0x30;
+    /// Makes all staged writes, in order, between two commands that are admitted, and begins an epoch. The
+    /// completion's `result` is the epoch to wait for: when it is closed (`EpochState`), whatever was admitted
+    /// before has ended, or is the control path's.
+    pub const TRANSACTION_COMMIT: u8 = 0x31;
+    /// Forgets all staged writes.
+    pub const TRANSACTION_CANCEL: u8 = 0x32;
 }
+
+/// Most writes that are staged at once.
+pub const TRANSACTION_MAX: usize = 64;

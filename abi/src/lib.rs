@@ -18,7 +18,7 @@ pub mod tables;
 
 pub use descriptors::{
     control_opcode, CompletionEntry, ControlCommand, ControlCompletion, DatasetAttributes, DeallocateRange,
-    PlanCommand, SubmissionEntry,
+    PlanCommand, SubmissionEntry, TRANSACTION_MAX,
 };
 pub use field::Field;
 pub use plan::{
@@ -26,6 +26,6 @@ pub use plan::{
     PlanState,
 };
 pub use tables::{
-    extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
-    PathState, QueueEntry, QueueState, VdEntry,
+    extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, EpochState, ExtentEntry,
+    PathEntry, PathState, QueueEntry, QueueState, VdEntry,
 };

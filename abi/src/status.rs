@@ -22,6 +22,8 @@ statuses! {
     INTERNAL_ERROR = 0x006,
     /// Invalid Namespace or Format: no such virtual disk.
     INVALID_NAMESPACE = 0x00B,
+    /// Command Sequence Error: the transaction has no room for another write.
+    COMMAND_SEQUENCE_ERROR = 0x00C,
     /// PRP Offset Invalid.
     INVALID_PRP_OFFSET = 0x013,
     /// LBA Out of Range.

@@ -30,6 +30,8 @@ pub mod table {
     pub const PLAN_STATE: u16 = 12;
     /// Divert ranges (`DivertEntry`).
     pub const DIVERT: u16 = 13;
+    /// The epochs (`EpochState`), read only, index 0.
+    pub const EPOCH: u16 = 14;
     /// Names in order of number, for documents and messages.
     pub const NAMES: &[(u16, &str)] = &[
         (QUEUE, "queue"),
@@ -45,6 +47,7 @@ pub mod table {
         (STATES, "component states"),
         (PLAN_STATE, "plan state"),
         (DIVERT, "divert range"),
+        (EPOCH, "epoch"),
     ];
 }
 
@@ -115,6 +118,32 @@ macro_rules! queue_state {
     };
 }
 queue_state!(packed_record);
+
+/// Hands the layout of the epochs to `$make`.
+#[macro_export]
+macro_rules! epoch_state {
+    ($make:ident) => {
+        $make! {
+            /// Epochs, counted modulo 2^32. One is open while a command that was admitted in it is the card's, and
+            /// closed when it and all before it have none.
+            EpochState: 64 {
+                /// That of commands that are admitted now.
+                current / with_current: u32 = 32,
+                /// The oldest that is not closed.
+                oldest / with_oldest: u32 = 32,
+            }
+        }
+    };
+}
+epoch_state!(packed_record);
+
+impl EpochState {
+    /// Whether an epoch that a commit gave is closed.
+    pub const fn is_closed(&self, epoch: u32) -> bool {
+        // Open ones are few, and no commit gives one that is to come.
+        self.current().wrapping_sub(epoch) > self.current().wrapping_sub(self.oldest())
+    }
+}
 
 /// Hands the layout of a virtual disk's entry to `$make`.
 #[macro_export]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use volplane_abi::registers as register;
+use volplane_abi::TRANSACTION_MAX;
 
 pub use capabilities::Capabilities;
 pub use control::TableWrite;
@@ -141,6 +142,14 @@ pub enum CardError {
         index: u32,
         /// Bytes.
         bytes: usize,
+    },
+    /// More writes than a transaction has room for.
+    #[error("{card}: a transaction of {writes} writes, where {TRANSACTION_MAX} fit")]
+    TransactionSize {
+        /// Function.
+        card: String,
+        /// Writes.
+        writes: usize,
     },
     /// A queue that the card cannot have.
     #[error("{card} queue {queue}: {reason}")]

@@ -72,6 +72,7 @@ volplane_abi::control_command!(logic_record);
 volplane_abi::control_completion!(logic_record);
 volplane_abi::queue_entry!(logic_record);
 volplane_abi::queue_state!(logic_record);
+volplane_abi::epoch_state!(logic_record);
 volplane_abi::vd_entry!(logic_record);
 volplane_abi::allocation_entry!(logic_record);
 volplane_abi::extent_entry!(logic_record);
@@ -623,7 +624,7 @@ logic_record! {
 
 logic_record! {
     /// A command that was looked up, and is to become the parts of a plan.
-    PendingCommand: 544 {
+    PendingCommand: 547 {
         /// The command (`ClientCommand`).
         command = 329,
         /// Its slot.
@@ -636,6 +637,8 @@ logic_record! {
         disk = 144,
         /// What has become of the disk's components (`DiskStates`).
         states = 25,
+        /// Lowest bits of its epoch.
+        epoch = 3,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::control::idle_gather::IdleGather;
 use crate::exec::again_queue::AgainQueue;
 use crate::exec::collector::Collector;
 use crate::exec::command_store::CommandStore;
+use crate::exec::epochs::Epochs;
 use crate::exec::part_retry::PartRetry;
 use crate::exec::plan_judge::PlanJudge;
 use crate::exec::plan_list::PlanList;
@@ -144,6 +145,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_begun_begun: Signal<Out, Bits<8>>,
     pub trace_begun_minimum: Signal<Out, Bits<4>>,
     pub trace_begun_is_read: Signal<Out, Bits<1>>,
+    pub trace_held: Signal<Out, bool>,
     pub trace_again: Signal<Out, bool>,
     pub trace_again_slot: Signal<Out, Bits<12>>,
     pub trace_again_component: Signal<Out, Bits<3>>,
@@ -202,6 +204,7 @@ pub struct Top<const W: usize, const B: usize> {
     registers: Registers,
     msix: MsiX,
     executor: ControlExecutor,
+    epochs: Epochs,
     queue_pairs: QueuePairs,
     assembler: EntryAssembler<W, B>,
     range_fetch: RangeFetch<W, B>,
@@ -249,7 +252,6 @@ pub struct Top<const W: usize, const B: usize> {
     returned_part: Signal<Local, Part>,
     failed_part: Signal<Local, Part>,
     ended_part: Signal<Local, Part>,
-    first_epoch: Constant<Bits<32>>,
 }
 
 impl<const W: usize, const B: usize> Top<W, B> {
@@ -345,6 +347,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_begun_begun: Default::default(),
             trace_begun_minimum: Default::default(),
             trace_begun_is_read: Default::default(),
+            trace_held: Default::default(),
             trace_again: Default::default(),
             trace_again_slot: Default::default(),
             trace_again_component: Default::default(),
@@ -401,7 +404,8 @@ impl<const W: usize, const B: usize> Top<W, B> {
             bar0: Default::default(),
             registers: Registers::new(sizes, B as u32, build_hash),
             msix: MsiX::new(sizes),
-            executor: Default::default(),
+            executor: ControlExecutor::new(sizes),
+            epochs: Epochs::new(sizes),
             queue_pairs: QueuePairs::new(sizes),
             assembler: Default::default(),
             range_fetch: Default::default(),
@@ -444,7 +448,6 @@ impl<const W: usize, const B: usize> Top<W, B> {
             returned_part: Default::default(),
             failed_part: Default::default(),
             ended_part: Default::default(),
-            first_epoch: Constant::new(0u64.to_bits()),
         }
     }
 }
@@ -459,6 +462,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.registers.clock.next = self.clock.val();
         self.msix.clock.next = self.clock.val();
         self.executor.clock.next = self.clock.val();
+        self.epochs.clock.next = self.clock.val();
         self.queue_pairs.clock.next = self.clock.val();
         self.assembler.clock.next = self.clock.val();
         self.range_fetch.clock.next = self.clock.val();
@@ -498,6 +502,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.registers.reset.next = self.reset_sequence.core_reset.val();
         self.msix.reset.next = self.reset_sequence.core_reset.val();
         self.executor.reset.next = self.reset_sequence.core_reset.val();
+        self.epochs.reset.next = self.reset_sequence.core_reset.val();
         self.queue_pairs.reset.next = self.reset_sequence.core_reset.val();
         self.assembler.reset.next = self.reset_sequence.core_reset.val();
         self.range_fetch.reset.next = self.reset_sequence.core_reset.val();
@@ -626,7 +631,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.idle_gather.reset.next = self.reset.val();
         self.idle_gather.parts.next = bit_cast::<32, 1>(self.reset_sequence.idle.val().into())
             | (bit_cast::<32, 1>(self.msix.idle.val().into()) << 1)
-            | (bit_cast::<32, 1>(self.executor.idle.val().into()) << 2)
+            | (bit_cast::<32, 1>((self.executor.idle.val() & self.epochs.idle.val()).into()) << 2)
             | (bit_cast::<32, 1>(self.queue_pairs.idle.val().into()) << 3)
             | (bit_cast::<32, 1>(self.assembler.idle.val().into()) << 4)
             | (bit_cast::<32, 1>(self.range_fetch.idle.val().into()) << 5)
@@ -704,13 +709,15 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.mapper.table_ack.val()
             | self.fragment_builder.table_ack.val()
             | self.submission.table_ack.val()
-            | self.plan_list.table_ack.val();
+            | self.plan_list.table_ack.val()
+            | self.epochs.table_ack.val();
         self.executor.table_data.next = self.queue_pairs.table_data.val()
             | self.admission.table_data.val()
             | self.mapper.table_data.val()
             | self.fragment_builder.table_data.val()
             | self.submission.table_data.val()
-            | self.plan_list.table_data.val();
+            | self.plan_list.table_data.val()
+            | self.epochs.table_data.val();
         self.queue_pairs.table_valid.next = self.executor.table_valid.val();
         self.queue_pairs.table_request.next = self.executor.table_request.val();
         self.completion_writer.table_valid.next = self.executor.table_valid.val();
@@ -733,6 +740,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.deadlines.table_request.next = self.executor.table_request.val();
         self.plan_list.table_valid.next = self.executor.table_valid.val();
         self.plan_list.table_request.next = self.executor.table_request.val();
+        self.epochs.table_valid.next = self.executor.table_valid.val();
+        self.epochs.table_request.next = self.executor.table_request.val();
 
         // Control ring.
         self.queue_pairs.enable.next = self.registers.enable.val();
@@ -881,7 +890,18 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         StreamOut::<Bits<12>>::join(&mut self.plan_judge.unlock, &mut self.unlock.first);
         StreamOut::<Bits<12>>::join(&mut self.admission.unlock, &mut self.unlock.second);
         StreamOut::<Bits<12>>::join(&mut self.unlock.out, &mut self.range_lock.release);
-        self.admission.epoch.next = self.first_epoch.val();
+        self.admission.epoch.next = self.epochs.number.val();
+        self.admission.hold.next = self.executor.hold.val();
+        self.executor.epoch.next = self.epochs.number.val();
+        self.epochs.advance.next = self.executor.advance.val();
+        self.epochs.admitted_valid.next = self.admission.counted_valid.val();
+        self.epochs.admitted_slot.next = self.admission.counted_slot.val();
+        self.epochs.parked_valid.next = self.admission.parked_valid.val();
+        self.epochs.parked_slot.next = self.admission.parked_slot.val();
+        self.epochs.handed_valid.next = self.plan_judge.handed_valid.val();
+        self.epochs.handed_slot.next = self.plan_judge.handed_slot.val();
+        self.epochs.ended_valid.next = self.plan_judge.ended_valid.val();
+        self.epochs.ended_slot.next = self.plan_judge.done.data.val().slot;
         self.plan_judge.begun_valid.next = self.admission.begun_valid.val();
         self.plan_judge.begun_slot.next = self.admission.begun_slot.val();
         self.plan_judge.begun.next = self.admission.begun.val();
@@ -967,6 +987,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_begun_begun.next = self.admission.begun.val().begun;
         self.trace_begun_minimum.next = self.admission.begun.val().minimum;
         self.trace_begun_is_read.next = self.admission.begun.val().is_read;
+        self.trace_held.next = self.executor.hold.val();
         self.trace_again.next = self.plan_judge.again.valid.val() & self.again_queue.asked.ready.val();
         self.trace_again_slot.next = self.plan_judge.again.data.val().slot;
         self.trace_again_component.next = self.plan_judge.again.data.val().component;

@@ -66,6 +66,9 @@ pub(crate) struct Card {
     quiet: u32,
     on_wires: bool,
     window_wait_max: u32,
+    /// Cycles in a row in which admission is held, and the most there were.
+    held: u32,
+    held_max: u32,
     plans: Recorder<PlanRecord>,
 }
 
@@ -91,6 +94,8 @@ impl Card {
             quiet: 0,
             on_wires: false,
             window_wait_max: 0,
+            held: 0,
+            held_max: 0,
             plans: Recorder::new(config.record_plans),
             config: config.clone(),
             seed,
@@ -146,6 +151,8 @@ impl Card {
         self.memory.sample(ports, bus, &mut self.errors);
         self.registers.sample(ports, &mut self.errors);
         self.windows.sample(ports, bus, &mut self.errors);
+        self.held = if ports.flag(Port::TraceHeld) { self.held + 1 } else { 0 };
+        self.held_max = self.held_max.max(self.held);
         let cycle = self.cycle;
         if self.plans.is_on() {
             plan_trace::sample(ports, (cycle, bus.now_ns()), &mut self.plans);
@@ -243,6 +250,10 @@ impl Card {
 
     pub(crate) fn window_wait_max(&self) -> u32 {
         self.window_wait_max.max(self.windows.wait_max())
+    }
+
+    pub(crate) fn admission_pause_max(&self) -> u32 {
+        self.held_max
     }
 
     /// Events of plans since they were last taken, and how many found no room.

@@ -291,6 +291,11 @@ impl SimHandle {
         lock(&self.simulator).card.as_ref().map_or(0, card::Card::window_wait_max)
     }
 
+    /// Most cycles in a row in which the card admitted nothing, because a transaction was being made.
+    pub fn admission_pause_max(&self) -> u32 {
+        lock(&self.simulator).card.as_ref().map_or(0, card::Card::admission_pause_max)
+    }
+
     /// The card's `irq` port, for bridges that own MSI-X.
     pub fn irq(&self) -> u32 {
         lock(&self.simulator).card.as_ref().map_or(0, card::Card::irq)

@@ -7,9 +7,9 @@ use volplane_abi::plan::reason;
 use volplane_abi::registers::{self, Access};
 use volplane_abi::{
     AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand, ControlCompletion,
-    DeallocateRange, DeviceEntry, DivertEntry, ExceptionComponent, ExceptionTail, ExtentEntry, PathEntry,
-    PathState, PlanCommand, PlanEntry, PlanMasks, PlanState, QueueEntry, QueueState, SubmissionEntry,
-    VdEntry,
+    DeallocateRange, DeviceEntry, DivertEntry, EpochState, ExceptionComponent, ExceptionTail, ExtentEntry,
+    PathEntry, PathState, PlanCommand, PlanEntry, PlanMasks, PlanState, QueueEntry, QueueState,
+    SubmissionEntry, VdEntry,
 };
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
@@ -88,6 +88,7 @@ pub fn page() -> String {
         ComponentStates,
         DivertEntry,
         PlanState,
+        EpochState,
         ExceptionComponent,
         ExceptionTail
     );

@@ -9,7 +9,7 @@ use volplane_tests::harness::{from_environment, is_whole, Configuration, Coverag
 /// Commands of a machine.
 const COMMANDS: u64 = 3_500;
 /// Machines of each test, and how many of them run without more.
-const MACHINES: u64 = 11;
+const MACHINES: u64 = 56;
 const FEW: u64 = 2;
 
 /// Runs the machines of a test, whose seeds begin with `first`.
@@ -26,6 +26,7 @@ fn run(seeds: impl Iterator<Item = u64>, whole: bool) {
         coverage.merge(&Session::start(Configuration::mirrored(seed, 128)).run(commands));
     }
     if whole && commands == COMMANDS {
+        println!("{coverage:#?}");
         coverage.assert_plans_complete();
     }
 }

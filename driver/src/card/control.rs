@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use volplane_abi::tables::table;
 use volplane_abi::{
-    control_opcode, registers as register, status, ControlCommand, ControlCompletion, PathState, PlanCommand,
-    QueueState,
+    control_opcode, registers as register, status, ControlCommand, ControlCompletion, EpochState, PathState,
+    PlanCommand, QueueState, TRANSACTION_MAX,
 };
 use zerocopy::FromBytes;
 
@@ -67,6 +67,9 @@ impl Request {
             control_opcode::PLAN_TAKE_OVER => "take-over",
             control_opcode::PLAN_ABORT => "abort",
             control_opcode::PATH_QUIESCED => "end of what was given",
+            control_opcode::TRANSACTION_STAGE => "staged write",
+            control_opcode::TRANSACTION_COMMIT => "commit",
+            control_opcode::TRANSACTION_CANCEL => "end",
             _ => "no operation",
         }
     }
@@ -75,8 +78,11 @@ impl Request {
         if self.opcode == control_opcode::PATH_QUIESCED {
             return "path";
         }
-        if self.opcode >= control_opcode::PLAN_RELEASE {
-            return "plan slot";
+        match self.opcode {
+            control_opcode::TRANSACTION_STAGE => {}
+            control_opcode::TRANSACTION_COMMIT.. => return "transaction",
+            control_opcode::PLAN_RELEASE.. => return "plan slot",
+            _ => {}
         }
         let named = table::NAMES.iter().find(|(number, _)| *number == self.write.table);
         named.map_or("unknown table", |(_, name)| name)
@@ -106,6 +112,8 @@ enum Waiter {
 pub(super) struct ControlRing<F> {
     pair: QueuePair<F, ControlCommand, ControlCompletion>,
     waiters: [Waiter; ENTRIES as usize],
+    /// Writes may be staged that nobody will commit.
+    staged: bool,
 }
 
 impl<F: Function> ControlRing<F> {
@@ -130,7 +138,7 @@ impl<F: Function> ControlRing<F> {
             cq_head_doorbell: register::cq_head_doorbell(0).into(),
         };
         let pair = QueuePair::new(registers.function().clone(), place);
-        Ok(Self { pair, waiters: [Waiter::Nobody; ENTRIES as usize] })
+        Ok(Self { pair, waiters: [Waiter::Nobody; ENTRIES as usize], staged: false })
     }
 
     /// Executes requests, as many at once as fit, and tells `done` of each that has succeeded, with its index.
@@ -315,6 +323,46 @@ impl<F: Function> Card<F> {
     ) -> Result<(), CardError> {
         let requests = writes.into_iter().map(|write| Request { opcode: control_opcode::TABLE_WRITE, write });
         self.control.execute(platform, &self.registers, requests, |_, _| {})
+    }
+
+    /// Makes writes to the table of virtual disks at once: a command is admitted before all of them or after. Gives
+    /// the epoch that this ended: when it is closed (`epochs`), whatever was admitted before has ended, or is the
+    /// control path's. Without any writes it only tells apart what comes before and what comes after.
+    ///
+    /// # Errors
+    /// `CardError::TransactionSize` for more than `TRANSACTION_MAX`, `CardError::Table` for what is no virtual disk of
+    /// the card: then nothing was written. And what else `CardError` names.
+    pub fn commit<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        writes: &[TableWrite],
+    ) -> Result<u32, CardError> {
+        if writes.len() > TRANSACTION_MAX {
+            let card = self.registers.function().name().to_owned();
+            return Err(CardError::TransactionSize { card, writes: writes.len() });
+        }
+        // Whatever a call that failed has left is forgotten first.
+        let bare = |opcode| Request { opcode, write: TableWrite::new(0, 0, &[]) };
+        let forget = self.control.staged.then(|| bare(control_opcode::TRANSACTION_CANCEL));
+        let stage = |&write: &TableWrite| Request { opcode: control_opcode::TRANSACTION_STAGE, write };
+        let staging = forget.into_iter().chain(writes.iter().map(stage));
+        self.control.staged = true;
+        self.control.execute(platform, &self.registers, staging, |_, _| {})?;
+        let commit = std::iter::once(bare(control_opcode::TRANSACTION_COMMIT));
+        let mut epoch = 0;
+        self.control.execute(platform, &self.registers, commit, |_, completion| {
+            epoch = completion.result();
+        })?;
+        self.control.staged = false;
+        Ok(epoch)
+    }
+
+    /// Which epochs are open.
+    ///
+    /// # Errors
+    /// As `table_read`.
+    pub fn epochs<P: Platform<Function = F>>(&mut self, platform: &mut P) -> Result<EpochState, CardError> {
+        self.table_record(platform, table::EPOCH, 0)
     }
 
     /// Reads an entry of a table, lowest bits first.

@@ -4,7 +4,8 @@
 //! acknowledges; when nobody has after 64 cycles, the table or the entry does not exist: Invalid Field. A
 //! command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of plans with a
 //! status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is
-//! Invalid Opcode. The completion goes to the entry at the tail of the completion ring with the phase tag of
+//! Invalid Opcode. `Transactions` stages and makes writes to the table of virtual disks; `hold` and `advance` are its.
+//! The completion goes to the entry at the tail of the completion ring with the phase tag of
 //! this round (the first is 1), `raise` follows once the bus master has taken it, and `done` tells the queue
 //! pairs that the entry they had reserved is used. Both rings have the same size and one completion answers
 //! each command in order, so the submission head a completion reports is the place after its own.
@@ -16,12 +17,14 @@
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::plan_status;
-use volplane_abi::{control_opcode, status};
+use volplane_abi::{control_opcode, status, table};
 
+use super::transactions::Transactions;
 use crate::exec::plan_judge::PlanOrder;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{ControlCommand, ControlCompletion, TableRequest, WideWrite};
+use crate::sizes::Sizes;
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
@@ -33,6 +36,8 @@ enum State {
     Plan,
     /// Waits until what a path was given has ended.
     Path,
+    /// Waits for the transactions.
+    Transaction,
     /// Builds the completion and its address.
     Build,
     Write,
@@ -61,11 +66,16 @@ pub struct ControlExecutor {
     pub quiesce_valid: Signal<Out, bool>,
     pub quiesce_path: Signal<Out, Bits<5>>,
     pub quiesced: Signal<In, bool>,
+    pub hold: Signal<Out, bool>,
+    pub advance: Signal<Out, bool>,
+    /// The epoch of now.
+    pub epoch: Signal<In, Bits<32>>,
     pub write: StreamOut<WideWrite>,
     pub raise: StreamOut<Bits<8>>,
     pub done: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
 
+    transactions: Transactions,
     state: DFF<State>,
     /// The states Idle and Build once more, for the many bits that wait for them.
     resting: DFF<bool>,
@@ -74,6 +84,7 @@ pub struct ControlExecutor {
     request_valid: DFF<bool>,
     plan_request: DFF<bool>,
     path_request: DFF<bool>,
+    transaction_request: DFF<bool>,
     waited: DFF<Bits<7>>,
     told: DFF<bool>,
     told_answer: DFF<Bits<11>>,
@@ -93,8 +104,11 @@ pub struct ControlExecutor {
     /// The tail is at the ring's last entry.
     at_end: DFF<bool>,
     idle_register: DFF<bool>,
+    /// The completion carries the epoch.
+    commits: DFF<bool>,
     completion: Signal<Local, ControlCompletion>,
     payload: Signal<Local, Bits<256>>,
+    staged: Signal<Local, Bits<144>>,
     given: Signal<Local, Bits<256>>,
     following: Signal<Local, Bits<16>>,
     index: Signal<Local, Bits<32>>,
@@ -109,6 +123,11 @@ pub struct ControlExecutor {
     plan_take_over: Constant<Bits<8>>,
     plan_abort: Constant<Bits<8>>,
     path_quiesced: Constant<Bits<8>>,
+    transaction_stage: Constant<Bits<8>>,
+    transaction_commit: Constant<Bits<8>>,
+    transaction_cancel: Constant<Bits<8>>,
+    disks: Constant<Bits<16>>,
+    zero32: Constant<Bits<32>>,
     plan_gone: Constant<Bits<15>>,
     do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
@@ -130,8 +149,9 @@ fn refusal(value: u16) -> Constant<Bits<15>> {
     Constant::new(u64::from(value | status::DNR).to_bits())
 }
 
-impl Default for ControlExecutor {
-    fn default() -> Self {
+impl ControlExecutor {
+    /// With transactions on 2^`vd_bits` virtual disks.
+    pub fn new(sizes: &Sizes) -> Self {
         Self {
             clock: Default::default(),
             reset: Default::default(),
@@ -152,10 +172,14 @@ impl Default for ControlExecutor {
             quiesce_valid: Default::default(),
             quiesce_path: Default::default(),
             quiesced: Default::default(),
+            hold: Default::default(),
+            advance: Default::default(),
+            epoch: Default::default(),
             write: Default::default(),
             raise: Default::default(),
             done: Default::default(),
             idle: Default::default(),
+            transactions: Transactions::new(sizes),
             state: Default::default(),
             resting: Default::default(),
             building: Default::default(),
@@ -163,6 +187,7 @@ impl Default for ControlExecutor {
             request_valid: Default::default(),
             plan_request: Default::default(),
             path_request: Default::default(),
+            transaction_request: Default::default(),
             waited: Default::default(),
             late: Default::default(),
             told: Default::default(),
@@ -179,8 +204,10 @@ impl Default for ControlExecutor {
             done_register: Default::default(),
             at_end: Default::default(),
             idle_register: Default::default(),
+            commits: Default::default(),
             completion: Default::default(),
             payload: Default::default(),
+            staged: Default::default(),
             given: Default::default(),
             following: Default::default(),
             index: Default::default(),
@@ -195,6 +222,11 @@ impl Default for ControlExecutor {
             plan_take_over: Constant::new(u64::from(control_opcode::PLAN_TAKE_OVER).to_bits()),
             plan_abort: Constant::new(u64::from(control_opcode::PLAN_ABORT).to_bits()),
             path_quiesced: Constant::new(u64::from(control_opcode::PATH_QUIESCED).to_bits()),
+            transaction_stage: Constant::new(u64::from(control_opcode::TRANSACTION_STAGE).to_bits()),
+            transaction_commit: Constant::new(u64::from(control_opcode::TRANSACTION_COMMIT).to_bits()),
+            transaction_cancel: Constant::new(u64::from(control_opcode::TRANSACTION_CANCEL).to_bits()),
+            disks: Constant::new(u64::from(table::VD).to_bits()),
+            zero32: Constant::new(0u64.to_bits()),
             plan_gone: refusal(plan_status::PLAN_GONE),
             do_not_retry: Constant::new(u64::from(status::DNR).to_bits()),
             success: Constant::new(u64::from(status::SUCCESS).to_bits()),
@@ -225,6 +257,8 @@ impl Logic for ControlExecutor {
             request_valid,
             plan_request,
             path_request,
+            transaction_request,
+            commits,
             waited,
             late,
             told,
@@ -240,9 +274,10 @@ impl Logic for ControlExecutor {
             at_end,
             idle_register
         );
-        clock!(self, clock, current, result, write_register);
+        clock!(self, clock, transactions, current, result, write_register);
+        self.transactions.reset.next = self.reset.val();
         self.command.ready.next = (self.state.q.val() == State::Idle);
-        self.table_valid.next = self.request_valid.q.val();
+        self.table_valid.next = self.request_valid.q.val() | self.transactions.write_valid.val();
         self.write.valid.next = (self.state.q.val() == State::Write);
         self.write.data.next = self.write_register.q.val();
         self.raise.valid.next = (self.state.q.val() == State::Raise);
@@ -254,6 +289,7 @@ impl Logic for ControlExecutor {
         self.request_valid.d.next = false;
         self.plan_request.d.next = false;
         self.path_request.d.next = false;
+        self.transaction_request.d.next = false;
         self.quiesce_valid.next = self.path_request.q.val();
         self.plan_valid.next = self.plan_request.q.val();
         self.index.next = self.current.q.val().index;
@@ -276,6 +312,21 @@ impl Logic for ControlExecutor {
             | (bit_cast::<256, 64>(self.current.q.val().payload2) << 128)
             | (bit_cast::<256, 64>(self.current.q.val().payload3) << 192);
         self.table_request.next.data = self.payload.val();
+        if (self.state.q.val() == State::Transaction) {
+            self.table_request.next.write = self.flag.val();
+            self.table_request.next.table = self.disks.val();
+            self.table_request.next.index = bit_cast::<32, 16>(self.transactions.write_index.val());
+            self.table_request.next.data = bit_cast::<256, 144>(self.transactions.write_disk.val());
+        }
+        self.staged.next = bit_cast::<144, 256>(self.payload.val());
+        self.transactions.order_valid.next = self.transaction_request.q.val();
+        self.transactions.order.next.opcode = self.current.q.val().opcode;
+        self.transactions.order.next.table = self.current.q.val().table;
+        self.transactions.order.next.index = self.current.q.val().index;
+        self.transactions.order.next.disk = self.staged.val();
+        self.transactions.number.next = self.epoch.val();
+        self.hold.next = self.transactions.hold.val();
+        self.advance.next = self.transactions.advance.val();
 
         self.following.next = self.tail.q.val() + self.one16.val();
         // The tail stands still from one command's end to the next one's.
@@ -292,6 +343,10 @@ impl Logic for ControlExecutor {
         self.completion.next.payload1 = self.given.val().get_bits::<64>(64);
         self.completion.next.payload2 = self.given.val().get_bits::<64>(128);
         self.completion.next.payload3 = self.given.val().get_bits::<64>(192);
+        self.completion.next.result = self.zero32.val();
+        if self.commits.q.val() {
+            self.completion.next.result = self.transactions.epoch.val();
+        }
         self.completion.next.sq_head = self.following.val();
         self.completion.next.command_id = self.current.q.val().command_id;
         self.completion.next.phase = self.clear.val();
@@ -317,6 +372,7 @@ impl Logic for ControlExecutor {
         match self.state.q.val() {
             State::Idle => {
                 self.answered.d.next = false;
+                self.commits.d.next = false;
                 self.status.d.next = self.success.val();
                 self.waited.d.next = self.zero7.val();
                 self.late.d.next = false;
@@ -356,6 +412,13 @@ impl Logic for ControlExecutor {
                         self.state.d.next = State::Path;
                         self.building.d.next = false;
                     }
+                } else if (self.current.q.val().opcode == self.transaction_stage.val())
+                    | (self.current.q.val().opcode == self.transaction_commit.val())
+                    | (self.current.q.val().opcode == self.transaction_cancel.val())
+                {
+                    self.transaction_request.d.next = true;
+                    self.state.d.next = State::Transaction;
+                    self.building.d.next = false;
                 } else if (self.current.q.val().opcode != self.nop.val()) {
                     self.status.d.next = self.invalid_opcode.val();
                 }
@@ -385,6 +448,17 @@ impl Logic for ControlExecutor {
             }
             State::Path => {
                 if self.quiesced.val() {
+                    self.state.d.next = State::Build;
+                    self.building.d.next = true;
+                }
+            }
+            State::Transaction => {
+                self.commits.d.next = (self.current.q.val().opcode == self.transaction_commit.val());
+                if self.transactions.answered.val() {
+                    if self.transactions.answer.val().any() {
+                        self.status.d.next =
+                            bit_cast::<15, 11>(self.transactions.answer.val()) | self.do_not_retry.val();
+                    }
                     self.state.d.next = State::Build;
                     self.building.d.next = true;
                 }
@@ -426,6 +500,7 @@ impl Logic for ControlExecutor {
             self.request_valid.d.next = false;
             self.plan_request.d.next = false;
             self.path_request.d.next = false;
+            self.transaction_request.d.next = false;
             self.told.d.next = false;
             self.done_register.d.next = false;
         }
@@ -449,7 +524,7 @@ mod tests {
     }
 
     fn start(name: &str) -> Bench {
-        let mut bench = Bench::new(name, ControlExecutor::default());
+        let mut bench = Bench::new(name, ControlExecutor::new(&Sizes { vd_bits: 3, ..Sizes::DEFAULT }));
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
@@ -520,12 +595,16 @@ mod tests {
             let mut ack: Option<(u32, Vec<u8>, bool)> = None;
             let mut read_back = vec![0u8; 32];
             let (mut plan, mut plans) = (None::<(u32, u16)>, 0);
+            let (mut staged, mut commits, mut epoch) = (Vec::<abi::ControlCommand>::new(), 0, 77u32);
+            // Indices that a commit has shown, and when; how many of its writes were seen whole.
+            let (mut indices, mut made) = (Vec::<(u32, u32)>::new(), 0);
             let (mut quiescing, mut quieted) = (None::<u32>, 0);
             let (mut completed, mut raised, mut done, mut requests) = (0u64, 0u64, 0u64, 0u64);
-            for _ in 0..60_000 {
+            for cycle in 0..60_000u32 {
                 if offered.is_none() && random.random_bool(0.3) {
                     let mut command = abi::ControlCommand(random.random());
-                    let opcode = [0, 1, 1, 2, 2, 3, 0x10, 0x11, 0x12, 0x20][random.random_range(0..10)];
+                    let opcode = [0, 1, 1, 2, 2, 3, 0x10, 0x11, 0x12, 0x20, 0x30, 0x30, 0x31, 0x32]
+                        [random.random_range(0..14)];
                     let table = random.random_range(2..5u16);
                     let index = random.random_range(0..6u32) | [0, 0, 0, 4096, 32][random.random_range(0..5)];
                     command = command.with_opcode(opcode).with_table(table).with_index(index);
@@ -535,12 +614,26 @@ mod tests {
                 if let Some(command) = &offered {
                     bench.set_wide("command$data", &words(&command.0));
                 }
+                bench.set("epoch", epoch.into());
                 bench.set("write$ready", random.random_bool(0.5).into());
                 bench.set("raise$ready", random.random_bool(0.5).into());
                 bench.set("table_ack", 0);
                 bench.set_wide("table_data", &[0; 8]);
                 bench.eval();
-                if bench.get("table_valid") == 1 {
+                let committing = bench.get("hold") == 1;
+                if let Some(&(_, index)) = indices.iter().find(|(at, _)| at + 2 == cycle) {
+                    let bits = bytes(&bench.get_wide("table_request"));
+                    let data: Vec<u8> =
+                        (0..18).map(|i| abi::layout::get(&bits, 49 + 8 * i, 8) as u8).collect();
+                    assert_eq!((index, &data[..]), (staged[made].index(), &staged[made].0[32..50]));
+                    made += 1;
+                }
+                if bench.get("table_valid") == 1 && committing {
+                    let bits = bytes(&bench.get_wide("table_request"));
+                    let (table, write) = (abi::layout::get(&bits, 1, 16), bits[0] & 1);
+                    assert_eq!((table, write), (u64::from(abi::table::VD), 1));
+                    indices.push((cycle, abi::layout::get(&bits, 17, 32) as u32));
+                } else if bench.get("table_valid") == 1 {
                     requests += 1;
                     let command = expected.back().expect("a command in work").command;
                     let request = bench.get_wide("table_request");
@@ -610,6 +703,8 @@ mod tests {
                     plan = Some((random.random_range(1..40), answer));
                     plans += 1;
                 }
+                let advances = bench.get("advance") == 1;
+                commits += u32::from(advances);
                 done += bench.get("done") as u64;
                 if bench.get("raise$valid") == 1 && bench.get("raise$ready") == 1 {
                     assert_eq!(bench.get("raise$data"), u128::from(vector));
@@ -627,12 +722,28 @@ mod tests {
                     let status = match (command.opcode(), known) {
                         (0x10..=0x12, _) => status,
                         (0x20, _) if command.index() < 32 => 0,
+                        (0x30, _) if command.table() != abi::table::VD || command.index() > 7 => 0x4002,
+                        (0x30, _) if staged.len() == abi::TRANSACTION_MAX => 0x400C,
+                        (0x30..=0x32, _) => 0,
                         (0x20, _) => 0x4002,
                         (0, _) | (1..=2, true) => 0,
                         (1..=2, false) => 0x4002,
                         _ => 0x4001,
                     };
                     assert_eq!(completion.status(), status);
+                    match command.opcode() {
+                        0x30 if status == 0 => staged.push(command),
+                        0x31 => {
+                            assert_eq!((made, indices.len()), (staged.len(), staged.len()));
+                            assert_eq!(completion.result(), epoch - 1, "the one that it ended");
+                        }
+                        _ => {}
+                    }
+                    if [0x31, 0x32].contains(&command.opcode()) {
+                        (staged, indices, made) = (Vec::new(), Vec::new(), 0);
+                    } else {
+                        assert!(completion.result() == 0 && indices.is_empty());
+                    }
                     assert_eq!(completion.command_id(), command.command_id());
                     assert_eq!(u64::from(completion.sq_head()), (completed + 1) % entries);
                     assert_eq!(u64::from(completion.phase()), 1 - completed / entries % 2);
@@ -645,6 +756,7 @@ mod tests {
                     expected.push_back(Expected { command, known: false, status: 0x41C0 });
                     assert_eq!(expected.len(), 1, "one at a time");
                 }
+                epoch += u32::from(advances);
                 bench.cycle();
             }
             bench.set("command$valid", 0);
@@ -656,7 +768,7 @@ mod tests {
             }
             assert_eq!(bench.get("idle"), 1);
             assert!(
-                completed > 1_000 && requests > 500 && plans > 200 && quieted > 50,
+                completed > 1_000 && requests > 500 && plans > 200 && quieted > 50 && commits > 50,
                 "{completed} completions"
             );
             assert!(done.abs_diff(completed) <= 1);

@@ -2,3 +2,4 @@
 
 pub mod executor;
 pub mod idle_gather;
+pub mod transactions;

@@ -4,6 +4,7 @@ pub mod again_queue;
 pub mod collector;
 pub mod command_store;
 pub mod component_states;
+pub mod epochs;
 pub mod mask_verdict;
 pub mod part_class;
 pub mod part_retry;

@@ -15,7 +15,8 @@
 //! the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a
 //! status.
 //!
-//! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`.
+//! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`. For the epochs: `ended_valid`
+//! comes with a `done` that the card itself gave, `handed_valid` when the control path has got the plan.
 //!
 //! Latency from `part` to `done`: 4 cycles where everything went well, else 13 and the answer of `change` (5 in
 //! the card), once more with 1 when the plan changes its disk, and what `item` and `again` make it wait.
@@ -140,6 +141,9 @@ pub struct PlanJudge {
     pub posted: StreamIn<PlanDone>,
     pub lost: StreamIn<PlanDone>,
     pub done: StreamOut<PlanDone>,
+    pub ended_valid: Signal<Out, bool>,
+    pub handed_valid: Signal<Out, bool>,
+    pub handed_slot: Signal<Out, Bits<12>>,
     pub change: StreamOut<StateChange>,
     pub changed_valid: Signal<In, bool>,
     pub changed: Signal<In, DiskStates>,
@@ -186,6 +190,10 @@ pub struct PlanJudge {
     answers: DFF<bool>,
     own_done: DFF<PlanDone>,
     own_valid: DFF<bool>,
+    /// The control path ended it.
+    own_commanded: DFF<bool>,
+    handed_register: DFF<bool>,
+    handed_slot_register: DFF<Bits<12>>,
     unlock_slot: DFF<Bits<12>>,
     unlock_valid: DFF<bool>,
     component: DFF<Bits<3>>,
@@ -266,6 +274,9 @@ impl PlanJudge {
             posted: Default::default(),
             lost: Default::default(),
             done: Default::default(),
+            ended_valid: Default::default(),
+            handed_valid: Default::default(),
+            handed_slot: Default::default(),
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
@@ -307,6 +318,9 @@ impl PlanJudge {
             answers: Default::default(),
             own_done: Default::default(),
             own_valid: Default::default(),
+            own_commanded: Default::default(),
+            handed_register: Default::default(),
+            handed_slot_register: Default::default(),
             unlock_slot: Default::default(),
             unlock_valid: Default::default(),
             component: Default::default(),
@@ -377,6 +391,7 @@ impl Logic for PlanJudge {
         );
         dff_setup!(self, clock, unlock_slot, unlock_valid, component, answered_register, answer_register);
         dff_setup!(self, clock, cleared, all_cleared, fits_register);
+        dff_setup!(self, clock, own_commanded, handed_register, handed_slot_register);
         clock!(
             self,
             clock,
@@ -547,6 +562,13 @@ impl Logic for PlanJudge {
             & !self.own_valid.q.val()
             & !self.lost.valid.val()
             & !self.posted.valid.val();
+        self.ended_valid.next = self.done.valid.val()
+            & self.done.ready.val()
+            & !(self.own_valid.q.val() & self.own_commanded.q.val());
+        self.handed_valid.next = self.handed_register.q.val();
+        self.handed_slot.next = self.handed_slot_register.q.val();
+        self.handed_register.d.next = false;
+        self.handed_slot_register.d.next = self.slot.q.val();
         self.unlock.valid.next = self.unlock_valid.q.val();
         self.unlock.data.next = self.unlock_slot.q.val();
         if self.done.ready.val() {
@@ -798,11 +820,13 @@ impl Logic for PlanJudge {
             self.unlock_valid.d.next =
                 (self.plan.q.val().locked == self.flag.val()) & !self.commanding.q.val();
             self.own_valid.d.next = self.answers.q.val() & self.clears.val();
+            self.handed_register.d.next = !self.clears.val();
         }
         self.own_done.d.next = self.own_done.q.val();
         if !self.own_valid.q.val() {
             self.own_done.d.next.slot = self.slot.q.val();
             self.own_done.d.next.status = self.end_status.q.val();
+            self.own_commanded.d.next = self.commanding.q.val();
         }
 
         self.progress.write.next = self.writes.val();
@@ -838,6 +862,7 @@ impl Logic for PlanJudge {
             & !self.command_waits.q.val()
             & !self.own_valid.q.val()
             & !self.unlock_valid.q.val()
+            & !self.handed_register.q.val()
             & !self.answered_register.q.val();
 
         if self.reset.val() {
@@ -846,6 +871,7 @@ impl Logic for PlanJudge {
             self.command_waits.d.next = false;
             self.own_valid.d.next = false;
             self.unlock_valid.d.next = false;
+            self.handed_register.d.next = false;
             self.answered_register.d.next = false;
             self.loading.d.next = false;
             self.cleared.d.next = self.zero13.val();

@@ -3,8 +3,9 @@
 //! Commands come in, the parts of plans go out; each command takes a plan slot, a refused one too, and
 //! `owner_valid` tells for one cycle whose it is, with the command itself. A disk without a plan template has one
 //! part, which goes straight on; `Expander` makes the parts of the others, and those of a command that comes
-//! `again`. `CommandJudge` says what is refused. A part that is mapped has one item in `lookup`: its first
-//! allocation, and how much lies beyond, in as many allocations as it takes.
+//! `again`. `counted_valid` tells of each command when it is looked up, `parked_valid` when it waits for its blocks
+//! and will be looked up anew. While `hold` is set none is taken. `CommandJudge` says what is refused. A part that is
+//! mapped has one item in `lookup`: its first allocation, and how much lies beyond, in as many allocations as it takes.
 //!
 //! Latency, without a template: 9 cycles to `plan`, 8 to `lookup` when none waits before it, else 9. `idle` comes a
 //! cycle late and goes with the command that ends it. Throughput: a command every 2 cycles. Ordering: among
@@ -45,6 +46,13 @@ pub struct Admission {
     pub lock_granted: Signal<In, bool>,
     pub unlock: StreamOut<Bits<12>>,
     pub epoch: Signal<In, Bits<32>>,
+    /// Nothing is admitted.
+    pub hold: Signal<In, bool>,
+    /// A command was looked up, in the epoch of now.
+    pub counted_valid: Signal<Out, bool>,
+    pub counted_slot: Signal<Out, Bits<12>>,
+    pub parked_valid: Signal<Out, bool>,
+    pub parked_slot: Signal<Out, Bits<12>>,
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
     pub begun: Signal<Out, PlanBegun>,
@@ -82,6 +90,8 @@ pub struct Admission {
     slot2: DFF<Bits<12>>,
     is_again2: DFF<bool>,
     again2: DFF<Bits<33>>,
+    epoch2: DFF<Bits<3>>,
+    epoch3: DFF<Bits<3>>,
     /// A part of the expander went to the judge a cycle ago.
     expanded2: DFF<bool>,
     expanded_disk: DFF<DiskEntry>,
@@ -107,6 +117,8 @@ pub struct Admission {
     accepted: Signal<Local, ClientCommand>,
     again_item: Signal<Local, AgainCommand>,
     again_fields: Signal<Local, Again>,
+    again1_fields: Signal<Local, Again>,
+    epoch_now: Signal<Local, Bits<32>>,
     disk2: Signal<Local, DiskEntry>,
     direct: Signal<Local, bool>,
     part1: Signal<Local, Part>,
@@ -141,6 +153,11 @@ impl Admission {
             lock_granted: Default::default(),
             unlock: Default::default(),
             epoch: Default::default(),
+            hold: Default::default(),
+            counted_valid: Default::default(),
+            counted_slot: Default::default(),
+            parked_valid: Default::default(),
+            parked_slot: Default::default(),
             begun_valid: Default::default(),
             begun_slot: Default::default(),
             begun: Default::default(),
@@ -175,6 +192,8 @@ impl Admission {
             slot2: Default::default(),
             is_again2: Default::default(),
             again2: Default::default(),
+            epoch2: Default::default(),
+            epoch3: Default::default(),
             expanded2: Default::default(),
             expanded_disk: Default::default(),
             pends: Default::default(),
@@ -195,6 +214,8 @@ impl Admission {
             accepted: Default::default(),
             again_item: Default::default(),
             again_fields: Default::default(),
+            again1_fields: Default::default(),
+            epoch_now: Default::default(),
             disk2: Default::default(),
             direct: Default::default(),
             part1: Default::default(),
@@ -223,6 +244,8 @@ impl Logic for Admission {
             slot2,
             is_again2,
             again2,
+            epoch2,
+            epoch3,
             expanded2,
             expanded_disk,
             valids,
@@ -248,6 +271,8 @@ impl Logic for Admission {
         self.expander.lock_answer.next = self.lock_answer.val();
         self.expander.lock_granted.next = self.lock_granted.val();
         self.expander.epoch.next = self.epoch.val();
+        self.parked_valid.next = self.expander.parked_valid.val();
+        self.parked_slot.next = self.expander.parked_slot.val();
         self.begun_valid.next = self.expander.begun_valid.val();
         self.begun_slot.next = self.expander.begun_slot.val();
         self.begun.next = self.expander.begun.val();
@@ -267,7 +292,8 @@ impl Logic for Admission {
             self.disks.table_data.val() | self.states.table_data.val() | self.expander.table_data.val();
 
         // Accept: what comes again first. A slot is kept ready, so that `command.ready` rests on registers.
-        self.may_accept.next = self.plans.room.val()
+        self.may_accept.next = !self.hold.val()
+            & self.plans.room.val()
             & self.lookups.room.val()
             & self.pending.room.val()
             & self.disks.request.ready.val();
@@ -304,6 +330,13 @@ impl Logic for Admission {
         if self.again.valid.val() {
             self.slot1.d.next = self.again_fields.val().slot;
         }
+        self.again1_fields.next = self.again1.q.val().into();
+        self.counted_valid.next = self.valid1.q.val()
+            & (!self.is_again1.q.val() | (self.again1_fields.val().fresh == self.flag.val()));
+        self.counted_slot.next = self.slot1.q.val();
+        self.epoch_now.next = self.epoch.val();
+        self.epoch2.d.next = self.epoch_now.val().get_bits::<3>(0);
+        self.epoch3.d.next = self.epoch2.q.val();
         self.owner_valid.next = self.new1.q.val();
         self.owner_slot.next = self.slot1.q.val();
         self.owner.next.queue = self.command1.q.val().queue;
@@ -330,6 +363,7 @@ impl Logic for Admission {
         self.pending.data.next.is_again = self.is_again3.q.val().into();
         self.pending.data.next.disk = self.disk3.q.val().into();
         self.pending.data.next.states = self.states3.q.val().into();
+        self.pending.data.next.epoch = self.epoch3.q.val();
 
         // To the judge, from registers of its own: what was just looked up, else a part of the expander, its disk
         // a cycle later.
@@ -626,6 +660,8 @@ mod tests {
                 bench.set_record::<329>("command$data", command.unwrap_or_default());
                 bench.set("slot$valid", offered_slot.is_some().into());
                 bench.set("slot$data", offered_slot.unwrap_or(0).into());
+                let hold = random.random_bool(stalls / 4.0);
+                bench.set("hold", hold.into());
                 let (plan_ready, lookup_ready) =
                     (random.random_bool(1.0 - stalls), random.random_bool(1.0 - stalls));
                 bench.set("plan$ready", plan_ready.into());
@@ -647,6 +683,10 @@ mod tests {
                     let owner: SlotOwner = bench.get_record::<24, _>("owner");
                     assert_eq!(Some((bench.get("owner_slot") as u64, owner)), owners.pop_front());
                 }
+                let counted = (bench.get("counted_valid") == 1).then(|| bench.get("counted_slot") as u64);
+                let begun = (bench.get("owner_valid") == 1).then(|| bench.get("owner_slot") as u64);
+                assert_eq!(counted, begun, "every one that is looked up");
+                assert!(!hold || bench.get("command$ready") == 0);
                 if offered_slot.is_some() && bench.get("slot$ready") == 1 {
                     slots.extend(offered_slot.take());
                 }

@@ -3,8 +3,8 @@
 //! `pending` brings commands with their disk's entry. A new one gets the template that the disk names: a read
 //! goes to one component in sync, by the read policy; anything else to all that are written to. A write to
 //! several asks for its blocks' lock (`lock`, answered by `lock_answer` and `lock_granted`); without it the
-//! command is dropped here, and comes again when `RangeLock` says so; if it needs none then, `unlock` says
-//! that. What the judge of plans has to know of the plan is told once, in `begun`, before the first part. A
+//! command is dropped here (`parked_valid`), and comes again when `RangeLock` says so; if it needs none then, `unlock`
+//! says that. What the judge of plans has to know of the plan is told once, in `begun`, before the first part. A
 //! command that comes again for one component becomes that part alone, tried again (`retry`) or begun, which
 //! `part_begun` tells. A command that is refused, or has nothing to go to, becomes a single part. One that
 //! hardware does not execute, or that touches a divert range of its template (`DivertScan`), begins nothing: it
@@ -58,6 +58,9 @@ pub struct Expander {
     pub lock_granted: Signal<In, bool>,
     pub unlock: StreamOut<Bits<12>>,
     pub epoch: Signal<In, Bits<32>>,
+    /// A command waits for its blocks, and will be looked up anew.
+    pub parked_valid: Signal<Out, bool>,
+    pub parked_slot: Signal<Out, Bits<12>>,
     pub begun_valid: Signal<Out, bool>,
     pub begun_slot: Signal<Out, Bits<12>>,
     pub begun: Signal<Out, PlanBegun>,
@@ -152,6 +155,8 @@ pub struct Expander {
     lba: Signal<Local, Bits<64>>,
     settled: Signal<Local, bool>,
     request_plan: Signal<Local, Bits<16>>,
+    epoch_now: Signal<Local, Bits<32>>,
+    epochs_since: Signal<Local, Bits<3>>,
 
     read: Constant<Bits<8>>,
     compare: Constant<Bits<8>>,
@@ -192,6 +197,8 @@ impl Expander {
             lock_granted: Default::default(),
             unlock: Default::default(),
             epoch: Default::default(),
+            parked_valid: Default::default(),
+            parked_slot: Default::default(),
             begun_valid: Default::default(),
             begun_slot: Default::default(),
             begun: Default::default(),
@@ -276,6 +283,8 @@ impl Expander {
             lba: Default::default(),
             settled: Default::default(),
             request_plan: Default::default(),
+            epoch_now: Default::default(),
+            epochs_since: Default::default(),
             read: Constant::new(u64::from(opcode::READ).to_bits()),
             compare: Constant::new(u64::from(opcode::COMPARE).to_bits()),
             enabled: Constant::new(u64::from(vd_status::ENABLED).to_bits()),
@@ -514,7 +523,9 @@ impl Logic for Expander {
         self.begun_record.d.next.disk = self.handle.q.val();
         self.begun_record.d.next.plan = self.disk.val().plan;
         self.begun_record.d.next.sequence = self.number.q.val();
-        self.begun_record.d.next.epoch = self.epoch.val();
+        self.epoch_now.next = self.epoch.val();
+        self.epochs_since.next = self.epoch_now.val().get_bits::<3>(0) - self.item.val().epoch;
+        self.begun_record.d.next.epoch = self.epoch.val() - bit_cast::<32, 3>(self.epochs_since.val());
         self.begun_record.d.next.masks = self.template.q.val().write_masks;
         if self.is_read.q.val() {
             self.begun_record.d.next.masks = self.template.q.val().read_masks;
@@ -532,6 +543,8 @@ impl Logic for Expander {
         self.begun_record.d.next.reserved = self.zero9.val();
         self.begun_register.d.next = false;
         self.begun_slot_register.d.next = self.item.val().slot;
+        self.parked_valid.next = (self.state.q.val() == State::Drop);
+        self.parked_slot.next = self.item.val().slot;
         self.begun_valid.next = self.begun_register.q.val();
         self.begun_slot.next = self.begun_slot_register.q.val();
         self.begun.next = self.begun_record.q.val();

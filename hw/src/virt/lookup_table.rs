@@ -3,7 +3,8 @@
 //! Requests are answered in order, `response_valid` two cycles after the request was taken; an index
 //! outside the table is answered with zeros. Throughput: one a cycle; a read by the control ring
 //! takes one cycle from the data path (`request.ready` falls). The requester always takes answers.
-//! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture.
+//! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture. Writes may
+//! follow each other every cycle; what is written is looked at two cycles after the request.
 //! Reset drops lookups in flight; the entries stay.
 
 use rust_hdl::prelude::*;
@@ -39,6 +40,8 @@ pub struct LookupTable<const D: usize> {
     control_valid: DFF<bool>,
     is_table: DFF<bool>,
     is_inside: DFF<bool>,
+    is_write: DFF<bool>,
+    asked_address: DFF<Bits<16>>,
     control_write: DFF<bool>,
     control_read: DFF<bool>,
     control_address: DFF<Bits<16>>,
@@ -88,6 +91,8 @@ impl<const D: usize> LookupTable<D> {
             control_valid: Default::default(),
             is_table: Default::default(),
             is_inside: Default::default(),
+            is_write: Default::default(),
+            asked_address: Default::default(),
             control_write: Default::default(),
             control_read: Default::default(),
             control_address: Default::default(),
@@ -127,6 +132,8 @@ impl<const D: usize> Logic for LookupTable<D> {
             control_valid,
             is_table,
             is_inside,
+            is_write,
+            asked_address,
             control_write,
             control_read,
             control_address,
@@ -164,15 +171,17 @@ impl<const D: usize> Logic for LookupTable<D> {
             self.memory.read_address.next = self.control_address.q.val();
         }
 
-        // The request stays as it is until it is answered.
+        // That of a read stays as it is until it is answered.
         self.control_valid.d.next = self.table_valid.val();
         self.is_table.d.next = (self.table_request.val().table == self.table_number.val());
         self.is_inside.d.next = (self.table_request.val().index < self.table_size.val());
         self.selected.next = self.control_valid.q.val() & self.is_table.q.val() & self.is_inside.q.val();
-        self.control_write.d.next = self.selected.val() & (self.table_request.val().write == self.flag.val());
-        self.control_read.d.next = self.selected.val() & (self.table_request.val().write != self.flag.val());
-        self.control_address.d.next =
+        self.is_write.d.next = (self.table_request.val().write == self.flag.val());
+        self.asked_address.d.next =
             bit_cast::<16, 32>(self.table_request.val().index) + self.first_address.val();
+        self.control_write.d.next = self.selected.val() & self.is_write.q.val();
+        self.control_read.d.next = self.selected.val() & !self.is_write.q.val();
+        self.control_address.d.next = self.asked_address.q.val();
         self.entry.next = self.table_request.val().data;
         self.memory.write.next = self.control_write.q.val();
         self.memory.write_address.next = self.control_address.q.val();
@@ -321,6 +330,42 @@ mod tests {
             bench.cycle();
         }
         assert!(lookups > 5_000 && accesses > 500 && refusals > 50, "{lookups} {accesses} {refusals}");
+    }
+
+    /// Writes in every cycle, their data two cycles behind, as a transaction gives them.
+    #[test]
+    fn writes_follow_each_other_every_cycle() {
+        let table: LookupTable<72> = LookupTable::new(TABLE, 5, 0);
+        let mut bench = Bench::new("lookup_table_in_a_row", table);
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let data = |index: u32| [index, !index, index.wrapping_add(7) & 0xFF];
+        let mut acknowledged = 0;
+        for cycle in 0..40u32 {
+            // A table of this number, a table of another, an index beyond the end.
+            let (table, index) = if cycle == 5 { (TABLE + 1, 5) } else { (TABLE, cycle) };
+            bench.set("table_valid", (cycle < 34).into());
+            let mut request = access(true, table, index, &data(cycle.wrapping_sub(2)));
+            request.write = 1u64.to_bits();
+            bench.set_record::<305>("table_request", request);
+            bench.eval();
+            acknowledged += bench.get("table_ack");
+            bench.cycle();
+        }
+        assert_eq!(acknowledged, 31);
+        bench.set("table_valid", 0);
+        for index in 0..32u32 {
+            bench.set("request$valid", 1);
+            bench.set("request$data", index.into());
+            bench.cycle();
+            bench.set("request$valid", 0);
+            bench.cycle();
+            bench.eval();
+            assert_eq!(bench.get("response_valid"), 1);
+            let found = bench.get_wide("response");
+            assert_eq!(found == data(index), index != 5, "entry {index}: {found:x?}");
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ ports! {
     TraceBegunBegun "trace_begun_begun" Bits(8);
     TraceBegunMinimum "trace_begun_minimum" Bits(4);
     TraceBegunIsRead "trace_begun_is_read" Bits(1);
+    TraceHeld "trace_held" Bits(1);
     TraceAgain "trace_again" Bits(1);
     TraceAgainSlot "trace_again_slot" Bits(12);
     TraceAgainComponent "trace_again_component" Bits(3);

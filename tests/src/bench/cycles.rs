@@ -74,6 +74,8 @@ pub fn figures() -> Vec<Figure> {
     };
     figures.push(latency("latency_submit_cycles", submit, 80.0));
     figures.push(latency("latency_complete_cycles", complete, 24.0));
+    let pause = Figure::new("admission_pause_cycles_max", pause().into(), "cycles", Direction::Lower);
+    figures.push(pause.with_goal(128.0));
     figures.extend(super::rare::figures());
     figures
 }
@@ -109,6 +111,25 @@ pub(super) fn throughput(width: usize, load: Load) -> Throughput {
         write_beats: a_read(beats_before.all, beats_after.all),
         doorbells: a_read(beats_before.doorbells, beats_after.doorbells),
     }
+}
+
+/// Longest time without an admission while the largest transactions are made, under full load.
+fn pause() -> u32 {
+    let mut machine = Machine::new(LATENCY_WIDTH, CLIENTS, Load::READ);
+    let (mut completed, mut commits, mut looks) = (0, 0, 0);
+    while completed < MEASURED / 6 {
+        machine.submit(usize::MAX);
+        machine.wait(LOOK);
+        completed += machine.collect();
+        looks += 1;
+        assert!(looks < LOOKS_MAX, "the card is stuck");
+        if completed > LATENCIES as u64 * (commits + 1) {
+            machine.commit();
+            commits += 1;
+        }
+    }
+    assert!(commits > 8, "{commits} commits");
+    machine.admission_pause_max()
 }
 
 /// Beats on the card's write channel.

@@ -11,10 +11,10 @@ use volplane_abi::plan::{component_state, read_policy};
 use volplane_abi::tables::{table, vd_status};
 use volplane_abi::{
     opcode, status, ComponentEntry, ComponentStates, PathEntry, PlanEntry, PlanMasks, QueueEntry,
-    SubmissionEntry, VdEntry,
+    SubmissionEntry, VdEntry, TRANSACTION_MAX,
 };
 use volplane_cli::backend::{self, Simulation};
-use volplane_driver::{ClientQueue, DmaMemory, Platform, PAGE};
+use volplane_driver::{ClientQueue, DmaMemory, Platform, TableWrite, PAGE};
 use volplane_sim::{BusRecord, Counters, SimFunction, SimHandle, SimPlatform};
 
 use super::SEED;
@@ -246,6 +246,23 @@ impl Machine {
         let platform = self.engine.platform();
         let deadline = platform.now() + time;
         platform.wait(deadline).expect("the simulator runs");
+    }
+
+    /// Commits as many writes at once as there can be: the disk's own entry, as it is, and entries of no disk.
+    pub(super) fn commit(&mut self) {
+        let (_, tables) = self.engine.vaapi();
+        let (card, platform) = (tables.card, tables.platform);
+        let disk: VdEntry = card.table_record(platform, table::VD, 0).expect("the disk's entry");
+        let others = (1..TRANSACTION_MAX).map(|number| (100 + number as u32, VdEntry::default()));
+        let all = std::iter::once((0, disk)).chain(others);
+        let writes: Vec<_> =
+            all.map(|(number, entry)| TableWrite::new(table::VD, number, &entry.0)).collect();
+        card.commit(platform, &writes).expect("a commit");
+    }
+
+    /// Most cycles in which the card admitted nothing for a commit.
+    pub(super) fn admission_pause_max(&self) -> u32 {
+        self.handle.admission_pause_max()
     }
 
     /// What the simulator counted.

@@ -1,6 +1,7 @@
 //! A run: random commands on a machine, compared with the model.
 
 mod control_path;
+mod epochs;
 mod judgement;
 mod witness;
 
@@ -24,6 +25,7 @@ use super::traffic::{Claim, Request, Traffic};
 use super::volumes::Volumes;
 use super::{fork, Configuration, Coverage, Machine};
 use control_path::{ControlPath, Told};
+use epochs::Epochs;
 use witness::Flight;
 
 /// Commands between two checks of everything: of machines with mirrored disks, and of others.
@@ -56,6 +58,8 @@ struct Pending {
     decided: Option<(Outcome, u16)>,
     /// A record told of it that nobody has to answer.
     logged: bool,
+    /// The oldest epoch that was open when it was sent.
+    epoch: u32,
 }
 
 /// A run.
@@ -76,6 +80,7 @@ pub struct Session {
     flights: HashMap<(usize, u64), Flight>,
     volumes: Volumes,
     control: ControlPath,
+    epochs: Epochs,
     /// Records that must come of commands that were completed.
     told: BTreeMap<CommandKey, Told>,
     sent: u64,
@@ -126,6 +131,7 @@ impl Session {
             flights: HashMap::new(),
             volumes,
             control,
+            epochs: Epochs::new(fork(seed, "epochs")),
             told: BTreeMap::new(),
             sent: 0,
             step: 0,
@@ -248,8 +254,10 @@ impl Session {
         self.recent.push(claim);
         self.machine.queues[queue].submit(entry).expect("room was seen");
         let (serial, sent) = (self.sent, self.step);
+        let epoch = self.epochs.oldest;
+        let (decided, logged) = (None, false);
         let pending =
-            Pending { serial, entry, asked, cuts, buffer, claim, token, sent, decided: None, logged: false };
+            Pending { serial, entry, asked, cuts, buffer, claim, token, sent, decided, logged, epoch };
         self.pending.insert((number, id), pending);
         (self.sent, self.step) = (self.sent + 1, self.step + 1);
     }

@@ -61,6 +61,8 @@ struct Plan {
     stops: u16,
     halted: bool,
     aborted: bool,
+    /// The epochs were told that the control path has it.
+    handed: bool,
     statuses: [u64; 8],
     hands: u8,
     status: u64,
@@ -174,6 +176,7 @@ fn begin(random: &mut ChaCha8Rng, slot: usize, sequence: u64, states: &mut u64, 
         stops: 0,
         halted: false,
         aborted: false,
+        handed: false,
         statuses: [0; 8],
         hands: 0,
         status: 0,
@@ -539,6 +542,7 @@ fn plans_end_as_the_masks_say() {
             let (component, fresh) = plan.owed.again.take().expect("it goes on");
             assert_eq!((again.plan, again.fresh.any()), (plan.begun.plan, fresh));
             if fresh {
+                assert!(plan.handed);
                 plan.stage = Stage::Free;
                 *counts.entry("resubmitted").or_default() += 1;
             } else {
@@ -559,13 +563,20 @@ fn plans_end_as_the_masks_say() {
             let held = item.reasons.to_u64() as u16 & reason::MISSED_WRITE != 0;
             *counts.entry(if held { "missed writes" } else { "records" }).or_default() += 1;
         }
+        if bench.get("handed_valid") == 1 {
+            let plan = plans[bench.get("handed_slot") as usize].as_mut().expect("a plan is handed over");
+            assert!(!plan.handed && plan.owed.item.is_none());
+            plan.handed = true;
+        }
         if done_ready && bench.get("done$valid") == 1 {
             let done: PlanDone = bench.get_record::<27, _>("done$data");
             if done.slot.to_u64() == 4095 {
                 assert_eq!(singles.pop_front(), Some(done));
+                assert_eq!(bench.get("ended_valid"), 1);
             } else {
                 let plan = plans[done.slot.index()].as_mut().expect("a plan ends");
                 assert!(plan.owed.changes.is_empty() && plan.owed.item.is_none());
+                assert_eq!(bench.get("ended_valid") == 1, !plan.handed, "slot {}", done.slot.index());
                 assert_eq!(plan.owed.done.take(), Some(done.status.to_u64()));
                 *counts.entry("aborted").or_default() += u32::from(done.status.to_u64() == 0x4007);
                 *counts.entry("ended").or_default() += 1;
@@ -585,6 +596,7 @@ fn plans_end_as_the_masks_say() {
     for plan in plans.iter().flatten() {
         assert!(plan.owed.is_empty(), "{:?}", plan.owed);
         assert!(matches!(plan.stage, Stage::Free | Stage::Held | Stage::Owned), "{:?}", plan.stage);
+        assert!(plan.handed || plan.stage == Stage::Free);
     }
     let least = counts.values().min().expect("something was counted");
     assert!(counts.len() == 9 && *least > 100 && answers.len() == 7, "{counts:?} {answers:?}");

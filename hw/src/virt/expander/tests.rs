@@ -118,6 +118,7 @@ fn random_pending(random: &mut ChaCha8Rng, slot: u64) -> PendingCommand {
     let parked = again.fresh.any() && random.random_bool(0.7);
     let again = Again { plan: if parked { 0u64.to_bits() } else { again.plan }, ..again };
     PendingCommand {
+        epoch: random.random_range(0..8u64).to_bits(),
         command: command.into(),
         slot: slot.to_bits(),
         again: again.into(),
@@ -242,7 +243,7 @@ fn model(
         disk: (command.namespace_id.to_u64() - 1).to_bits(),
         plan: disk.plan,
         sequence: sequence.to_bits(),
-        epoch: 5u64.to_bits(),
+        epoch: (6..=13u64).find(|epoch| epoch % 8 == item.epoch.to_u64()).expect("one of eight").to_bits(),
         masks,
         present: u64::from(present).to_bits(),
         readable: u64::from(readable).to_bits(),
@@ -270,7 +271,7 @@ fn parts_are_those_of_the_template() {
     bench.set("reset", 1);
     bench.cycle();
     bench.set("reset", 0);
-    bench.set("epoch", 5);
+    bench.set("epoch", 13);
     let templates: Vec<Template> = (0..PLANS).map(|_| Template::random(&mut random)).collect();
     write_templates(&mut bench, &templates);
     let ranges: Vec<(u64, u64)> = (0..16)
@@ -293,7 +294,7 @@ fn parts_are_those_of_the_template() {
     // The lock: cycles until its answer.
     let (mut lock_due, mut asked) = (None, false);
     let (mut denials, mut seen, mut kinds) = (0, 0, [0; 3]);
-    let mut dropped = false;
+    let (mut dropped, mut parked) = (false, 0u32);
     // Parts that are begun, with the component's tries.
     let (mut begins, mut begins_seen) = (VecDeque::<PartBegun>::new(), 0);
     let (mut unlocks, mut unlocked) = (VecDeque::new(), 0);
@@ -306,7 +307,7 @@ fn parts_are_those_of_the_template() {
             (asked, dropped) = (false, false);
         }
         bench.set("pending$valid", pending.is_some().into());
-        bench.set_record::<544>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
+        bench.set_record::<547>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
         let part_ready = random.random_bool(0.8);
         bench.set("part$ready", part_ready.into());
         let lock_ready = random.random_bool(0.8);
@@ -348,6 +349,11 @@ fn parts_are_those_of_the_template() {
         if bench.get("begun_valid") == 1 {
             let record: PlanBegun = bench.get_record::<168, _>("begun");
             assert_eq!(Some((bench.get("begun_slot") as u64, record)), begun.pop_front());
+        }
+        if bench.get("parked_valid") == 1 {
+            let (item, _) = pending.as_ref().expect("it is pending");
+            assert_eq!((bench.get("parked_slot") as u64, dropped), (item.slot.to_u64(), true));
+            parked += 1;
         }
         if part_ready && bench.get("part$valid") == 1 {
             let part: ExpandedPart = bench.get_record::<505, _>("part$data");
@@ -391,6 +397,7 @@ fn parts_are_those_of_the_template() {
     let enough = denials > 200 && seen > 3_000 && unlocked > 50 && kinds.iter().all(|&kind| kind > 300);
     assert!(begins_seen > 2_000 && begins.len() < 9, "{begins_seen} {}", begins.len());
     assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
+    assert!(parked.abs_diff(denials) <= 1, "{parked} parked, {denials} denied");
     assert!(foreign > 50 && diverted > 50, "{foreign} {diverted}");
 }
 
@@ -411,7 +418,7 @@ fn cycles_to_parts(bench: &mut Bench, opcode: u8, count: usize) -> (u64, u64) {
         states: states.into(),
         ..Default::default()
     };
-    bench.set_record::<544>("pending$data", item);
+    bench.set_record::<547>("pending$data", item);
     bench.set("pending$valid", 1);
     bench.set("lock_granted", 1);
     let (since, mut due, mut seen) = (bench.cycles, None, Vec::new());

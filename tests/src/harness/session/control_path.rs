@@ -34,6 +34,8 @@ pub(super) struct Told {
     blocks: u32,
     /// Of a range that is refused, it is open what the card has read of it.
     is_open: bool,
+    /// It was admitted in this epoch, or later.
+    epoch: u32,
 }
 
 /// A plan that waits for an answer.
@@ -93,11 +95,22 @@ pub(super) fn told(pending: &Pending, story: &Story, expected: &Expected) -> Tol
         .with_force_unit_access(entry.force_unit_access())
         .with_limited_retry(entry.limited_retry())
         .with_cdw13(entry.cdw13());
-    Told { expected: expected.clone(), command, slot: story.slot(), blocks: blocks as u32, is_open }
+    Told {
+        expected: expected.clone(),
+        command,
+        slot: story.slot(),
+        blocks: blocks as u32,
+        is_open,
+        epoch: pending.epoch,
+    }
 }
 
 impl Told {
-    fn check(&self, queue: u16, found: &ExceptionRecord) -> Result<(), String> {
+    /// `newest`: the epoch of now, or a later one.
+    fn check(&self, queue: u16, found: &ExceptionRecord, newest: u32) -> Result<(), String> {
+        if !(self.epoch..=newest).contains(&found.tail.epoch()) {
+            return Err(format!("epoch {}, not {} to {newest}", found.tail.epoch(), self.epoch));
+        }
         let tail = self
             .expected
             .tail
@@ -105,6 +118,7 @@ impl Told {
             .with_queue(queue)
             .with_command_id(self.command.command_id())
             .with_blocks(self.blocks)
+            .with_epoch(found.tail.epoch())
             .with_generation(found.tail.generation())
             .with_phase(found.tail.phase());
         // While nobody knows how it ends, its status says nothing.
@@ -147,6 +161,9 @@ impl Session {
         if self.control.random.random_ratio(1, 80) {
             self.switch_template();
         }
+        if self.control.random.random_ratio(1, 60) {
+            self.commit(None);
+        }
         let configuration = &self.machine.configuration;
         let queues = configuration.routes.iter().map(|route| (configuration.ssd(route.ssd), route.queue));
         let paths: Vec<(String, u16)> = queues.map(|(ssd, queue)| (ssd.to_owned(), queue)).collect();
@@ -156,7 +173,7 @@ impl Session {
         }
     }
 
-    fn take_records(&mut self) {
+    pub(super) fn take_records(&mut self) {
         let most = self.control.random.random_range(1..=32);
         let records = self.machine.card.take_exceptions(most);
         let records = records.unwrap_or_else(|error| self.fail(&error.to_string(), None));
@@ -189,7 +206,7 @@ impl Session {
             return Err("the plan's name is an old one".into());
         }
         if let Some(told) = self.told.remove(&command) {
-            return told.check(command.0, record);
+            return told.check(command.0, record, self.epochs.commits);
         }
         let pending = pending.ok_or("a record of no command")?;
         if pending.decided.is_some() || pending.logged {
@@ -198,11 +215,12 @@ impl Session {
         let story = self.stories.get(command).ok_or("a record of no plan")?.clone();
         let outcome = self.judge(pending, story.run(), None)?;
         let expected = outcome.record.as_ref().ok_or_else(|| format!("no record was due: {outcome:x?}"))?;
-        told(pending, &story, expected).check(command.0, record)?;
+        told(pending, &story, expected).check(command.0, record, self.epochs.commits)?;
         if !outcome.is_decided_later() {
             pending.logged = true;
             return Ok(());
         }
+        self.epochs.leave(command);
         let held = record.tail.held() == 1;
         if !held {
             self.note_written(pending, story.run(), &outcome, u64::MAX);
@@ -368,7 +386,7 @@ impl Session {
         self.write_states(disk, States { durably_out: out, ..now }, out);
     }
 
-    fn cycle(&self) -> u64 {
+    pub(super) fn cycle(&self) -> u64 {
         self.machine.handle.counters().cycles_evaluated
     }
 
@@ -484,17 +502,26 @@ impl Session {
         let tables = &mut self.machine.configuration.tables;
         let entry = tables.vds[&disk].with_plan(plan);
         tables.vds.insert(disk, entry);
-        writes.push(TableWrite::new(table::VD, disk, &entry.0));
+        let commits = self.control.random.random_bool(0.5);
+        if !commits {
+            writes.push(TableWrite::new(table::VD, disk, &entry.0));
+        }
         self.machine
             .card
             .table_write_all(&mut self.machine.platform, writes)
             .expect("the tables are written");
-        self.stories.switch((since, self.cycle()), disk, plan);
+        match commits {
+            true => self.commit(Some((disk, plan))),
+            false => self.stories.switch((since, self.cycle()), disk, plan),
+        }
         self.coverage.met("a template switched under load");
     }
 
     /// Does what a control path would between two batches, and reads all states back.
     pub(super) fn resynchronise(&mut self) {
+        if self.is_mirrored() {
+            self.close_epochs();
+        }
         self.control.weather.end(&self.machine.handle);
         let mirrors: Vec<u32> = self.machine.configuration.mirrors.iter().map(|mirror| mirror.disk).collect();
         for disk in mirrors {
