@@ -2,12 +2,12 @@
 //!
 //! `ap_` calls write the card's tables, `ri_` calls read them back: the tables are the hardware's
 //! repository. A call checks its arguments before it writes anything, then writes what nothing
-//! points at yet, and goes live by one write of one entry. When a write fails before that one, the
-//! call had no effect. When the last one itself fails, the entries it would have made live stay
+//! points at yet, and goes live by one commit. When a write fails before that one, the
+//! call had no effect. When the commit itself fails, the entries it would have made live stay
 //! taken, because the card may have executed it.
 //!
-//! What a call replaces may still be in use by commands under way. Its entries are retired, and
-//! free again after `release_retired`.
+//! What a call replaces may still be in use by commands under way. A call that they could notice gives the epoch that
+//! it ended, to wait for (`Tables::is_closed`). What it has replaced is retired, and free again when that is closed.
 
 mod device;
 mod disk;
@@ -18,8 +18,9 @@ mod plan_error;
 mod read_back;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::time::Duration;
 
 use volplane_abi::tables::table;
 use volplane_abi::{AllocationEntry, PathState, VdEntry};
@@ -27,13 +28,13 @@ use volplane_driver::CardError;
 use zerocopy::FromBytes;
 
 use crate::configuration::TableSizes;
-use crate::service::VdHandle;
+use crate::service::{ServiceError, VdHandle};
 use crate::software::{Components, PlanTemplate};
 use divert::Diverts;
 use index_space::IndexSpace;
 pub use plan::{PlanChange, PlanParam, PlanUse};
 pub use plan_error::PlanError;
-pub use tables::{CardTables, TableEntry, Tables, RECORD_BYTES};
+pub use tables::{CardTables, Epoch, TableEntry, Tables, RECORD_BYTES};
 
 /// Why a VAAPI call failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,22 @@ pub enum VaapiError {
         path: u8,
         /// Paths of the card.
         paths: u32,
+    },
+    /// Commands are still under way that were admitted before.
+    #[error("{call}: commands that were admitted before are under way after {waited:?}")]
+    EpochOpen {
+        /// Call.
+        call: &'static str,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The engine failed meanwhile.
+    #[error("{call}: {source}")]
+    Service {
+        /// Call.
+        call: &'static str,
+        /// Its error.
+        source: ServiceError,
     },
     /// The card failed or refused.
     #[error("{call}: {source}")]
@@ -221,6 +238,17 @@ struct Mapped {
     blocks: u64,
 }
 
+/// What was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Retired {
+    Allocations(Range<u32>),
+    Extents(Range<u32>),
+    Plan(Range<u32>),
+    Diverts(Range<u32>),
+    /// Positions of components that were removed.
+    Components(VdHandle, Components),
+}
+
 /// A disk that the card has.
 #[derive(Clone, Debug)]
 struct MappedDisk {
@@ -244,17 +272,13 @@ pub struct ControlPath {
     disks: BTreeMap<VdHandle, MappedDisk>,
     allocations: IndexSpace,
     extents: IndexSpace,
-    retired_allocations: Vec<Range<u32>>,
-    retired_extents: Vec<Range<u32>>,
     plans: IndexSpace,
-    retired_plans: Vec<Range<u32>>,
     /// The plans that disks have, with the states that their components came with.
     planned: BTreeMap<VdHandle, PlanTemplate>,
     diverts: BTreeMap<VdHandle, Diverts>,
     divert_entries: IndexSpace,
-    retired_diverts: Vec<Range<u32>>,
-    /// Positions of components that were removed: retired like entries.
-    leaving: BTreeMap<VdHandle, Components>,
+    /// What commands may still use that were admitted in the epoch beside it, or before; oldest first.
+    retired: VecDeque<(Epoch, Retired)>,
 }
 
 impl ControlPath {
@@ -271,35 +295,43 @@ impl ControlPath {
             disks: BTreeMap::new(),
             allocations: IndexSpace::new(entries(room.allocations)),
             extents: IndexSpace::new(entries(room.extents)),
-            retired_allocations: Vec::new(),
-            retired_extents: Vec::new(),
             plans,
-            retired_plans: Vec::new(),
             planned: BTreeMap::new(),
             diverts: BTreeMap::new(),
             // A plan names its first range by 16 bits.
             divert_entries: IndexSpace::new(entries(room.diverts.min(1 << 16))),
-            retired_diverts: Vec::new(),
-            leaving: BTreeMap::new(),
+            retired: VecDeque::new(),
         }
     }
 
-    /// Frees the entries of replaced maps and plans, and the positions of removed components. Only when every
-    /// command that was admitted before they were replaced has completed.
-    pub fn release_retired(&mut self) {
-        for range in self.retired_allocations.drain(..) {
-            self.allocations.give(range);
+    /// Frees what was replaced and is not used any more.
+    fn reclaim(&mut self, call: &'static str, tables: &mut dyn Tables) -> Result<(), VaapiError> {
+        let mut closed = None;
+        while let Some((epoch, retired)) = self.retired.pop_front() {
+            let card = |source| VaapiError::Card { call, source };
+            if closed != Some(epoch) && !tables.is_closed(epoch).map_err(card)? {
+                self.retired.push_front((epoch, retired));
+                break;
+            }
+            closed = Some(epoch);
+            match retired {
+                Retired::Allocations(range) => self.allocations.give(range),
+                Retired::Extents(range) => self.extents.give(range),
+                Retired::Plan(range) => self.plans.give(range),
+                Retired::Diverts(range) => self.give_diverts(range),
+                Retired::Components(..) => {}
+            }
         }
-        for range in self.retired_extents.drain(..) {
-            self.extents.give(range);
-        }
-        for range in self.retired_plans.drain(..) {
-            self.plans.give(range);
-        }
-        for range in std::mem::take(&mut self.retired_diverts) {
-            self.give_diverts(range);
-        }
-        self.leaving.clear();
+        Ok(())
+    }
+
+    /// Ends an epoch, after a change that is made: the one to wait for.
+    fn end_epoch(&mut self, call: &'static str, tables: &mut dyn Tables) -> Result<Epoch, VaapiError> {
+        commit(call, tables, &[])
+    }
+
+    fn retire(&mut self, epoch: Epoch, retired: Retired) {
+        self.retired.push_back((epoch, retired));
     }
 
     /// Whether the disk has a map.
@@ -322,6 +354,10 @@ fn argument(call: &'static str, problem: String) -> VaapiError {
 
 fn write(call: &'static str, tables: &mut dyn Tables, entries: &[TableEntry]) -> Result<(), VaapiError> {
     tables.write(entries).map_err(|source| VaapiError::Card { call, source })
+}
+
+fn commit(call: &'static str, tables: &mut dyn Tables, disks: &[TableEntry]) -> Result<Epoch, VaapiError> {
+    tables.commit(disks).map_err(|source| VaapiError::Card { call, source })
 }
 
 fn read<T: FromBytes>(

@@ -2,6 +2,8 @@
 
 #[path = "engine/mirror.rs"]
 mod mirror;
+#[path = "engine/moves.rs"]
+mod moves;
 #[path = "engine/rig.rs"]
 mod rig;
 #[path = "engine/shared_plans.rs"]

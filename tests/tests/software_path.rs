@@ -168,11 +168,12 @@ fn statuses_of_the_data_path_come_back() {
     control.ap_set_status_vd(tables, VdHandle(0), VdStatus::Enabled).expect("enabled");
 
     // A divert range hands commands to the control path, where nobody waits.
-    let range = volplane::software::DivertRange { disk: 0, lba: 100, blocks: 1 };
-    rig.engine.vaapi().1.add_divert(range).expect("a disk");
+    let (control, tables) = rig.engine.vaapi();
+    control.io_add_divert_range(tables, VdHandle(0), 100..101).expect("a disk");
     let error = rig.execute(0, read, Some(memory.clone())).expect_err("diverted");
     assert_eq!(error.status, status::INTERNAL_ERROR | status::DNR, "{error}");
-    rig.engine.vaapi().1.remove_divert(range).expect("a range");
+    let (control, tables) = rig.engine.vaapi();
+    control.iop_remove_divert_range(tables, VdHandle(0), 100..101).expect("a range");
     rig.execute(0, read, Some(memory)).expect("enabled again");
     rig.assert_clean();
     rig.stop();

@@ -182,9 +182,6 @@ impl<P: Platform> Engine<P> {
     /// The VAAPI calls, and the card's tables for them. `virtual_disks` shows the disks as they
     /// were at the start.
     pub fn vaapi(&mut self) -> (&mut ControlPath, CardTables<'_, P>) {
-        if self.dispatcher.outstanding() == 0 {
-            self.control.release_retired();
-        }
         (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
     }
 

@@ -8,6 +8,8 @@
 //! `CardError::Plan`, and has no effect.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
 
 use volplane_abi::{table, PlanState};
 use volplane_driver::{Card, CardError, ExceptionRecord, PlanHandle, Platform};
@@ -15,7 +17,10 @@ use volplane_driver::{Card, CardError, ExceptionRecord, PlanHandle, Platform};
 use super::decisions::disk_of;
 use super::Engine;
 use crate::service::{ServiceError, VdHandle};
-use crate::vaapi::VaapiError;
+use crate::vaapi::{Epoch, VaapiError};
+
+/// Longest pause between two looks at an epoch.
+const LOOK: Duration = Duration::from_micros(50);
 
 /// Slots that are looked at before the plans in them are taken over.
 const SLOTS_AT_ONCE: u32 = 32;
@@ -185,6 +190,46 @@ impl<P: Platform> Engine<P> {
         self.command("IO_CompletePlan", plan, |card, platform, plan| {
             card.complete_plan(platform, plan, status)
         })
+    }
+
+    /// IO_AddDivertRange, and waits until no command is under way that was admitted before: then whatever touches these
+    /// blocks is an exception. `ControlPath` has the same call, which does not wait.
+    ///
+    /// # Errors
+    /// Those of `ControlPath`, and of `wait_epoch`: the range is there then.
+    pub fn io_add_divert_range(
+        &mut self,
+        disk: VdHandle,
+        blocks: Range<u64>,
+        limit: Duration,
+    ) -> Result<(), VaapiError> {
+        let (control, mut tables) = self.vaapi();
+        let epoch = control.io_add_divert_range(&mut tables, disk, blocks)?;
+        self.wait_epoch(epoch, limit)
+    }
+
+    /// Waits until whatever was admitted in an epoch, or before it, has ended or is the control path's. Completions
+    /// stay for `poll`.
+    ///
+    /// # Errors
+    /// `EpochOpen` after `limit`; of the card.
+    pub fn wait_epoch(&mut self, epoch: Epoch, limit: Duration) -> Result<(), VaapiError> {
+        const CALL: &str = "wait_epoch";
+        let card = |source| VaapiError::Card { call: CALL, source };
+        let since = self.platform.now();
+        loop {
+            // What the card hands up may be what others wait for.
+            self.decide().map_err(|source| VaapiError::Service { call: CALL, source })?;
+            if self.card.epochs(&mut self.platform).map_err(card)?.is_closed(epoch.0) {
+                return Ok(());
+            }
+            let now = self.platform.now();
+            if now >= since + limit {
+                return Err(VaapiError::EpochOpen { call: CALL, waited: now - since });
+            }
+            let until = (now + LOOK).min(since + limit);
+            self.platform.wait(until).map_err(|error| card(error.into()))?;
+        }
     }
 
     fn command(

@@ -8,14 +8,11 @@ use volplane_abi::status::DNR;
 use volplane_abi::{vd_status, ComponentEntry, ComponentStates, SubmissionEntry};
 
 use super::cut::{admit_to, Abilities, Admission};
-use super::engine::{disk_of, is_read, DataPath, DivertRange};
+use super::engine::{disk_of, is_read, DataPath};
 use super::pages::Memory;
 use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
-
-/// Most divert ranges.
-const DIVERTS_MAX: usize = 64;
 
 /// Why a call had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,12 +57,6 @@ pub enum ControlError {
         /// Its disk.
         disk: u16,
     },
-    /// There are as many divert ranges as there can be.
-    #[error("there are {DIVERTS_MAX} divert ranges already")]
-    TooManyDiverts,
-    /// No such divert range.
-    #[error("there is no such divert range")]
-    NoDivert,
     /// The command ends at once, with this status.
     #[error("the command ends with status {0:#06x} before anything is issued")]
     Refused(u16),
@@ -353,32 +344,6 @@ impl DataPath {
         self.begin(slot);
         self.run();
         handle
-    }
-
-    /// IO_AddDivertRange: commands to these blocks go to the control path. Gives the epoch to wait for:
-    /// when it is closed, no command is under way that was admitted before.
-    ///
-    /// # Errors
-    /// `NoDisk`, `TooManyDiverts`.
-    pub fn add_divert(&mut self, range: DivertRange) -> Result<u64, ControlError> {
-        if !self.tables.vds.contains_key(&range.disk.into()) {
-            return Err(ControlError::NoDisk(range.disk));
-        }
-        if self.diverts.len() >= DIVERTS_MAX {
-            return Err(ControlError::TooManyDiverts);
-        }
-        self.diverts.push(range);
-        Ok(self.commit())
-    }
-
-    /// IOP_RemoveDivertRange.
-    ///
-    /// # Errors
-    /// `NoDivert`.
-    pub fn remove_divert(&mut self, range: DivertRange) -> Result<(), ControlError> {
-        let place = self.diverts.iter().position(|other| *other == range);
-        self.diverts.remove(place.ok_or(ControlError::NoDivert)?);
-        Ok(())
     }
 
     /// Begins a new epoch and gives the one before.

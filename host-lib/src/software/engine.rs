@@ -111,17 +111,6 @@ struct Arrived {
     admission: Admission,
 }
 
-/// Blocks of a disk that the control path wants to see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DivertRange {
-    /// Disk.
-    pub disk: u16,
-    /// First block.
-    pub lba: u64,
-    /// Blocks.
-    pub blocks: u64,
-}
-
 /// See the module's header.
 pub struct DataPath {
     pub(super) tables: Tables,
@@ -132,7 +121,6 @@ pub struct DataPath {
     waiting: BTreeMap<u16, VecDeque<Arrived>>,
     pub(super) outstanding: BTreeMap<u64, Outstanding>,
     pub(super) paths: BTreeMap<u8, PathState>,
-    pub(super) diverts: Vec<DivertRange>,
     /// Disks whose commands wait.
     pub(super) quiescent: BTreeSet<u16>,
     pub(super) epoch: u64,
@@ -164,7 +152,6 @@ impl DataPath {
             waiting: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             paths: BTreeMap::new(),
-            diverts: Vec::new(),
             quiescent: BTreeSet::new(),
             epoch: 0,
             records: Records::new(bounds.records),
@@ -306,10 +293,7 @@ impl DataPath {
     }
 
     fn is_diverted(&self, disk: u16, (lba, blocks): (u64, u64)) -> bool {
-        let touches = |divert: &DivertRange| {
-            divert.disk == disk && lba < divert.lba.saturating_add(divert.blocks) && divert.lba < lba + blocks
-        };
-        blocks > 0 && (self.tables.is_diverted(disk, lba, blocks) || self.diverts.iter().any(touches))
+        blocks > 0 && self.tables.is_diverted(disk, lba, blocks)
     }
 
     /// A new plan in a free slot.

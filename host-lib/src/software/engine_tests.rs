@@ -234,9 +234,12 @@ fn faults_zeros_diverts_and_foreign_commands() {
     world.settle(|_| 0);
     assert_eq!(world.completed[1], (CLIENT, 0));
 
-    let divert = DivertRange { disk: 0, lba: 32, blocks: 4 };
-    let epoch = world.engine.add_divert(divert).expect("the disk is there");
-    assert!(world.engine.is_closed(epoch));
+    world.submit(CLIENT, opcode::READ, 0, 32, 4, 2);
+    world.divert(&[0..1, 32..36]);
+    let epoch = world.engine.commit();
+    assert!(!world.engine.is_closed(epoch));
+    world.settle(|_| 0);
+    assert!(world.engine.is_closed(epoch), "what was admitted before goes on");
     world.submit(CLIENT, opcode::READ, 0, 16, 4, 3);
     assert_eq!(world.asked.len(), 1);
     world.settle(|_| 0);
@@ -244,12 +247,10 @@ fn faults_zeros_diverts_and_foreign_commands() {
     assert!(world.asked.is_empty() && world.fills.len() == 1);
     let record = world.engine.get_plan().expect("a record");
     assert_eq!(record.reason_names(), ["divert range"]);
-    world.engine.remove_divert(divert).expect("it is there");
-    assert_eq!(world.engine.remove_divert(divert), Err(ControlError::NoDivert));
-    let all: Vec<_> =
-        (0..).map_while(|lba| world.engine.add_divert(DivertRange { lba, ..divert }).ok()).collect();
-    assert_eq!(all.len(), 64);
-    assert_eq!(world.engine.add_divert(divert), Err(ControlError::TooManyDiverts));
+    world.divert(&[]);
+    world.submit(CLIENT, opcode::READ, 0, 35, 4, 5);
+    world.settle(|_| 0);
+    assert!(world.engine.get_plan().is_none(), "a range that is gone");
     world.engine.complete(record.handle, 0x4002).expect("it is ours");
     world.listen();
     assert_eq!(world.completed.last(), Some(&(CLIENT, 0x4002)));

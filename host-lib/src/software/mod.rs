@@ -40,7 +40,7 @@ mod world;
 
 pub use control::{ControlError, DiskStatus};
 pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
-pub use engine::{Action, Bounds, DataPath, DivertRange};
+pub use engine::{Action, Bounds, DataPath};
 pub use pages::{Memory, Pages, Segment};
 pub use pass_through::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use plan::{ClientTag, PlanHandle};

@@ -5,6 +5,7 @@
 //! The first copy never fails, so that no write does: what a failed write leaves behind is nobody's promise.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,9 +14,7 @@ use volplane_abi::plan::reason;
 
 use super::engine::Bounds;
 use super::world::{World, BLOCKS};
-use super::{
-    ClientTag, ComponentState, Components, DiskStatus, DivertRange, MaskSet, PlanTemplate, ReadPolicy,
-};
+use super::{ClientTag, ComponentState, Components, DiskStatus, MaskSet, PlanTemplate, ReadPolicy};
 
 /// Commands of a run.
 const COMMANDS: u64 = 3_000;
@@ -65,7 +64,7 @@ struct Run {
     believed: BTreeSet<usize>,
     serial: u64,
     resynchronising: bool,
-    diverts: Vec<DivertRange>,
+    diverts: Vec<Range<u64>>,
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -256,13 +255,11 @@ impl Run {
             }
         }
         if self.faults && self.chance(4) && self.diverts.len() < 2 {
-            let divert = DivertRange { disk: 0, lba: self.random.random_range(0..56), blocks: 8 };
-            self.world.engine.add_divert(divert).expect("the disk is there");
-            self.diverts.push(divert);
-        } else if self.chance(8) {
-            if let Some(divert) = self.diverts.pop() {
-                self.world.engine.remove_divert(divert).expect("it is there");
-            }
+            let first = self.random.random_range(0..56);
+            self.diverts.push(first..first + 8);
+            self.world.divert(&self.diverts);
+        } else if self.chance(8) && self.diverts.pop().is_some() {
+            self.world.divert(&self.diverts);
         }
         if self.chance(60) || !self.faults {
             self.handle_record();
@@ -315,6 +312,7 @@ impl Run {
             self.believed.insert(component);
         }
         self.world.engine.set_template(0, template).expect("sound");
+        self.world.divert(&self.diverts);
         self.world.engine.set_status(0, DiskStatus::Enabled).expect("it is there");
         self.resynchronising = false;
         self.count("resynchronised");

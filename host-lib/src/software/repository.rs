@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use super::engine::DataPath;
 use super::tables::Tables;
-use crate::vaapi::{self, TableEntry, RECORD_BYTES};
+use crate::vaapi::{self, Epoch, TableEntry, RECORD_BYTES};
 
 impl vaapi::Tables for DataPath {
     fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError> {
@@ -40,6 +40,20 @@ impl vaapi::Tables for DataPath {
             _ => return Err(refused("read", number, index)),
         };
         Ok(record)
+    }
+
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError> {
+        if let Some(wrong) = disks.iter().find(|entry| entry.table != table::VD) {
+            return Err(refused("staged write", wrong.table, wrong.index));
+        }
+        self.write(disks)?;
+        Ok(Epoch(DataPath::commit(self) as u32))
+    }
+
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError> {
+        // Of the epochs that end with these bits, the last one that has been.
+        let since = (self.epoch as u32).wrapping_sub(epoch.0);
+        Ok(DataPath::is_closed(self, self.epoch.saturating_sub(since.into())))
     }
 }
 

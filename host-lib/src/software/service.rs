@@ -132,9 +132,6 @@ impl<P: Platform> SoftwareEngine<P> {
     /// The VAAPI calls, and the data path, which is the tables for them. `virtual_disks` shows the disks
     /// as they were at the start.
     pub fn vaapi(&mut self) -> (&mut ControlPath, &mut DataPath) {
-        if self.dispatcher.outstanding() == 0 {
-            self.control.release_retired();
-        }
         (&mut self.control, &mut self.data_path)
     }
 

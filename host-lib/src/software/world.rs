@@ -1,10 +1,11 @@
 //! SSDs for the tests of the engine: they keep a number for each block, and answer when they are told to.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use volplane_abi::{
-    extent_action, opcode, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry, SubmissionEntry,
-    VdEntry,
+    extent_action, opcode, vd_status, AllocationEntry, DeviceEntry, DivertEntry, ExtentEntry, PathEntry,
+    SubmissionEntry, VdEntry,
 };
 
 use super::engine::{Action, Bounds, DataPath};
@@ -99,6 +100,19 @@ impl World {
             fills: Vec::new(),
             raw: Vec::new(),
         }
+    }
+
+    /// Diverts these blocks of disk 0, which has a template, and no others.
+    pub fn divert(&mut self, ranges: &[Range<u64>]) {
+        self.engine.change_tables(|tables| {
+            let number = tables.vds[&0].plan();
+            let entries = ranges.iter().map(|range| {
+                DivertEntry::default().with_first(range.start).with_last(range.end - 1).with_valid(1)
+            });
+            tables.diverts = (7..).zip(entries).collect();
+            let plan = tables.plans.get_mut(&number).expect("a template");
+            *plan = plan.with_first_divert(7).with_diverts(ranges.len() as u8);
+        });
     }
 
     /// Submits a command of at most one page; `serial` is its number and the content that it writes.

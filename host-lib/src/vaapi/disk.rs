@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use volplane_abi::tables::table;
-use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEntry};
+use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, VdEntry, TRANSACTION_MAX};
 
 use super::plan::{reactivated, states_cleared};
 use super::{
-    argument, write, ControlPath, ExtentReads, ExtentWrites, Mapped, MappedDisk, StorageExtent, TableEntry,
-    Tables, VaapiError, VdStatus,
+    argument, commit, write, ControlPath, Epoch, ExtentReads, ExtentWrites, Mapped, MappedDisk, Retired,
+    StorageExtent, TableEntry, Tables, VaapiError, VdStatus,
 };
 use crate::map::{DiskMap, MapTables, Segment};
 use crate::service::VdHandle;
@@ -28,42 +28,84 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         map: &DiskMap,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
+        self.ap_set_maps_vd(tables, &[(disk, map)])
+    }
+
+    /// AP_SetMapVD of several disks at once, at most `TRANSACTION_MAX`: a command to any of them that is admitted sees
+    /// the maps of before or those of after. Where a disk is a component of a plan, or has a plan itself, that holds
+    /// for each component by itself.
+    pub fn ap_set_maps_vd(
+        &mut self,
+        tables: &mut dyn Tables,
+        maps: &[(VdHandle, &DiskMap)],
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "AP_SetMapVD";
-        if u64::from(disk.0) >= self.room.disks {
-            return Err(argument(CALL, format!("{disk}: the card has room for {}", self.room.disks)));
+        if maps.len() > TRANSACTION_MAX {
+            return Err(argument(CALL, format!("{} maps at once, where {TRANSACTION_MAX} are", maps.len())));
         }
-        self.check_map(CALL, map)?;
+        for (number, &(disk, map)) in maps.iter().enumerate() {
+            if maps[..number].iter().any(|&(other, _)| other == disk) {
+                return Err(argument(CALL, format!("{disk} twice")));
+            }
+            self.check_new_map(CALL, disk, map)?;
+        }
+        self.reclaim(CALL, tables)?;
+        let mut taken = Vec::new();
+        for (_, map) in maps {
+            match self.take(CALL, map) {
+                Ok(entries) => taken.push(entries),
+                Err(error) => {
+                    taken.into_iter().for_each(|entries| self.give_back(entries));
+                    return Err(error);
+                }
+            }
+        }
+        let (mut beside, mut switches, mut mapped_disks) = (Vec::new(), Vec::new(), Vec::new());
+        for (&(disk, map), entries) in maps.iter().zip(&taken) {
+            let root = entries.allocations.start;
+            let MapTables { vd, allocations, extents } = map.tables(root, entries.extents.start);
+            beside.extend(map_entries(root, &allocations, entries.extents.start, &extents));
+            let old = self.disks.get(&disk).map(|old| old.entry);
+            // An earlier disk of this number may have left them.
+            beside.extend(old.is_none().then(|| states_cleared(disk)));
+            let status = old.as_ref().map_or(vd_status::ENABLED, VdEntry::status);
+            let entry = vd.with_status(status).with_plan(old.as_ref().map_or(0, VdEntry::plan));
+            switches.push(TableEntry::new(table::VD, disk.0.into(), &entry.0));
+            let allocations = mapped(map, &allocations, entries.extents.end);
+            mapped_disks.push((disk, MappedDisk { entry, allocations }));
+        }
+        if let Err(error) = write(CALL, tables, &beside) {
+            taken.into_iter().for_each(|entries| self.give_back(entries));
+            return Err(error);
+        }
+        let repeated: Vec<TableEntry> =
+            mapped_disks.iter().flat_map(|(disk, mapped)| self.repeated(*disk, &mapped.entry)).collect();
+        write(CALL, tables, &repeated)?;
+        let epoch = commit(CALL, tables, &switches)?;
+        for (disk, mapped) in mapped_disks {
+            if let Some(old) = self.disks.insert(disk, mapped) {
+                self.retire(epoch, Retired::Allocations(old.allocation_entries()));
+                for allocation in old.allocations {
+                    self.retire(epoch, Retired::Extents(allocation.extents));
+                }
+            }
+        }
+        Ok(epoch)
+    }
+
+    /// A disk that the card has room for, with a map that it can execute and that its plan allows.
+    fn check_new_map(&self, call: &'static str, disk: VdHandle, map: &DiskMap) -> Result<(), VaapiError> {
+        if u64::from(disk.0) >= self.room.disks {
+            return Err(argument(call, format!("{disk}: the card has room for {}", self.room.disks)));
+        }
+        self.check_map(call, map)?;
         if let (Some(known), Some(owner)) = (self.disks.get(&disk), self.shares_size_with(disk)) {
             let known = (known.entry.size_blocks(), known.entry.block_shift());
             if known != (map.blocks(), map.block_shift) {
-                return Err(argument(CALL, format!("{disk}: its size is that of the plan of {owner}")));
+                return Err(argument(call, format!("{disk}: its size is that of the plan of {owner}")));
             }
         }
-        let taken = self.take(CALL, map)?;
-        let root = taken.allocations.start;
-        let MapTables { vd, allocations, extents } = map.tables(root, taken.extents.start);
-        if let Err(error) = write_map(CALL, tables, root, &allocations, taken.extents.start, &extents) {
-            self.give_back(taken);
-            return Err(error);
-        }
-        let old = self.disks.get(&disk).cloned();
-        let status = old.as_ref().map_or(vd_status::ENABLED, |old| old.entry.status());
-        let plan = old.as_ref().map_or(0, |old| old.entry.plan());
-        let entry = vd.with_status(status).with_plan(plan);
-        let mut entries = Vec::new();
-        if old.is_none() {
-            // An earlier disk of this number may have left them.
-            entries.push(states_cleared(disk));
-        }
-        entries.push(TableEntry::new(table::VD, disk.0.into(), &entry.0));
-        entries.extend(self.repeated(disk, &entry));
-        write(CALL, tables, &entries)?;
-        if let Some(old) = old {
-            self.retire(&old);
-        }
-        let allocations = mapped(map, &allocations, taken.extents.end);
-        self.disks.insert(disk, MappedDisk { entry, allocations });
         Ok(())
     }
 
@@ -73,18 +115,18 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         status: VdStatus,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "AP_SetStatusVD";
         let value = match status {
             VdStatus::Enabled => vd_status::ENABLED,
             VdStatus::Deactivated => vd_status::DEACTIVATED,
         };
         let entry = self.disk(CALL, disk)?.entry.with_status(value);
-        self.set_vd(CALL, tables, disk, entry)?;
-        match status {
-            VdStatus::Enabled => write(CALL, tables, &[reactivated(disk)]),
-            VdStatus::Deactivated => Ok(()),
+        let epoch = self.set_vd(CALL, tables, disk, entry)?;
+        if status == VdStatus::Enabled {
+            write(CALL, tables, &[reactivated(disk)])?;
         }
+        Ok(epoch)
     }
 
     /// AP_SetVDStorageSegment: the map of one allocation, laid out as the one allocation of
@@ -97,7 +139,7 @@ impl ControlPath {
         disk: VdHandle,
         allocation: u32,
         segment: &Segment,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "AP_SetVDStorageSegment";
         let known = self.disk(CALL, disk)?;
         let (entry, count) = (known.entry, known.allocations.len() as u32);
@@ -131,6 +173,7 @@ impl ControlPath {
             );
             return Err(argument(CALL, problem));
         }
+        self.reclaim(CALL, tables)?;
         let extents = self.take_extents(CALL, map.extents())?;
         let new = map.tables(0, extents.start);
         if let Err(error) = write_map(CALL, tables, 0, &[], extents.start, &new.extents) {
@@ -151,10 +194,13 @@ impl ControlPath {
         }
         let index = entry.map_root() + allocation;
         write(CALL, tables, &[TableEntry::new(table::ALLOCATION, index, &mapped.entry.0)])?;
+        let epoch = self.end_epoch(CALL, tables);
         let known = self.disks.get_mut(&disk).expect("looked up above");
         let old = std::mem::replace(&mut known.allocations[allocation as usize], mapped);
-        self.retired_extents.push(old.extents);
-        Ok(())
+        // Without an epoch to wait for they are never free again.
+        let epoch = epoch?;
+        self.retire(epoch, Retired::Extents(old.extents));
+        Ok(epoch)
     }
 
     /// AP_SetVDStorageExtent: where one extent of an allocation lies: extent `k` of column `c` is
@@ -166,7 +212,7 @@ impl ControlPath {
         allocation: u32,
         extent: u32,
         place: StorageExtent,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "AP_SetVDStorageExtent";
         let known = self.disk(CALL, disk)?;
         let vd = known.entry;
@@ -204,29 +250,29 @@ impl ControlPath {
             .with_read_action(reads)
             .with_write_action(writes)
             .with_valid(1);
-        write(CALL, tables, &[TableEntry::new(table::EXTENT, index, &entry.0)])
+        write(CALL, tables, &[TableEntry::new(table::EXTENT, index, &entry.0)])?;
+        self.end_epoch(CALL, tables)
     }
 }
 
 impl ControlPath {
-    /// Writes a disk's entry, and where plans repeat it.
+    /// Writes a disk's entry, after what plans repeat of it.
     pub(super) fn set_vd(
         &mut self,
         call: &'static str,
         tables: &mut dyn Tables,
         disk: VdHandle,
         entry: VdEntry,
-    ) -> Result<(), VaapiError> {
-        let mut entries = vec![TableEntry::new(table::VD, disk.0.into(), &entry.0)];
+    ) -> Result<Epoch, VaapiError> {
         let map = |vd: &VdEntry| (vd.map_root(), vd.allocation_shift(), vd.flush_devices());
         if self.disks.get(&disk).is_some_and(|known| map(&known.entry) != map(&entry)) {
-            entries.extend(self.repeated(disk, &entry));
+            write(call, tables, &self.repeated(disk, &entry))?;
         }
-        write(call, tables, &entries)?;
+        let epoch = commit(call, tables, &[TableEntry::new(table::VD, disk.0.into(), &entry.0)])?;
         if let Some(known) = self.disks.get_mut(&disk) {
             known.entry = entry;
         }
-        Ok(())
+        Ok(epoch)
     }
 
     /// Appends an allocation, whose extents are written. When the entry after the last one is
@@ -237,7 +283,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         mapped: Mapped,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         let known = self.disk(call, disk)?.clone();
         let old = known.allocation_entries();
         let mut allocations = known.allocations;
@@ -265,17 +311,12 @@ impl ControlPath {
         let moved = first == 0;
         let root = if moved { taken.start } else { old.start };
         let entry = known.entry.with_map_root(root).with_size_blocks(size_blocks);
-        self.set_vd(call, tables, disk, entry)?;
+        let epoch = self.set_vd(call, tables, disk, entry)?;
         self.disks.insert(disk, MappedDisk { entry, allocations });
         if moved {
-            self.retired_allocations.push(old);
+            self.retire(epoch, Retired::Allocations(old));
         }
-        Ok(())
-    }
-
-    fn retire(&mut self, old: &MappedDisk) {
-        self.retired_allocations.push(old.allocation_entries());
-        self.retired_extents.extend(old.allocations.iter().map(|mapped| mapped.extents.clone()));
+        Ok(epoch)
     }
 
     fn take(&mut self, call: &'static str, map: &DiskMap) -> Result<Taken, VaapiError> {
@@ -391,10 +432,20 @@ fn write_map(
     first_extent: u32,
     extents: &[ExtentEntry],
 ) -> Result<(), VaapiError> {
+    write(call, tables, &map_entries(first_allocation, allocations, first_extent, extents))
+}
+
+/// The entries of a map, extents first.
+fn map_entries(
+    first_allocation: u32,
+    allocations: &[AllocationEntry],
+    first_extent: u32,
+    extents: &[ExtentEntry],
+) -> Vec<TableEntry> {
     let extents = (first_extent..).zip(extents);
     let mut entries: Vec<TableEntry> =
         extents.map(|(index, extent)| TableEntry::new(table::EXTENT, index, &extent.0)).collect();
     let allocations = (first_allocation..).zip(allocations);
     entries.extend(allocations.map(|(index, entry)| TableEntry::new(table::ALLOCATION, index, &entry.0)));
-    write(call, tables, &entries)
+    entries
 }

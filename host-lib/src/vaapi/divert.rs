@@ -9,7 +9,7 @@ use std::ops::Range;
 use volplane_abi::tables::table;
 use volplane_abi::{DivertEntry, PlanEntry};
 
-use super::{argument, write, ControlPath, TableEntry, Tables, VaapiError};
+use super::{argument, write, ControlPath, Epoch, Retired, TableEntry, Tables, VaapiError};
 use crate::service::VdHandle;
 use crate::software::PlanTemplate;
 
@@ -27,13 +27,13 @@ pub(super) struct Diverts {
 
 impl ControlPath {
     /// IO_AddDivertRange: commands that touch these blocks and are admitted from now on are exceptions; those
-    /// admitted before go on.
+    /// admitted before go on, and are over when the epoch is closed that this gives.
     pub fn io_add_divert_range(
         &mut self,
         tables: &mut dyn Tables,
         disk: VdHandle,
         blocks: Range<u64>,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "IO_AddDivertRange";
         let size = self.disk(CALL, disk)?.entry.size_blocks();
         let mut ranges = self.divert_ranges(disk).to_vec();
@@ -63,7 +63,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         blocks: Range<u64>,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "IOP_RemoveDivertRange";
         self.disk(CALL, disk)?;
         let mut ranges = self.divert_ranges(disk).to_vec();
@@ -86,9 +86,10 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         blocks: Vec<Range<u64>>,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         let old = self.plan_of(call, tables, disk)?;
         let plan = old.unwrap_or_else(|| PlanTemplate::single(disk.0));
+        self.reclaim(call, tables)?;
         let count = blocks.len() as u32;
         let entries = match count {
             0 => 0..0,
@@ -110,7 +111,11 @@ impl ControlPath {
         let before = self.diverts.insert(disk, Diverts { blocks, entries: entries.clone() });
         let replaced = self.replace(call, tables, disk, old.as_ref(), &plan);
         match &replaced {
-            Ok(()) => self.retired_diverts.extend(before.map(|before| before.entries)),
+            Ok(epoch) => {
+                if let Some(before) = before {
+                    self.retire(*epoch, Retired::Diverts(before.entries));
+                }
+            }
             Err(error) => {
                 self.diverts.insert(disk, before.unwrap_or_default());
                 // The card may have executed what it did not answer.

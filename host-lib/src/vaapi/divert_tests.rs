@@ -30,10 +30,10 @@ fn ranges_come_and_go_and_the_plan_stays() {
     );
     assert_eq!(control.divert_ranges(OWNER), [8..10, 63..64]);
     // Another plan keeps them, and they keep the plan.
-    control.release_retired();
+    tables.close();
     control.peap_io_plan_success_mask(&mut tables, OWNER, Components(1)).expect("a mask");
     assert_eq!(diverted(&tables, OWNER), [8, 9, 63]);
-    control.release_retired();
+    tables.close();
     control.iop_remove_divert_range(&mut tables, OWNER, 8..10).expect("it is there");
     assert_eq!(diverted(&tables, OWNER), [63]);
     control.iop_remove_divert_range(&mut tables, OWNER, 63..64).expect("it is there");
@@ -70,13 +70,17 @@ fn what_is_wrong_changes_nothing() {
     // Runs of 1 and 2 are taken; one of 3 fills the table, and then there is none of 4.
     for blocks in [10..11, 12..13] {
         control.io_add_divert_range(&mut tables, OWNER, blocks).expect("room");
-        control.plans.give(control.retired_plans.pop().expect("the plan before"));
+        let is_plan = |(_, retired): &(Epoch, Retired)| matches!(retired, Retired::Plan(_));
+        let place = control.retired.iter().position(is_plan).expect("the plan before");
+        if let Some((_, Retired::Plan(plan))) = control.retired.remove(place) {
+            control.plans.give(plan);
+        }
     }
     tables.log.clear();
     let error = control.io_add_divert_range(&mut tables, OWNER, 20..21).expect_err("no room");
     assert!(matches!(error, VaapiError::NoRoom { table: "divert range", wanted: 4, .. }), "{error}");
     assert_eq!((tables.log.len(), diverted(&tables, OWNER)), (0, vec![3, 4, 10, 12]));
-    control.release_retired();
+    tables.close();
     control.iop_remove_divert_range(&mut tables, OWNER, 3..5).expect("room again");
     assert_eq!(diverted(&tables, OWNER), [10, 12]);
 }
@@ -91,13 +95,13 @@ fn a_write_that_fails_leaves_the_ranges_of_before() {
     for fails in 0..writes {
         let (mut tables, mut control) = mirrored();
         control.io_add_divert_range(&mut tables, OWNER, 3..5).expect("a range");
-        control.release_retired();
+        tables.close();
         tables.writes_left = Some(fails);
         control.io_add_divert_range(&mut tables, OWNER, 7..8).expect_err("refused");
         tables.writes_left = None;
         assert_eq!(diverted(&tables, OWNER), [3, 4]);
         assert_eq!(control.divert_ranges(OWNER), std::slice::from_ref(&(3..5)));
-        control.release_retired();
+        tables.close();
         control.iop_remove_divert_range(&mut tables, OWNER, 3..5).expect("room");
         assert_eq!(diverted(&tables, OWNER), []);
     }

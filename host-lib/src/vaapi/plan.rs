@@ -10,7 +10,7 @@ use volplane_abi::tables::table;
 use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, VdEntry};
 
 use super::plan_error::PlanError;
-use super::{read, write, ControlPath, TableEntry, Tables, VaapiError};
+use super::{read, write, ControlPath, Epoch, Retired, TableEntry, Tables, VaapiError};
 use crate::service::VdHandle;
 use crate::software::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy};
 
@@ -48,7 +48,7 @@ pub enum PlanChange {
         retries: u8,
     },
     /// A component less. Its position is a hole, and the masks forget it; the hole is free for another when the
-    /// commands of before have ended (`release_retired`).
+    /// commands of before have ended.
     Remove {
         /// Position.
         component: usize,
@@ -89,7 +89,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         plan: &PlanTemplate,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         const CALL: &str = "SSAP_SetIOPlan";
         let old = self.plan_of(CALL, tables, disk)?;
         self.replace(CALL, tables, disk, old.as_ref(), plan)
@@ -101,7 +101,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         change: PlanChange,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("SSAP_ModifyIOPlan", tables, disk, |plan| match change {
             PlanChange::Add { component, map, time_out, retries } => {
                 let place = plan.components.get_mut(component).ok_or(PlanError::NoComponent(component))?;
@@ -155,7 +155,7 @@ impl ControlPath {
         disk: VdHandle,
         component: usize,
         param: PlanParam,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("PEAP_SetIOPlanParam", tables, disk, |plan| {
             present(plan, component)?;
             match param {
@@ -173,7 +173,7 @@ impl ControlPath {
         disk: VdHandle,
         of: PlanUse,
         mask: Components,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("PEAP_IOPlanContinuationMask", tables, disk, |plan| {
             masks_of(plan, of).continuation = mask;
             Ok(())
@@ -186,7 +186,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         mask: Components,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("PEAP_IOPlanSuccessMask", tables, disk, |plan| {
             plan.write.success = mask;
             Ok(())
@@ -202,7 +202,7 @@ impl ControlPath {
         of: PlanUse,
         mask: Components,
         with_data: Components,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("PEAP_IOPlanLogMask", tables, disk, |plan| {
             let masks = masks_of(plan, of);
             (masks.log, masks.log_with_data) = (mask, with_data);
@@ -217,7 +217,7 @@ impl ControlPath {
         disk: VdHandle,
         of: PlanUse,
         mask: Components,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         self.modify("PEAP_VDDeactivateMask", tables, disk, |plan| {
             masks_of(plan, of).deactivate = mask;
             Ok(())
@@ -317,7 +317,7 @@ impl ControlPath {
         tables: &mut dyn Tables,
         disk: VdHandle,
         change: impl FnOnce(&mut PlanTemplate) -> Result<(), PlanError>,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
         let old = self.plan_of(call, tables, disk)?;
         let mut new = old.unwrap_or_else(|| PlanTemplate::single(disk.0));
         change(&mut new).map_err(|source| VaapiError::Plan { call, disk, source })?;
@@ -333,7 +333,8 @@ impl ControlPath {
         disk: VdHandle,
         old: Option<&PlanTemplate>,
         new: &PlanTemplate,
-    ) -> Result<(), VaapiError> {
+    ) -> Result<Epoch, VaapiError> {
+        self.reclaim(call, tables)?;
         self.check_plan(disk, old, new).map_err(|source| VaapiError::Plan { call, disk, source })?;
         let range = self.plans.take(1).ok_or(VaapiError::NoRoom { call, table: "plan", wanted: 1 })?;
         let number = range.start as u16;
@@ -361,18 +362,28 @@ impl ControlPath {
             return Err(error);
         }
         let entry = self.disk(call, disk)?.entry;
-        self.set_vd(call, tables, disk, entry.with_plan(number))?;
+        let epoch = self.set_vd(call, tables, disk, entry.with_plan(number))?;
         if entry.plan() != 0 {
-            self.retired_plans.push(entry.plan().into()..u32::from(entry.plan()) + 1);
+            self.retire(epoch, Retired::Plan(entry.plan().into()..u32::from(entry.plan()) + 1));
         }
         self.planned.insert(disk, *new);
-        let left = self.leaving.entry(disk).or_insert(Components::NONE);
-        *left = left.or(leaving);
+        if leaving.any() {
+            self.retire(epoch, Retired::Components(disk, leaving));
+        }
         let coming = stays.map_or(Components::NONE, |stays| new.present().without(stays));
         if coming.any() {
             write(call, tables, &[states_write(disk, new.states_entry(coming))])?;
         }
-        Ok(())
+        Ok(epoch)
+    }
+
+    /// Positions of components that were removed, and may still be in use.
+    fn leaving(&self, of: VdHandle) -> Components {
+        let left = self.retired.iter().map(|(_, retired)| match retired {
+            Retired::Components(disk, components) if *disk == of => *components,
+            _ => Components::NONE,
+        });
+        left.fold(Components::NONE, Components::or)
     }
 
     fn check_plan(
@@ -407,8 +418,7 @@ impl ControlPath {
         }
         let Some(old) = old else { return Ok(()) };
         let stays = staying(old, new);
-        let left = self.leaving.get(&disk).copied().unwrap_or(Components::NONE);
-        let taken = left.or(old.present()).and(new.present()).without(stays);
+        let taken = self.leaving(disk).or(old.present()).and(new.present()).without(stays);
         match taken.numbers().next() {
             Some(component) => Err(PlanError::Leaving(component)),
             None if !stays.and(old.readable()).any() => Err(PlanError::NothingInSync),

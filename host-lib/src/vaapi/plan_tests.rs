@@ -17,6 +17,8 @@ pub(super) struct Watched {
     pub(super) writes_left: Option<usize>,
     /// Before the write of states, or else right after it: this component goes out.
     races: Option<(bool, usize)>,
+    /// The epoch of now, and the oldest that is not closed.
+    epochs: (u32, u32),
 }
 
 impl Tables for Watched {
@@ -43,9 +45,24 @@ impl Tables for Watched {
     fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError> {
         self.path.read(table, index)
     }
+
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError> {
+        self.write(disks)?;
+        self.epochs.0 += 1;
+        Ok(Epoch(self.epochs.0 - 1))
+    }
+
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError> {
+        Ok(epoch.0 < self.epochs.1)
+    }
 }
 
 impl Watched {
+    /// Whatever was admitted is over.
+    pub(super) fn close(&mut self) {
+        self.epochs.1 = self.epochs.0;
+    }
+
     fn move_out(&mut self, disk: u16, component: usize) {
         self.path.change_tables(|tables| {
             tables.states.insert(disk, Out.put(tables.states_of(disk), component));
@@ -62,7 +79,7 @@ pub(super) const OWNER: VdHandle = VdHandle(2);
 /// Disks 0 and 1, 2 and 3 of 64 blocks, on devices 0 and 1 in turns.
 pub(super) fn disks() -> (Watched, ControlPath) {
     let path = DataPath::new(Bounds::default());
-    let mut tables = Watched { path, log: Vec::new(), writes_left: None, races: None };
+    let mut tables = Watched { path, log: Vec::new(), writes_left: None, races: None, epochs: (0, 0) };
     let mut control = control_path_of(TableSizes { allocations: 24, extents: 96, ..ROOM }, &mut tables);
     for disk in 0..4 {
         let map = map(vec![segment(64, &[(disk % 2, 100 * u64::from(disk))])]);
@@ -176,7 +193,7 @@ fn replaced_plans_are_reused_only_when_they_are_released() {
     let full = control.peap_set_io_plan_param(&mut tables, OWNER, 1, PlanParam::Retries(7));
     assert!(matches!(full, Err(VaapiError::NoRoom { table: "plan", .. })), "{full:?}");
     assert_eq!(tables.path.template(2).components[1].retries, 3);
-    control.release_retired();
+    tables.close();
     control.peap_set_io_plan_param(&mut tables, OWNER, 1, PlanParam::TimeOut(9)).expect("room");
     assert_eq!(number(&tables), 1);
     let params = control.peri_get_io_plan_param(&mut tables, OWNER, 1).expect("read");
@@ -188,11 +205,11 @@ fn masks_are_set_one_by_one() {
     let (mut tables, mut control) = mirrored();
     control.peap_io_plan_continuation_mask(&mut tables, OWNER, PlanUse::Reads, Components(1)).expect("set");
     control.peap_io_plan_success_mask(&mut tables, OWNER, Components(1)).expect("set");
-    control.release_retired();
+    tables.close();
     control
         .peap_io_plan_log_mask(&mut tables, OWNER, PlanUse::Writes, Components(3), Components(1))
         .expect("set");
-    control.release_retired();
+    tables.close();
     control.peap_vd_deactivate_mask(&mut tables, OWNER, PlanUse::Reads, Components(2)).expect("set");
     let mut wanted = mirror();
     wanted.read.continuation = Components(1);
@@ -243,14 +260,14 @@ fn components_come_and_go_at_once() {
     let back = PlanChange::Add { component: 0, map: OWNER, time_out: 0, retries: 0 };
     let error = control.ssap_modify_io_plan(&mut tables, OWNER, back).expect_err("commands may know it");
     assert_eq!(problem(error), PlanError::Leaving(0));
-    control.release_retired();
+    tables.close();
     let plan = tables.path.template(2);
     assert_eq!((plan.write.continuation, plan.present()), (Components(6), Components(6)));
     let error = control.ssap_modify_io_plan(&mut tables, OWNER, remove).expect_err("it is gone");
     assert_eq!(problem(error), PlanError::NoComponent(0));
     control.ssap_modify_io_plan(&mut tables, OWNER, back).expect("the position is free");
     control.ssap_modify_io_plan(&mut tables, OWNER, remove).expect("removed");
-    control.release_retired();
+    tables.close();
     let last = control.ssap_modify_io_plan(&mut tables, OWNER, PlanChange::Remove { component: 1 });
     assert_eq!(problem(last.expect_err("component 2 is write-only")), PlanError::NothingInSync);
 }

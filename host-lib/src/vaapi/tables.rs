@@ -28,6 +28,10 @@ impl TableEntry {
     }
 }
 
+/// An epoch of admission: what was admitted between two commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub u32);
+
 /// The tables of a card.
 pub trait Tables {
     /// Writes entries, in order. When one is refused, those before it took effect and those after
@@ -36,6 +40,13 @@ pub trait Tables {
 
     /// Reads an entry.
     fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError>;
+
+    /// Writes at most `TRANSACTION_MAX` entries of the table of virtual disks at once: a command is admitted before
+    /// all of them or after. Gives the epoch that this ended. When one is refused, none took effect.
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError>;
+
+    /// Whether whatever was admitted in this epoch, or before it, has ended or is the control path's.
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError>;
 }
 
 /// The tables of an open card, reached over its control ring.
@@ -48,11 +59,23 @@ pub struct CardTables<'a, P: Platform> {
 
 impl<P: Platform> Tables for CardTables<'_, P> {
     fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError> {
-        let writes = entries.iter().map(|entry| TableWrite::new(entry.table, entry.index, &entry.record));
-        self.card.table_write_all(self.platform, writes)
+        self.card.table_write_all(self.platform, entries.iter().map(table_write))
     }
 
     fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError> {
         self.card.table_read(self.platform, table, index)
     }
+
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError> {
+        let writes: Vec<TableWrite> = disks.iter().map(table_write).collect();
+        self.card.commit(self.platform, &writes).map(Epoch)
+    }
+
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError> {
+        Ok(self.card.epochs(self.platform)?.is_closed(epoch.0))
+    }
+}
+
+fn table_write(entry: &TableEntry) -> TableWrite {
+    TableWrite::new(entry.table, entry.index, &entry.record)
 }

@@ -14,6 +14,8 @@ struct FakeTables {
     entries: BTreeMap<(u16, u32), [u8; RECORD_BYTES]>,
     writes_left: Option<usize>,
     log: Vec<u16>,
+    /// The epoch of now, and the oldest that is not closed.
+    epochs: (u32, u32),
 }
 
 impl Tables for FakeTables {
@@ -40,9 +42,25 @@ impl Tables for FakeTables {
     fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError> {
         Ok(self.entries.get(&(table, index)).copied().unwrap_or_default())
     }
+
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError> {
+        let (entries, log) = (self.entries.clone(), self.log.clone());
+        self.write(disks).inspect_err(|_| (self.entries, self.log) = (entries, log))?;
+        self.epochs.0 += 1;
+        Ok(Epoch(self.epochs.0 - 1))
+    }
+
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError> {
+        Ok(epoch.0 < self.epochs.1)
+    }
 }
 
 impl FakeTables {
+    /// Whatever was admitted is over.
+    fn close(&mut self) {
+        self.epochs.1 = self.epochs.0;
+    }
+
     fn record<T: FromBytes>(&self, table: u16, index: u32) -> T {
         let record = self.entries.get(&(table, index)).copied().unwrap_or_default();
         T::read_from_prefix(&record).expect("fits").0
@@ -143,7 +161,7 @@ fn a_refused_write_leaves_the_old_map_or_the_new_one() {
     let extension = segment(7, &[(1, 900)]);
     // What a call does, and what the disk is after it.
     type Call<'a> =
-        (&'a str, &'a dyn Fn(&mut ControlPath, &mut FakeTables) -> Result<(), VaapiError>, DiskMap);
+        (&'a str, &'a dyn Fn(&mut ControlPath, &mut FakeTables) -> Result<Epoch, VaapiError>, DiskMap);
     let calls: [Call<'_>; 3] = [
         ("map", &|control, tables| control.ap_set_map_vd(tables, DISK, &new), new.clone()),
         (
@@ -189,9 +207,81 @@ fn replaced_entries_are_not_reused_before_they_are_released() {
     control.ap_set_map_vd(&mut tables, DISK, &map).expect("second");
     let full = control.ap_set_map_vd(&mut tables, DISK, &map).expect_err("full").to_string();
     assert_eq!(full, "AP_SetMapVD: no 12 free entries in a row in the extent table");
-    control.release_retired();
+    tables.close();
     control.ap_set_map_vd(&mut tables, DISK, &map).expect("third");
     assert_eq!(tables.places(DISK), located(&map));
+}
+
+#[test]
+fn an_epoch_that_is_open_keeps_what_was_replaced_in_it() {
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    // 6 extents each: four maps fill the table.
+    let map = map(vec![segment(48, &[(0, 0)])]);
+    let mut set = |tables: &mut FakeTables| control.ap_set_map_vd(tables, DISK, &map);
+    let first = set(&mut tables).expect("first");
+    let second = set(&mut tables).expect("second");
+    let third = set(&mut tables).expect("third");
+    assert_eq!([second.0 - first.0, third.0 - second.0], [1, 1]);
+    set(&mut tables).expect("fourth");
+    set(&mut tables).expect_err("full");
+    // What the second has replaced is free; what the third has is not.
+    tables.epochs.1 = third.0;
+    set(&mut tables).expect("in place of the first");
+    set(&mut tables).expect_err("full");
+    tables.epochs.1 = third.0 + 1;
+    set(&mut tables).expect("in place of the second");
+    assert_eq!(tables.places(DISK), located(&map));
+}
+
+#[test]
+fn several_maps_go_live_together() {
+    let (other, new) = (VdHandle(0), VdHandle(3));
+    let old = map(vec![segment(32, &[(0, 0)])]);
+    let [a, b, c] = [100, 200, 300].map(|start| map(vec![segment(40, &[(1, start)])]));
+    let maps = [(DISK, &a), (new, &b), (other, &c)];
+    for refused in 0.. {
+        let mut tables = FakeTables::default();
+        let mut control = control_path(&mut tables);
+        for disk in [DISK, other] {
+            control.ap_set_map_vd(&mut tables, disk, &old).expect("old map");
+        }
+        tables.close();
+        tables.writes_left = Some(refused);
+        let result = control.ap_set_maps_vd(&mut tables, &maps);
+        tables.writes_left = None;
+        if result.is_ok() {
+            for (disk, map) in maps {
+                assert_eq!(tables.places(disk), located(map));
+            }
+            assert!(refused > 20 && tables.log.ends_with(&[table::VD; 3]));
+            break;
+        }
+        for disk in [DISK, other] {
+            assert_eq!(tables.places(disk), located(&old), "after {refused} writes");
+        }
+        assert_eq!(tables.record::<VdEntry>(table::VD, 3).status(), vd_status::ABSENT);
+        assert_eq!(control.ri_get_vd_list(), [other, DISK]);
+        // The entries that were written beside are free, but for those that the card may have made live.
+        if refused < 20 {
+            control.ap_set_maps_vd(&mut tables, &maps).expect("again");
+        }
+    }
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    tables.log.clear();
+    let twice = control.ap_set_maps_vd(&mut tables, &[(DISK, &a), (DISK, &b)]).expect_err("twice");
+    assert_eq!(twice.to_string(), "AP_SetMapVD: virtual disk 2 twice");
+    let many = control.ap_set_maps_vd(&mut tables, &[(DISK, &a); 65]).expect_err("many");
+    assert_eq!(many.to_string(), "AP_SetMapVD: 65 maps at once, where 64 are");
+    // 5 extents each, of 24; the fifth has no room, and those before it leave none taken.
+    let all = [(VdHandle(0), &a), (VdHandle(1), &b), (DISK, &c), (new, &a)];
+    control.ap_set_maps_vd(&mut tables, &all).expect("room");
+    tables.log.clear();
+    control.ap_set_maps_vd(&mut tables, &all[..2]).expect_err("no room");
+    assert_eq!(tables.log, []);
+    tables.close();
+    control.ap_set_map_vd(&mut tables, new, &map(vec![segment(32, &[(0, 0)])])).expect("the 4 that are left");
 }
 
 #[test]

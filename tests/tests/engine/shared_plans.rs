@@ -1,10 +1,11 @@
 //! Plans that an application decides on instead of the engine: diverted, taken over, given back, aborted, completed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use volplane::vaapi::VaapiError;
+use volplane::vaapi::{Tables, VaapiError};
 use volplane::{BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, VdHandle};
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status;
@@ -21,8 +22,7 @@ const PLAIN: VdHandle = VdHandle(1);
 const ABORTED: u16 = plan_status::ABORT_REQUESTED | status::DNR;
 
 fn divert(rig: &mut MirrorRig, disk: VdHandle, blocks: std::ops::Range<u64>) -> Result<(), VaapiError> {
-    let (control, mut tables) = rig.engine.vaapi();
-    control.io_add_divert_range(&mut tables, disk, blocks)
+    rig.engine.io_add_divert_range(disk, blocks, LIMIT)
 }
 
 fn undivert(rig: &mut MirrorRig, disk: VdHandle, blocks: std::ops::Range<u64>) {
@@ -40,11 +40,16 @@ fn submit_write(rig: &mut MirrorRig, disk: VdHandle, lba: u64, fill: u8) {
 
 /// The next plan that is handed up, and nothing completes meanwhile.
 fn handed_up(rig: &mut MirrorRig, disk: VdHandle) -> ExceptionRecord {
+    handed_up_beside(rig, disk, 0)
+}
+
+/// The same, while that many operations complete.
+fn handed_up_beside(rig: &mut MirrorRig, disk: VdHandle, completing: usize) -> ExceptionRecord {
     let deadline = rig.engine.now() + LIMIT;
+    let mut done = Vec::new();
     loop {
-        let mut done = Vec::new();
         rig.engine.poll(&mut done).expect("the engine works");
-        assert!(done.is_empty(), "{done:?}");
+        assert!(done.len() <= completing, "{done:?}");
         if let Some(record) = rig.engine.io_get_plan_vd(disk).expect("the engine works") {
             return record;
         }
@@ -127,6 +132,46 @@ fn diverted_commands_are_the_applications_to_end() {
     rig.stop();
 }
 
+/// A command that is stuck holds its epoch; one that is the application's does not.
+#[test]
+fn an_epoch_is_open_while_a_command_of_it_is_the_cards() {
+    let mut rig = start(Path::new("."), seed(54));
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    divert(&mut rig, DISK, 16..24).expect("a range");
+    submit_write(&mut rig, DISK, 16, 1);
+    let kept = handed_up(&mut rig, DISK);
+    submit_write(&mut rig, DISK, 16, 2);
+    divert(&mut rig, DISK, 100..101).expect("neither of the two is the card's");
+    rig.engine.io_resubmit_plan(kept.handle()).expect("it is owned");
+    let second = handed_up_beside(&mut rig, DISK, 1);
+    rig.engine.io_resubmit_plan(second.handle()).expect("it is owned");
+    assert_eq!(rig.settle().len(), 1);
+    let delay = FaultKind::Delay { shortest_ns: 400_000, longest_ns: 500_000 };
+    let fault = rig.handle.start_fault("ssd-0", Fault::new(delay));
+    submit_write(&mut rig, PLAIN, 7, 3);
+    let now = rig.engine.now();
+    rig.engine.wait(now + Duration::from_micros(20)).expect("the engine works");
+    let epoch = {
+        let (_, mut tables) = rig.engine.vaapi();
+        tables.commit(&[]).expect("a commit")
+    };
+    let error = rig.engine.wait_epoch(epoch, Duration::from_micros(100)).expect_err("it is slow");
+    assert!(matches!(error, VaapiError::EpochOpen { .. }), "{error}");
+    // A later epoch, under another command, does not keep the first open.
+    rig.handle.stop_fault(fault);
+    submit_write(&mut rig, PLAIN, 70, 4);
+    rig.engine.wait_epoch(epoch, LIMIT).expect("it ends");
+    assert_eq!(rig.settle().len(), 2);
+    for (disk, lba, fill) in [(0, 16, 2), (1, 7, 3), (1, 70, 4)] {
+        let bytes = rig.bytes(disk, lba, 4);
+        rig.shadow[disk][bytes].fill(fill);
+    }
+    rig.compare_media();
+    assert_eq!(compare(&mut rig), Components(7));
+    rig.assert_clean();
+    rig.stop();
+}
+
 #[test]
 fn what_nobody_keeps_is_ended_by_the_engine() {
     let mut rig = start(Path::new("."), seed(52));
@@ -179,7 +224,7 @@ fn plans_change_hands_under_load() {
         rig.handle.start_fault(ssd, Fault::new(delay.clone()));
     }
     let (mut given_back, mut taken_over, mut waiting) = ([0; 2], 0, Vec::<PlanHandle>::new());
-    let mut ranges = Vec::new();
+    let (mut ranges, mut added) = (Vec::new(), 0);
     let mut workload = Workload::new(&mut rig, seed, 32);
     workload.run_with(&mut rig, 2_000, |rig| {
         while let Some(record) = rig.engine.io_get_plan().expect("the engine works") {
@@ -201,12 +246,14 @@ fn plans_change_hands_under_load() {
                 let disk = if random.random_bool(0.5) { DISK } else { PLAIN };
                 let first = random.random_range(0..4_000);
                 let blocks = first..first + random.random_range(1..64);
-                // An old run is free again when nothing is outstanding, which is never here.
-                match divert(rig, disk, blocks.clone()) {
-                    Ok(()) => ranges.push((disk, blocks)),
-                    Err(VaapiError::NoRoom { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
+                // Plans that wait for us hold no epoch, so this ends, and frees what earlier ranges had.
+                divert(rig, disk, blocks.clone()).unwrap_or_else(|error| panic!("{error}"));
+                ranges.push((disk, blocks));
+                added += 1;
+            }
+            2 | 3 if !ranges.is_empty() => {
+                let (disk, blocks) = ranges.swap_remove(random.random_range(0..ranges.len()));
+                undivert(rig, disk, blocks);
             }
             1 => {
                 let owner = PlanOwner::ControlPath;
@@ -215,8 +262,10 @@ fn plans_change_hands_under_load() {
             _ => {}
         }
     });
-    println!("{given_back:?} given back, {taken_over} taken over, {} ranges", ranges.len());
+    println!("{given_back:?} given back, {taken_over} taken over, {added} ranges");
     assert!(given_back.iter().all(|&count| count > 20) && taken_over >= given_back[1], "{given_back:?}");
+    // More than the table has room for, were any of them not free again.
+    assert!(added > 40, "{added} ranges");
     for (disk, blocks) in ranges {
         undivert(&mut rig, disk, blocks);
     }
