@@ -26,7 +26,6 @@ fn run(seeds: impl Iterator<Item = u64>, whole: bool) {
         coverage.merge(&Session::start(Configuration::mirrored(seed, 128)).run(commands));
     }
     if whole && commands == COMMANDS {
-        println!("{coverage:#?}");
         coverage.assert_plans_complete();
     }
 }

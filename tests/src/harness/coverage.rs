@@ -17,13 +17,13 @@ const DEEP_PERCENT: u64 = 90;
 
 /// What parts that failed must have met at least so often, in all machines of a test.
 const RETRIES: [(&str, u64); 7] = [
-    ("a part that avoids a path", 150),
-    ("a part that fails where another did", 40),
-    ("a part tried again", 150),
-    ("a part that tries all paths again", 40),
-    ("a part that succeeds when it is tried again", 120),
-    ("a part that failed on all paths", 20),
-    ("a part that has used up its tries", 30),
+    ("a part that avoids a path", 750),
+    ("a part that fails where another did", 80),
+    ("a part tried again", 750),
+    ("a part that tries all paths again", 200),
+    ("a part that succeeds when it is tried again", 600),
+    ("a part that failed on all paths", 100),
+    ("a part that has used up its tries", 150),
 ];
 
 /// Those of them that disks without a plan meet as well: they have tries for want of a path only.

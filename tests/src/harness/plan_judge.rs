@@ -173,15 +173,37 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         }
     }
 
-    /// A command that ends at once, which a range would have diverted: its client is told, and nobody else.
+    /// A command that ends at once, which a range would have diverted: its client is told, and nobody else, unless the
+    /// control path has asked for it meanwhile.
     fn refused(&self, asked: &Asked, begun: &Begun, run: &Run, status: u16) -> Result<Outcome, String> {
-        let untouched = run.attempts.is_empty() && run.out == 0 && run.deactivated == 0 && !run.taken;
+        let untouched = run.attempts.is_empty() && run.out == 0 && run.deactivated == 0;
         let allowed = self.mirror.diverts.any(begun.plan) && !run.resubmitted;
         let found = run.seen.iter().any(|states| fits(begun, states));
         if !(untouched && allowed && found) || asked.ends_early().is_some() || run.again(0).next().is_some() {
             return Err(format!("it was begun as {begun:x?}, and is refused with {status:x}"));
         }
-        Ok(Outcome { status, met: vec!["a diverted command refused"], ..Outcome::default() })
+        if run.aborted {
+            let status = plan_status::ABORT_REQUESTED | DNR;
+            return Ok(Outcome { status, met: vec!["a plan aborted"], ..Outcome::default() });
+        }
+        let mut outcome = Outcome { status, met: vec!["a diverted command refused"], ..Outcome::default() };
+        if run.taken {
+            // It was component 0's to say so.
+            let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
+            components[0] = components[0].with_status(status).with_closed(1);
+            let tail = ExceptionTail::default()
+                .with_reasons(reason::TAKE_OVER)
+                .with_owned(1)
+                .with_disk(self.mirror.disk as u16)
+                .with_plan(begun.plan)
+                .with_begun(1)
+                .with_refused(1)
+                .with_readable(begun.readable)
+                .with_present(begun.present);
+            outcome.record = Some(Expected { components, tail });
+            outcome.met.push("a plan taken over");
+        }
+        Ok(outcome)
     }
 
     fn not_begun(
