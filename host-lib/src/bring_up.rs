@@ -5,7 +5,7 @@ use std::time::Duration;
 use volplane_abi::plan::TIME_OUT_MAX;
 use volplane_driver::{Function, NamespaceLimits, NvmeController, NvmeError, Platform};
 
-use crate::configuration::{Configuration, Device, Disk};
+use crate::configuration::{Configuration, Device, Disk, Endurance};
 use crate::copies::Copies;
 use crate::engine::{EngineOptions, StartError};
 use crate::map::DiskMap;
@@ -125,12 +125,8 @@ pub(crate) fn map_disks(
 }
 
 /// A component in sync; what its configuration does not say is the same for all.
-fn component(
-    disk: VdHandle,
-    time_out: Option<Duration>,
-    retries: Option<u8>,
-    options: &EngineOptions,
-) -> Component {
+fn component(disk: VdHandle, endurance: Endurance, options: &EngineOptions) -> Component {
+    let Endurance { time_out, retries } = endurance;
     let time_out = time_out.unwrap_or(options.answer_limit / 4);
     let ticks = time_out.as_nanos().div_ceil(TICK.as_nanos());
     Component {
@@ -141,14 +137,7 @@ fn component(
     }
 }
 
-/// The plan of a disk without mirrors: its one component is itself.
-pub(crate) fn single_plan(disk: VdHandle, options: &EngineOptions) -> PlanTemplate {
-    let mut template = PlanTemplate::single(disk.0);
-    template.components[0] = component(disk, None, None, options);
-    template
-}
-
-/// Gives each mirrored disk of a configuration the plan of its copies. The first copy is the disk's own map,
+/// Gives each disk of a configuration its plan, but for bare ones. The first copy is the disk's own map,
 /// further ones are virtual disks behind those of the configuration.
 pub(crate) fn set_plans(
     control: &mut ControlPath,
@@ -160,8 +149,14 @@ pub(crate) fn set_plans(
     let mut next = configuration.disks.len() as u16;
     for (number, disk) in configuration.disks.iter().enumerate() {
         let handle = VdHandle(number as u16);
-        let Some(plan) = &disk.plan else { continue };
         let mut template = PlanTemplate::single(handle.0);
+        let Some(plan) = &disk.plan else {
+            template.components[0] = component(handle, disk.endurance, options);
+            if !disk.bare {
+                control.ssap_set_io_plan(tables, handle, &template)?;
+            }
+            continue;
+        };
         (template.read, template.write) = (plan.reads, plan.writes);
         (template.read_policy, template.minimum) = (plan.read_policy, plan.minimum);
         for (copy, mirror) in plan.mirrors.iter().enumerate() {
@@ -170,7 +165,7 @@ pub(crate) fn set_plans(
                 control.ap_set_map_vd(tables, map, &mirror.map)?;
                 next += 1;
             }
-            let mut component = component(map, mirror.time_out, mirror.retries, options);
+            let mut component = component(map, mirror.endurance, options);
             if copies.out(handle).has(copy) {
                 component.state = ComponentState::Out;
             }

@@ -114,10 +114,11 @@ impl Configuration {
             if handles > room.disks {
                 return wrong("name", format!("too many disks: the card has room for {}", room.disks));
             }
-            plans += u64::from(disk.plan.is_some());
-            if disk.plan.is_some() && plans > room.plans {
+            plans += u64::from(!disk.bare);
+            if !disk.bare && plans > room.plans {
                 let most = room.plans.saturating_sub(1);
-                return wrong("mirror", format!("too many mirrored disks: the card has room for {most}"));
+                let problem = format!("too many disks that are not bare: the card has room for {most}");
+                return wrong("name", problem);
             }
             allocations += disk.maps().map(DiskMap::allocations).sum::<u64>();
             if allocations > room.allocations {

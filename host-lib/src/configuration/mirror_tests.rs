@@ -62,7 +62,8 @@ fn a_mirrored_disk_is_read() {
     assert_eq!((plan.mirrors.len(), disk.maps().count(), read.disks[1].maps().count()), (3, 3, 1));
     assert_eq!(disk.map, plan.mirrors[0].map);
     assert_eq!(plan.mirrors[1].map.segments[0].columns.len(), 2);
-    let more: Vec<_> = plan.mirrors.iter().map(|mirror| (mirror.time_out, mirror.retries)).collect();
+    let more: Vec<_> =
+        plan.mirrors.iter().map(|mirror| (mirror.endurance.time_out, mirror.endurance.retries)).collect();
     assert_eq!(more, [(None, None), (Some(Duration::from_millis(250)), Some(7)), (None, None)]);
     let all = Components(7);
     let writes = MaskSet {
@@ -151,6 +152,21 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "name = \"plain\"",
+        "name = \"plain\"\ntime_out_ms = 16001",
+        "39: disk[1].time_out_ms: must be 0 to 16000, not 16001",
+    ),
+    (
+        "name = \"plain\"",
+        "name = \"plain\"\nbare = true\nretries = 1",
+        "40: disk[1].retries: a bare disk has none",
+    ),
+    (
+        "read_policy = \"round-robin\"",
+        "read_policy = \"round-robin\"\nbare = true",
+        "17: disk[0].bare: only a disk without mirrors has it; each mirror has its own",
+    ),
+    (
+        "name = \"plain\"",
         "name = \"plain\"\nmirror = [{}, {}]",
         "42: disk[1].segment: a disk has segments or mirrors, not both",
     ),
@@ -177,12 +193,12 @@ fn each_wrong_field_is_named_with_its_line() {
 fn copies_take_room_too() {
     let read = parse(GOOD).expect("good");
     let room =
-        TableSizes { disks: 4, devices: 2, allocations: 7, extents: 9, columns: 2, plans: 2, diverts: 0 };
+        TableSizes { disks: 4, devices: 2, allocations: 7, extents: 9, columns: 2, plans: 3, diverts: 0 };
     read.check_room(&room).expect("fits exactly");
     let message = |room: TableSizes| read.check_room(&room).expect_err("too much").to_string();
     assert_eq!(
-        message(TableSizes { plans: 1, ..room }),
-        "etc/x.toml:24: disk[0].mirror: too many mirrored disks: the card has room for 0"
+        message(TableSizes { plans: 2, ..room }),
+        "etc/x.toml:38: disk[1].name: too many disks that are not bare: the card has room for 1"
     );
     assert_eq!(
         message(TableSizes { disks: 3, ..room }),

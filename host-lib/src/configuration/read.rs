@@ -7,7 +7,8 @@ use volplane_abi::plan::COMPONENTS_MAX;
 
 use super::document::{Section, Source};
 use super::{
-    Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, DiskPlan, Mirror, Origin,
+    Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, DiskPlan, Endurance, Mirror,
+    Origin,
 };
 use crate::map::{Column, DiskMap, Segment};
 use crate::software::{Components, MaskSet, ReadPolicy};
@@ -30,6 +31,9 @@ const DISK_KEYS: &[&str] = &[
     "allocation_size",
     "segment",
     "mirror",
+    "time_out_ms",
+    "retries",
+    "bare",
     "read_policy",
     "preferred",
     "minimum",
@@ -38,6 +42,8 @@ const DISK_KEYS: &[&str] = &[
 ];
 /// Keys of a disk that speak of copies.
 const PLAN_KEYS: &[&str] = &["read_policy", "preferred", "minimum", "reads", "writes"];
+/// Keys of a disk without copies: of a mirrored one each copy has its own.
+const SINGLE_KEYS: &[&str] = &["time_out_ms", "retries", "bare"];
 const READ_MASK_KEYS: &[&str] = &["continuation", "log", "log_with_data", "deactivate"];
 const WRITE_MASK_KEYS: &[&str] = &["continuation", "success", "log", "log_with_data", "deactivate"];
 const MIRROR_KEYS: &[&str] = &["time_out_ms", "retries", "segment"];
@@ -177,14 +183,30 @@ fn disk(section: &Section<'_>, devices: &[Device]) -> Result<Disk, Configuration
             return Err(section.wrong(key, "only a disk with mirrors has it"));
         }
         let (map, column_origins) = map(section, "a disk", devices, block_size, allocation)?;
-        return Ok(Disk { name, map, plan: None, origin: section.origin(), column_origins });
+        let (endurance, origin) = (endurance(section)?, section.origin());
+        let bare = section.boolean("bare")?.unwrap_or(false);
+        if let Some(key) = SINGLE_KEYS[..2].iter().find(|key| bare && section.has(key)) {
+            return Err(section.wrong(key, "a bare disk has none"));
+        }
+        return Ok(Disk { name, map, plan: None, endurance, bare, origin, column_origins });
+    }
+    if let Some(key) = SINGLE_KEYS.iter().find(|key| section.has(key)) {
+        return Err(section.wrong(key, "only a disk without mirrors has it; each mirror has its own"));
     }
     if section.has("segment") {
         return Err(section.wrong("segment", "a disk has segments or mirrors, not both"));
     }
     let plan = plan(section, devices, block_size, allocation)?;
     let map = plan.mirrors[0].map.clone();
-    Ok(Disk { name, map, plan: Some(plan), origin: section.origin(), column_origins: Vec::new() })
+    let (endurance, origin) = (Endurance::default(), section.origin());
+    Ok(Disk { name, map, plan: Some(plan), endurance, bare: false, origin, column_origins: Vec::new() })
+}
+
+fn endurance(section: &Section<'_>) -> Result<Endurance, ConfigurationError> {
+    let time_out_ms = section.integer("time_out_ms", 0, TIME_OUT_MS_MAX)?;
+    let time_out = time_out_ms.map(|ms| Duration::from_millis(ms.into()));
+    let retries = section.integer("retries", 0, u8::MAX.into())?.map(|retries| retries as u8);
+    Ok(Endurance { time_out, retries })
 }
 
 fn plan(
@@ -207,10 +229,7 @@ fn plan(
                 section.wrong("segment", format!("{blocks} blocks, where the first mirror has {wanted}"))
             );
         }
-        let time_out_ms = section.integer("time_out_ms", 0, TIME_OUT_MS_MAX)?;
-        let time_out = time_out_ms.map(|ms| Duration::from_millis(ms.into()));
-        let retries = section.integer("retries", 0, u8::MAX.into())?.map(|retries| retries as u8);
-        mirrors.push(Mirror { map, time_out, retries, column_origins });
+        mirrors.push(Mirror { map, endurance: endurance(section)?, column_origins });
     }
     let count = mirrors.len();
     let preferred = section.integer("preferred", 0, count as u32 - 1)?;

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Backing, Configuration, ConfigurationError, TableSizes};
+use super::{Backing, Configuration, ConfigurationError, Endurance, TableSizes};
 
 const GOOD: &str = r#"[card]
 width = 256
@@ -66,6 +67,12 @@ fn a_good_one_is_read() {
     let linear = &read.disks[1].map;
     assert_eq!(linear.blocks(), 2048 + 1026);
     assert_eq!((linear.segments[0].stripe_shift, linear.segments[0].extent_shift), (11, 11), "defaults");
+    let with = |keys: &str| parse(&GOOD.replace("name = \"linear\"", &format!("name = \"linear\"\n{keys}")));
+    let bare = with("bare = true").expect("good");
+    assert_eq!((read.disks[1].bare, bare.disks[0].bare, bare.disks[1].bare), (false, false, true));
+    let patient = with("time_out_ms = 20\nretries = 0").expect("good");
+    let endurance = Endurance { time_out: Some(Duration::from_millis(20)), retries: Some(0) };
+    assert_eq!((patient.disks[1].endurance, patient.disks[0].endurance), (endurance, Endurance::default()));
 }
 
 /// What is replaced in `GOOD`, by what, and the message behind `etc/x.toml:`.
@@ -307,7 +314,7 @@ fn the_card_has_room_or_the_disk_is_named() {
     let read = parse(GOOD).expect("good");
     // 6 allocations of 2 columns × 2 extents; then 2 of one extent.
     let room =
-        TableSizes { disks: 2, devices: 2, allocations: 8, extents: 26, columns: 2, plans: 0, diverts: 0 };
+        TableSizes { disks: 2, devices: 2, allocations: 8, extents: 26, columns: 2, plans: 3, diverts: 0 };
     read.check_room(&room).expect("fits exactly");
     let message = |room: TableSizes| read.check_room(&room).expect_err("too much").to_string();
     assert_eq!(

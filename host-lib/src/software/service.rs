@@ -30,9 +30,7 @@ use super::cut::Fragment;
 use super::engine::{Action, Bounds, DataPath};
 use super::plan::ClientTag;
 use super::ssd_path::SsdPath;
-use crate::bring_up::{
-    check_options, device_info, map_disks, set_plans, single_plan, Disks, Ssd, IO_QUEUE, TICK,
-};
+use crate::bring_up::{check_options, device_info, map_disks, set_plans, Disks, Ssd, IO_QUEUE, TICK};
 use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::engine::{EngineOptions, StartError, StopError};
@@ -112,10 +110,6 @@ impl<P: Platform> SoftwareEngine<P> {
         let most =
             CommandLimits { fragments: COMPONENT_FRAGMENTS_MAX as u32, transfer_bytes: TRANSFER_BYTES_MAX };
         let Disks { disks, limits } = map_disks(&mut control, &mut data_path, configuration, &found, most)?;
-        for (number, _) in configuration.disks.iter().enumerate().filter(|(_, disk)| disk.plan.is_none()) {
-            let disk = VdHandle(number as u16);
-            control.ssap_set_io_plan(&mut data_path, disk, &single_plan(disk, options))?;
-        }
         set_plans(&mut control, &mut data_path, configuration, options, &copies)?;
         let pages = platform.allocate(usize::from(commands) * PAGE)?;
         let bounds = dispatcher::Bounds { operations: options.operations, answer: options.answer_limit };

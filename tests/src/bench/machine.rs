@@ -84,7 +84,7 @@ fn configuration(width: usize, copies: usize) -> Configuration {
     let columns: Vec<String> =
         (0..DEVICES).map(|device| format!("{{ device = \"ssd{device}\", offset = 0 }}")).collect();
     text += &format!(
-        "[[disk]]\nname = \"striped\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\
+        "[[disk]]\nname = \"striped\"\nblock_size = 512\nallocation_size = \"16MiB\"\nbare = true\n\
          [[disk.segment]]\nsize = \"256MiB\"\ncolumns = [{}]\nstripe_unit = \"64KiB\"\n",
         columns.join(", ")
     );
@@ -93,7 +93,7 @@ fn configuration(width: usize, copies: usize) -> Configuration {
     }
     for copy in 0..copies {
         text += &format!(
-            "[[disk]]\nname = \"copy{copy}\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\
+            "[[disk]]\nname = \"copy{copy}\"\nblock_size = 512\nallocation_size = \"16MiB\"\nbare = true\n\
              [[disk.segment]]\nsize = \"64MiB\"\ncolumns = [{{ device = \"ssd{copy}\", offset = 0 }}]\n"
         );
     }

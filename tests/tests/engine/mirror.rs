@@ -165,6 +165,29 @@ fn what_cannot_be_kept_is_not_promised() {
     rig.stop();
 }
 
+/// A command that an SSD loses is given again when the SSD was made quiet, to a disk without copies too.
+#[test]
+fn a_lost_command_of_a_plain_disk_is_given_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut rig = start(folder.path(), seed(42));
+    let memory = rig.engine.allocate(8 * 512).expect("memory");
+    memory.fill(0, 8 * 512, 0x77);
+    let write = Operation::Write { lba: 5, blocks: 8, force_unit_access: false };
+    for after_effect in [false, true] {
+        let lost = Fault::new(FaultKind::Drop { after_effect });
+        let fault = rig.handle.start_fault("ssd-0", lost.with_commands(Commands::all().with_count(0, 1)));
+        rig.execute(1, write, Some(memory.clone())).unwrap_or_else(|error| panic!("{error}"));
+        rig.execute(1, Operation::Read { lba: 5, blocks: 8 }, Some(memory.clone())).expect("a read");
+        assert_eq!(rig.handle.fault_strikes(fault), 1);
+        assert_eq!(told(&mut rig), "ssd0: no answer in time, queues made anew\n");
+    }
+    rig.apply(1, write, &[0x77; 8 * 512]);
+    rig.compare_all();
+    assert_eq!(compare(&mut rig), Components(7));
+    rig.assert_clean();
+    rig.stop();
+}
+
 /// A read that an SSD cannot give comes from another copy, which stays in sync.
 #[test]
 fn a_read_comes_from_another_copy() {
