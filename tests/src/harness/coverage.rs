@@ -26,6 +26,25 @@ const RETRIES: [(&str, u64); 7] = [
     ("a part that has used up its tries", 150),
 ];
 
+/// What commands that compare must have met, in all machines of a test.
+const COMPARES: [(&str, u64); 5] = [
+    (COMPARE_EQUAL, 200),
+    (COMPARE_DIFFERENT, 200),
+    (COMPARE_OF_WRITTEN, 100),
+    (COMPARE_AGAIN, 10),
+    (COMPARE_FURTHER, 5),
+];
+/// A Compare that succeeds,
+pub const COMPARE_EQUAL: &str = "a Compare of what is equal";
+/// that an SSD ended as it found a difference,
+pub const COMPARE_DIFFERENT: &str = "a Compare that finds a difference";
+/// that succeeds with blocks some of which were just written,
+pub const COMPARE_OF_WRITTEN: &str = "a Compare of what was just written";
+/// that was tried again,
+pub const COMPARE_AGAIN: &str = "a Compare that is tried again";
+/// or went on with another copy.
+pub const COMPARE_FURTHER: &str = "a Compare with a further copy";
+
 /// Those of them that disks without a plan meet as well: they have tries for want of a path only.
 const OF_PATHS: [&str; 4] = [
     "a part that avoids a path",
@@ -126,7 +145,7 @@ impl Coverage {
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
         }
-        for (what, least) in RETRIES {
+        for (what, least) in RETRIES.into_iter().chain(COMPARES) {
             let found = self.counts.get(what).copied().unwrap_or(0);
             assert!(found >= least, "{what} was met {found} times, expected {least}");
         }

@@ -110,6 +110,7 @@ impl Weather {
         let (kind, most, met) = match random.random_range(0..5) {
             0 | 1 => {
                 let (status, after_effect) = (any_status(random.random()), random.random_bool(0.3));
+                let status = if random.random_bool(0.2) { PATH_RELATED | status & 0xFF } else { status };
                 let kind = FaultKind::Error { status, after_effect };
                 (kind, 400, if after_effect { "an error after its effect" } else { "an error for a time" })
             }
@@ -123,6 +124,11 @@ impl Weather {
         let is_bad = matches!(kind, FaultKind::Error { status, .. } if is_of_path(status));
         if is_bad && random.random_bool(0.6) {
             commands = commands.with_queue(*queue).with_chance(random.random_range(64..=4096));
+        }
+        let is_other = matches!(kind, FaultKind::Error { status, .. } if !is_of_path(status));
+        if is_other && random.random_bool(0.25) {
+            let of_4096 = random.random_range(512..=4096);
+            commands = commands.with_opcodes(&[opcode::COMPARE]).with_chance(of_4096);
         }
         self.under_way.push(handle.start_fault(ssd, Fault::new(kind).with_commands(commands)));
         Some(met)

@@ -13,8 +13,8 @@
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans.
 //!   `plan_judge`: what must come of these, by what `part_judge` says of their parts and `part_retries` of those
 //!   that begin again.
-//! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `control_path`
-//!   answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
+//! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
+//!   of a Compare, `control_path` answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;
 pub mod configuration;

@@ -173,8 +173,8 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         }
     }
 
-    /// A command that ends at once, which a range would have diverted: its client is told, and nobody else, unless the
-    /// control path has asked for it meanwhile.
+    /// A command that ends at once, which a range would have diverted: its client is told, and nobody else; but the
+    /// control path may have asked for its plan by then, or have aborted it.
     fn refused(&self, asked: &Asked, begun: &Begun, run: &Run, status: u16) -> Result<Outcome, String> {
         let untouched = run.attempts.is_empty() && run.out == 0 && run.deactivated == 0;
         let allowed = self.mirror.diverts.any(begun.plan) && !run.resubmitted;
@@ -182,13 +182,14 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         if !(untouched && allowed && found) || asked.ends_early().is_some() || run.again(0).next().is_some() {
             return Err(format!("it was begun as {begun:x?}, and is refused with {status:x}"));
         }
+        let met = vec!["a diverted command refused"];
         if run.aborted {
             let status = plan_status::ABORT_REQUESTED | DNR;
             return Ok(Outcome { status, met: vec!["a plan aborted"], ..Outcome::default() });
         }
-        let mut outcome = Outcome { status, met: vec!["a diverted command refused"], ..Outcome::default() };
+        let mut outcome = Outcome { status, met, ..Outcome::default() };
         if run.taken {
-            // It was component 0's to say so.
+            outcome.parts[0] = Progress::Refused(status);
             let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
             components[0] = components[0].with_status(status).with_closed(1);
             let tail = ExceptionTail::default()

@@ -48,7 +48,8 @@ pub struct Ended {
     pub effect: bool,
     /// Status field.
     pub status: u16,
-    /// Of a read with effect, but of zeros: numbers of the blocks as they were (`media`).
+    /// Of a read with effect, but of zeros, and of a Compare that was executed: numbers of the blocks as they were
+    /// (`media`).
     pub tokens: Vec<u64>,
 }
 

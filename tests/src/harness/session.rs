@@ -1,5 +1,6 @@
 //! A run: random commands on a machine, compared with the model.
 
+mod compare;
 mod control_path;
 mod epochs;
 mod judgement;
@@ -52,6 +53,8 @@ struct Pending {
     claim: Claim,
     /// Number of the first block written.
     token: u64,
+    /// Of a Compare: numbers of the blocks that it compares with.
+    offered: Vec<u64>,
     /// Step at which it was sent.
     sent: u64,
     /// What came of it, and the status that the control path ends it with.
@@ -247,9 +250,11 @@ impl Session {
             blocks.for_each(|(block, token)| fill(token, block));
             self.arena.write(&buffer, &data);
         }
-        if entry.opcode() == opcode::READ && !self.recent.iter().any(|other| claim.overlaps(other)) {
+        let reads = [opcode::READ, opcode::COMPARE].contains(&entry.opcode());
+        if reads && !self.recent.iter().any(|other| claim.overlaps(other)) {
             self.plant(&claim);
         }
+        let offered = self.offer(&entry, &claim, &buffer);
         self.claims.insert(self.sent, claim);
         self.recent.push(claim);
         self.machine.queues[queue].submit(entry).expect("room was seen");
@@ -257,7 +262,7 @@ impl Session {
         let epoch = self.epochs.oldest;
         let (decided, logged) = (None, false);
         let pending =
-            Pending { serial, entry, asked, cuts, buffer, claim, token, sent, decided, logged, epoch };
+            Pending { serial, entry, asked, cuts, buffer, claim, token, offered, sent, decided, logged, epoch };
         self.pending.insert((number, id), pending);
         (self.sent, self.step) = (self.sent + 1, self.step + 1);
     }

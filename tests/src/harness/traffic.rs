@@ -19,6 +19,8 @@ const FRAGMENTS_USUAL: usize = 48;
 const FRAGMENTS_MAX: usize = 2049;
 /// Dataset Management: deallocate (CDW11 bit 2).
 const DEALLOCATE: u64 = 1 << 34;
+/// Of so many reads of mirrored disks one compares instead.
+const COMPARED_OF: u32 = 4;
 
 /// Blocks of a disk that a command under way concerns.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,8 @@ impl Traffic {
         };
         let claim = self.range(tables, code, claims)?;
         let disk = &tables.vds[&claim.disk];
+        let compares = code == opcode::READ && disk.plan() != 0 && self.random.random_ratio(1, COMPARED_OF);
+        let code = if compares { opcode::COMPARE } else { code };
         let buffer = self.buffer(arena, disk, code, &claim)?;
         let random = &mut self.random;
         let mut entry = SubmissionEntry::default()
@@ -108,7 +112,7 @@ impl Traffic {
             .with_force_unit_access(random.random_bool(0.3).into())
             .with_limited_retry(random.random_bool(0.3).into())
             .with_cdw14_15(random.random());
-        if code == opcode::READ || code == opcode::WRITE {
+        if [opcode::READ, opcode::WRITE, opcode::COMPARE].contains(&code) {
             entry = entry.with_cdw13(random.random());
         }
         if code == opcode::FLUSH {
@@ -207,7 +211,7 @@ impl Traffic {
     fn buffer(&mut self, arena: &mut Arena, disk: &VdEntry, code: u8, claim: &Claim) -> Option<Buffer> {
         let random = &mut self.random;
         match code {
-            opcode::READ | opcode::WRITE => {
+            opcode::READ | opcode::WRITE | opcode::COMPARE => {
                 arena.buffer(random, (claim.blocks << disk.block_shift()) as usize, disk.block_shift())
             }
             opcode::DATASET_MANAGEMENT => {
@@ -254,7 +258,7 @@ impl Traffic {
                 return;
             }
             4 | 5 => entry.with_starting_lba(self.beyond(tables, &request.claim)),
-            6 if entry.opcode() == opcode::READ || entry.opcode() == opcode::WRITE => {
+            6 if [opcode::READ, opcode::WRITE, opcode::COMPARE].contains(&entry.opcode()) => {
                 let shift = tables.vds[&request.claim.disk].block_shift();
                 let most = TRANSFER_BYTES_MAX >> shift;
                 entry.with_block_count_z(random.random_range(most..=0xFFFF) as u16)
@@ -282,6 +286,9 @@ impl Traffic {
             .with_starting_lba(request.claim.lba);
         let page = entry.prp1() & !0xFFF;
         let kind = self.random.random_range(0..8);
+        // Only a disk with a plan has somebody who executes several ranges.
+        let is_planned = tables.vds[&request.claim.disk].plan() != 0;
+        let kind = if is_planned && self.random.random_bool(0.4) { 3 } else { kind };
         let changed = match kind {
             0 => range.with_starting_lba(self.beyond(tables, &request.claim)),
             1 => range.with_block_count(0),

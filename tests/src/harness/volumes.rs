@@ -275,7 +275,7 @@ fn in_sync(states: &States) -> Components {
 }
 
 /// The blocks of a range that hold something on a copy.
-fn held(
+pub fn held(
     configuration: &Configuration,
     media: &Media,
     map: &VdEntry,

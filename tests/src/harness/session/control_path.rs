@@ -465,7 +465,8 @@ impl Session {
     fn may_sync(&mut self, disk: u32, number: usize, alone: bool) -> bool {
         let since = self.control.write_only.get(&(disk, number)).copied().unwrap_or(0);
         let under_way = self.pending.values().filter(|pending| {
-            pending.claim.disk == disk && ![opcode::READ, opcode::FLUSH].contains(&pending.entry.opcode())
+            let harmless = [opcode::READ, opcode::COMPARE, opcode::FLUSH];
+            pending.claim.disk == disk && !harmless.contains(&pending.entry.opcode())
         });
         let mut busy: Vec<Range<u64>> = Vec::new();
         for pending in under_way {

@@ -42,6 +42,9 @@ impl Session {
         if !is_read && !self.was_given_up(&outcome) {
             self.note_written(pending, run, &outcome, self.step);
         }
+        if pending.entry.opcode() == opcode::COMPARE {
+            self.note_compared(pending, &story, &outcome)?;
+        }
         let tokens = self.check_data(pending, &story)?;
         // What the control path says of a read that it ends is not what was read.
         if is_read && status == SUCCESS && outcome.status == SUCCESS && !self.was_given_up(&outcome) {

@@ -11,7 +11,7 @@ use super::{Cuts, Pending, Session};
 use crate::harness::arena::Arena;
 use crate::harness::mirrors::Mirror;
 use crate::harness::plan_judge::Asked;
-use crate::harness::plan_story::Ended;
+use crate::harness::plan_story::{CommandKey, Ended};
 use crate::harness::records;
 use crate::harness::traffic::Claim;
 use crate::harness::Configuration;
@@ -27,6 +27,9 @@ pub(super) struct Flight {
     blocks: u64,
     /// Number of the first block written.
     token: u64,
+    /// Whose it is, and its first block there.
+    command: CommandKey,
+    first: u64,
 }
 
 impl Session {
@@ -98,7 +101,8 @@ impl Session {
             return Err(format!("{place:?}: found {found:x?}\nexpected {expected:x?}"));
         }
         let Fragment { opcode, lba, blocks, first, .. } = *fragment;
-        let flight = Flight { path, id, opcode, lba, blocks, token: pending.token + first };
+        let (token, command) = (pending.token + first, place.command);
+        let flight = Flight { path, id, opcode, lba, blocks, token, command, first };
         self.flights.insert((ssd, record.order), flight);
         *self.fragments.entry(path).or_default() += 1;
         Ok(())
@@ -107,10 +111,11 @@ impl Session {
     /// An SSD has ended a command.
     fn ended(&mut self, ssd: usize, end: &EndRecord) -> Result<(), String> {
         let flight = self.flights.remove(&(ssd, end.order));
-        let Flight { path, id, opcode, lba, blocks, token } =
+        let Flight { path, id, opcode, lba, blocks, token, command, first } =
             flight.ok_or_else(|| format!("SSD {ssd} ends what it did not begin: {end:?}"))?;
         let mut tokens = Vec::new();
         match opcode {
+            opcode::COMPARE => tokens = self.compared(command, first, (ssd, lba..lba + blocks), end)?,
             _ if !end.effect => {}
             opcode::READ => tokens.extend((lba..lba + blocks).map(|block| self.media.token(ssd, block))),
             opcode::WRITE => self.media.write(ssd, lba, blocks, token),
