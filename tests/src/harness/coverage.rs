@@ -92,6 +92,13 @@ impl Coverage {
         self.counts.get(SENT).copied().unwrap_or(0)
     }
 
+    /// What was met of plans, and how often.
+    pub fn plans(&self) -> String {
+        let of_plans = |what: &String| !what.starts_with("status ") && !what.starts_with("opcode ");
+        let met = self.counts.iter().filter(|(what, _)| of_plans(what));
+        met.map(|(what, count)| format!("{what}: {count}\n")).collect()
+    }
+
     /// Notes something else that was met.
     pub fn met(&mut self, what: &str) {
         self.count(what.to_owned(), true);

@@ -214,25 +214,31 @@ impl Volumes {
         let mut quiet = volume.lagging[component].clone();
         busy.iter().for_each(|blocks| quiet.remove(blocks.clone()));
         let sources = sources.and(mirror.template.present());
-        let whole = sources.numbers().find(|&source| volume.lagging[source].is_empty());
         for missed in quiet.iter() {
-            let pieces: Vec<(Range<u64>, Option<usize>)> = match whole {
-                Some(_) => vec![(missed.clone(), whole)],
-                None => (missed.clone())
-                    .map(|block| {
-                        let mut sources = sources.numbers();
-                        (block..block + 1, sources.find(|&source| !volume.lagging[source].has(block)))
-                    })
-                    .collect(),
-            };
-            for (blocks, source) in pieces {
-                match source {
-                    Some(source) => {
-                        copy_blocks((configuration, handle), media, (mirror, source, component), &blocks)
-                    }
-                    // Nobody has it: what is here is what it is from now on.
-                    None => sources.numbers().for_each(|other| volume.lagging[other].insert(blocks.clone())),
+            let mut left = Intervals::default();
+            left.insert(missed.clone());
+            for source in sources.numbers() {
+                // What it has somewhere, and has not missed itself.
+                let mut good = Intervals::default();
+                for range in left.iter() {
+                    let spots = spots(configuration, &mirror.maps[source], &range);
+                    spots.iter().for_each(|spot| good.insert(spot.first..spot.first + spot.blocks));
                 }
+                volume.lagging[source].iter().for_each(|range| good.remove(range));
+                for range in good.iter() {
+                    copy_blocks((configuration, handle), media, (mirror, source, component), &range);
+                    left.remove(range);
+                }
+            }
+            // Who has a block nowhere has missed nothing of it: it stays what it is. Where all missed it, what is here is
+            // what it is from now on.
+            for source in sources.numbers() {
+                let mut good = left.clone();
+                volume.lagging[source].iter().for_each(|range| good.remove(range));
+                good.iter().for_each(|range| left.remove(range));
+            }
+            for range in left.iter() {
+                sources.numbers().for_each(|other| volume.lagging[other].insert(range.clone()));
             }
             volume.lagging[component].remove(missed);
         }
@@ -429,9 +435,18 @@ fn check_copies(
             for range in both.iter() {
                 let (one, other) = (expected.range(range.clone()), found.range(range));
                 if one.clone().ne(other.clone()) {
-                    let at = one.zip(other).find(|(one, other)| one != other);
+                    let apart = |found: &BTreeMap<u64, u64>, other: &BTreeMap<u64, u64>, block: &u64| {
+                        found.get(block) != other.get(block)
+                    };
+                    let keys = one.chain(other).map(|(&block, _)| block);
+                    let block = keys.into_iter().find(|block| apart(expected, found, block));
+                    let block = block.expect("they differ");
+                    let over: Vec<&Written> =
+                        writes.iter().filter(|write| write.blocks.contains(&block)).collect();
                     return Err(format!(
-                        "disk {disk}: copies {first} and {number} differ in {blocks:?}: {at:?}"
+                        "disk {disk}: copies {first} and {number} differ in block {block}: {:?} and {:?}, written by {over:#?}",
+                        expected.get(&block),
+                        found.get(&block)
                     ));
                 }
             }
