@@ -12,7 +12,8 @@
 //! `issued_*` comes when the write master has accepted the entry, with the new tail. `cq_event_*` gives the
 //! newest head. Latency: 14 cycles from event to write when quiet. Throughput: a doorbell every 4 cycles.
 //! Paths are served round robin: answers of fences first, then tails, then heads (`PathChooser`). Writing
-//! a path's table entry forgets what was pending on it. Reset forgets all.
+//! a path's table entry forgets what was pending on it; one that is valid also sets the head to 0, while completions
+//! that come as a path is closed are told as they are. Reset forgets all.
 
 use rust_hdl::prelude::*;
 use volplane_abi::submission_mode;
@@ -317,7 +318,7 @@ impl Logic for PathDoorbells {
         } else {
             self.clearing.d.next = false;
         }
-        if self.table_now.q.val() {
+        if self.table_now.q.val() & (self.path_write.entry.val().valid == self.flag.val()) {
             // Its head is cleared in the first cycle that no completion needs the port.
             self.clearing.d.next = true;
         }
@@ -540,6 +541,10 @@ mod tests {
     }
 
     fn write_path(bench: &mut Bench, path: u64, fenced: bool, cq_entries: u64) {
+        write_entry(bench, path, fenced, cq_entries, true);
+    }
+
+    fn write_entry(bench: &mut Bench, path: u64, fenced: bool, cq_entries: u64, valid: bool) {
         let entry = PathEntry {
             sq_base: number(0x10_0000 * (path + 1)),
             sq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path),
@@ -547,7 +552,7 @@ mod tests {
             sq_size_z: number(SIZE - 1),
             cq_size_z: number(cq_entries - 1),
             submission_mode: number(fenced.into()),
-            valid: number(1),
+            valid: number(valid.into()),
             ..Default::default()
         };
         let request = TableRequest {
@@ -780,6 +785,35 @@ mod tests {
             assert_eq!(told.data.to_u128(), 9 + delay);
             settle(&mut bench);
         }
+    }
+
+    #[test]
+    fn a_head_that_comes_as_its_path_is_closed_is_told_as_it_is() {
+        let mut bench = fresh("path_doorbells_closing", &Sizes::DEFAULT);
+        bench.set("write$ready", 1);
+        let mut told = 0;
+        for delay in 0..8u128 {
+            write_path(&mut bench, 2, false, 64);
+            settle(&mut bench);
+            write_entry(&mut bench, 2, false, 64, false);
+            for _ in 0..delay {
+                bench.cycle();
+            }
+            bench.set("cq_event_valid", 1);
+            bench.set("cq_event_path", 2);
+            bench.set("cq_event_head", 9 + delay);
+            bench.cycle();
+            bench.set("cq_event_valid", 0);
+            for _ in 0..40 {
+                bench.cycle();
+                if bench.get("write$valid") == 1 {
+                    let write: SmallWrite = bench.get_record("write$data");
+                    assert_eq!(write.data.to_u128(), 9 + delay, "after {delay} cycles");
+                    told += 1;
+                }
+            }
+        }
+        assert!(told >= 4, "{told} heads were told");
     }
 
     #[test]
