@@ -102,6 +102,8 @@ pub struct CardConfig {
     pub write_latency_cycles: u32,
     /// Of 256 cycles, how many each channel stalls on average, 0 to 250.
     pub stalls_of_256: u8,
+    /// Simulated ns of a tick: 1,000 on hardware; less lets what takes long come to pass in fewer cycles.
+    pub tick_ns: u64,
     /// Ticks delivered one by one while the card is idle, before the rest of the time to the next
     /// event is skipped.
     pub idle_ticks_max: u32,
@@ -124,6 +126,7 @@ impl CardConfig {
             read_latency_cycles: 0,
             write_latency_cycles: 0,
             stalls_of_256: 0,
+            tick_ns: 1_000,
             idle_ticks_max: 64,
             window_wait_max: 64,
             window_merge_of_256: 0,

@@ -56,6 +56,10 @@ pub struct EndRecord {
     pub effect: bool,
     /// Status field that it completes with.
     pub status: u16,
+    /// Whether a completion is posted, at once or when its queue has room.
+    pub completion: bool,
+    /// A further record of one that had no room: its queue was deleted, and it is never posted.
+    pub withdrawn: bool,
 }
 
 /// What went over the bus.

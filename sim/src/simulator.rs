@@ -1,7 +1,7 @@
 //! Time: what is due happens, the card is clocked, and time in which nothing can happen is skipped.
 //!
 //! A cycle of the card is 4 ns. While the card says `idle` and nothing is on its wires, only ticks
-//! (one each µs) can change it: up to `idle_ticks_max` of them are delivered one by one, each with a
+//! (one each `tick_ns`, a µs) can change it: up to `idle_ticks_max` of them are delivered one by one, each with a
 //! few cycles to take effect, then the rest of the time to the next event is skipped without ticks. The card is told
 //! how many there were; while it says `timing`, it is clocked again as often as it looks for what is overdue.
 
@@ -18,10 +18,6 @@ use crate::ssd::{self, Namespace, Ssd};
 
 /// Nanoseconds of a card cycle: 250 MHz.
 pub(crate) const CYCLE_NS: u64 = 4;
-/// Nanoseconds of a tick.
-const TICK_NS: u64 = 1000;
-/// Nanoseconds between two looks of the card at what is overdue.
-const LOOK_NS: u64 = TICK_NS << volplane_abi::plan::TIME_OUT_SHIFT;
 /// Posted register writes that may wait in front of the card.
 const POSTED_MAX: usize = 256;
 
@@ -56,6 +52,7 @@ pub(crate) struct Simulator {
     pub(crate) opened: Vec<bool>,
     pub(crate) frozen: bool,
     pub(crate) counters: Counters,
+    tick_ns: u64,
     next_tick_ns: u64,
     idle_ticks: u32,
 }
@@ -80,6 +77,7 @@ impl Simulator {
             })
             .collect();
         let card = config.card.as_ref().map(|card| Card::new(card, config.seed)).transpose()?;
+        let tick_ns = config.card.as_ref().map_or(1_000, |card| card.tick_ns.max(CYCLE_NS));
         let layout = Layout {
             ssds: ssds.len(),
             ssd_bar0_bytes: ssd::BAR0_BYTES,
@@ -95,7 +93,8 @@ impl Simulator {
             card,
             frozen: false,
             counters: Counters::default(),
-            next_tick_ns: TICK_NS,
+            tick_ns,
+            next_tick_ns: tick_ns,
             idle_ticks: 0,
             config,
         };
@@ -211,11 +210,11 @@ impl Simulator {
         let tick = now_ns >= self.next_tick_ns;
         if tick {
             // Ticks missed by a stopped clock are not made up for.
-            let due_ns = self.next_tick_ns + TICK_NS;
-            self.next_tick_ns = if due_ns > now_ns { due_ns } else { now_ns + TICK_NS };
+            let due_ns = self.next_tick_ns + self.tick_ns;
+            self.next_tick_ns = if due_ns > now_ns { due_ns } else { now_ns + self.tick_ns };
         }
         if let Some(card) = &mut self.card {
-            card.cycle(&mut self.bus, tick, (now_ns / TICK_NS) as u32);
+            card.cycle(&mut self.bus, tick, (now_ns / self.tick_ns) as u32);
         }
         self.counters.cycles_evaluated += 1;
         self.bus.set_now_ns(now_ns + CYCLE_NS);
@@ -226,7 +225,8 @@ impl Simulator {
         let walk = self.config.card.as_ref().is_some_and(|card| self.idle_ticks < card.idle_ticks_max);
         let now_ns = self.bus.now_ns();
         // The card looks at what is overdue as often as this.
-        let look_ns = (now_ns / LOOK_NS + 1) * LOOK_NS;
+        let each_ns = self.tick_ns << volplane_abi::plan::TIME_OUT_SHIFT;
+        let look_ns = (now_ns / each_ns + 1) * each_ns;
         let looks = self.card.as_ref().is_some_and(Card::is_timing);
         let mut target_ns = next_ns;
         if walk {
@@ -239,7 +239,7 @@ impl Simulator {
         self.counters.cycles_skipped += cycles;
         self.bus.set_now_ns(now_ns + cycles * CYCLE_NS);
         if !walk {
-            self.next_tick_ns = self.bus.now_ns() + TICK_NS;
+            self.next_tick_ns = self.bus.now_ns() + self.tick_ns;
         }
         let ticked = walk && self.bus.now_ns() >= self.next_tick_ns;
         if ticked {

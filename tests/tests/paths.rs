@@ -200,6 +200,22 @@ fn what_is_not_answered_in_time_is_given_again_after_a_fence() {
     mirror.machine.assert_clean(|_| false);
 }
 
+/// What is given again has its time, too.
+#[test]
+fn what_is_given_again_is_not_waited_for_longer() {
+    let mut mirror = plain_mirror();
+    drop_writes(&mirror.machine, "nvme1", 3);
+    mirror.submit_write(1, 0, 1);
+    for _ in 0..3 {
+        assert_eq!(fences(&mut mirror), [1]);
+        mirror.none_completed();
+        mirror.machine.fence(1);
+    }
+    assert_eq!(mirror.machine.completion(0).status(), 0);
+    assert_eq!(mirror.media(1, 0, 8), content(1, PAGE));
+    assert_eq!((mirror.records(), mirror.states().0), (Vec::new(), vec![component_state::IN_SYNC; 3]));
+}
+
 #[test]
 fn an_answer_that_comes_late_counts() {
     let mut mirror = plain_mirror();

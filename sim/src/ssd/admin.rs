@@ -4,7 +4,7 @@ use volplane_abi::nvme::{admin, queue_cdw10, queue_cdw11, queue_numbers};
 use volplane_abi::SubmissionEntry;
 
 use crate::bus::Bus;
-use crate::probe::Segment;
+use crate::probe::{EndRecord, Segment};
 
 use super::queues::{CompletionQueue, Outcome, SubmissionQueue};
 use super::{identify, prp, status, Ssd};
@@ -30,7 +30,7 @@ impl Ssd {
                 admin::IDENTIFY => self.identify(bus, &entry),
                 admin::CREATE_CQ => self.create_completion_queue(&entry),
                 admin::CREATE_SQ => self.create_submission_queue(&entry),
-                admin::DELETE_SQ => self.delete_submission_queue(&entry),
+                admin::DELETE_SQ => self.delete_submission_queue(bus.now_ns(), &entry),
                 admin::DELETE_CQ => self.delete_completion_queue(&entry),
                 admin::SET_FEATURES => self.set_features(&entry),
                 _ => Err(status::INVALID_OPCODE),
@@ -41,7 +41,7 @@ impl Ssd {
             Err(status) => (status::with_dnr(status), 0),
         };
         let command_id = entry.command_id();
-        self.complete(bus, Outcome { submission_queue: 0, command_id, status, result });
+        self.complete(bus, Outcome { submission_queue: 0, command_id, status, result, order: 0 });
     }
 
     fn identify(&mut self, bus: &mut Bus, entry: &SubmissionEntry) -> Result<u32, u16> {
@@ -107,7 +107,7 @@ impl Ssd {
 
     /// Deletes a submission queue; its commands in execution are aborted, without completions, and
     /// touch neither memory nor media any more.
-    fn delete_submission_queue(&mut self, entry: &SubmissionEntry) -> Result<u32, u16> {
+    fn delete_submission_queue(&mut self, at_ns: u64, entry: &SubmissionEntry) -> Result<u32, u16> {
         let queue = queue_cdw10::QID.of32(dwords(entry).0) as usize;
         if queue == 0 || !self.submission.get(queue).is_some_and(Option::is_some) {
             return Err(status::INVALID_QUEUE_ID);
@@ -122,9 +122,18 @@ impl Ssd {
             }
         }
         for completion in self.completion.iter_mut().flatten() {
-            let before = completion.waiting.len();
-            completion.waiting.retain(|outcome| usize::from(outcome.submission_queue) != queue);
-            self.busy -= before - completion.waiting.len();
+            let waiting = std::mem::take(&mut completion.waiting);
+            for outcome in waiting {
+                if usize::from(outcome.submission_queue) != queue {
+                    completion.waiting.push_back(outcome);
+                    continue;
+                }
+                self.busy -= 1;
+                let Outcome { order, status, .. } = outcome;
+                let withdrawn =
+                    EndRecord { order, at_ns, effect: false, status, completion: false, withdrawn: true };
+                self.ends.push(withdrawn);
+            }
         }
         Ok(0)
     }

@@ -86,6 +86,7 @@ impl Ssd {
             command_id: record.entry.command_id(),
             status: execution.status.unwrap_or(effect.err().map_or(0, status::with_dnr)),
             result: 0,
+            order: record.order,
         };
         if self.ends.is_on() {
             self.ends.push(EndRecord {
@@ -93,6 +94,8 @@ impl Ssd {
                 at_ns: bus.now_ns(),
                 effect: execution.effect && effect.is_ok(),
                 status: outcome.status,
+                completion: execution.completion,
+                withdrawn: false,
             });
         }
         let freed = &mut self.slots[slot];

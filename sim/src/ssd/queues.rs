@@ -67,6 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) command_id: u16,
     pub(crate) status: u16,
     pub(crate) result: u32,
+    /// Number of the command's record.
+    pub(crate) order: u64,
 }
 
 /// A completion queue, anywhere on the bus.

@@ -34,6 +34,18 @@ const COMPARES: [(&str, u64); 5] = [
     (COMPARE_AGAIN, 10),
     (COMPARE_FURTHER, 5),
 ];
+/// What late commands, and paths that are made anew, must have met, in all machines of a test.
+const FENCES: [(&str, u64); 9] = [
+    ("a fence", 20),
+    ("a path made anew unasked", 10),
+    ("an answer that came late", 20),
+    ("an answer on a path that was closed", 20),
+    ("an unanswered command quiesced", 20),
+    ("a command cut off by the deletion of its queue", 20),
+    ("a write given again after a fence", 20),
+    ("a read given again after a fence", 5),
+    ("a part that waits for a path", 20),
+];
 /// A Compare that succeeds,
 pub const COMPARE_EQUAL: &str = "a Compare of what is equal";
 /// that an SSD ended as it found a difference,
@@ -148,11 +160,16 @@ impl Coverage {
             "a delay",
             "a reordering SSD",
             "a slow SSD",
+            "an answer lost after its effect",
+            "a command lost",
+            "a delay beyond time-outs",
+            "a zombie",
+            "a fragment given back by a closed path",
         ];
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
         }
-        for (what, least) in RETRIES.into_iter().chain(COMPARES) {
+        for (what, least) in RETRIES.into_iter().chain(COMPARES).chain(FENCES) {
             let found = self.counts.get(what).copied().unwrap_or(0);
             assert!(found >= least, "{what} was met {found} times, expected {least}");
         }

@@ -19,6 +19,8 @@ const STATUSES: [u16; 6] = [0x0281, 0x4281, 0x2280, 0x0006, 0x0882, 0x4002];
 const OF_CLIENT: [u16; 4] = [INVALID_FIELD, DATA_TRANSFER_ERROR, LBA_OUT_OF_RANGE, COMPARE_FAILURE];
 /// More, and the retry delay.
 const UNKEPT: u16 = 0x3800;
+/// Most commands that such a fault strikes that loses them.
+const LOST_MAX: u64 = 6;
 /// Faults that are there at once.
 const FAULTS_MAX: usize = 3;
 
@@ -86,6 +88,18 @@ impl CommandFilter for Filter {
     }
 }
 
+/// Commands that are not answered, or late, or executed late, by a time that is long after `unit_ns`.
+fn lost(random: &mut ChaCha8Rng, drawn: u32, unit_ns: u64) -> (FaultKind, u32, &'static str) {
+    let (shortest_ns, longest_ns) =
+        (unit_ns * random.random_range(1..6), unit_ns * random.random_range(6..30));
+    match drawn {
+        0 => (FaultKind::Drop { after_effect: true }, 4096, "an answer lost after its effect"),
+        1 => (FaultKind::Drop { after_effect: false }, 4096, "a command lost"),
+        2 => (FaultKind::Delay { shortest_ns, longest_ns }, 4096, "a delay beyond time-outs"),
+        _ => (FaultKind::Zombie { shortest_ns, longest_ns }, 4096, "a zombie"),
+    }
+}
+
 /// Faults that begin and end while a run goes on.
 #[derive(Default)]
 pub struct Weather {
@@ -99,6 +113,7 @@ impl Weather {
         random: &mut ChaCha8Rng,
         handle: &SimHandle,
         paths: &[(String, u16)],
+        hurried: Option<u64>,
     ) -> Option<&'static str> {
         if !random.random_ratio(1, 12) {
             return None;
@@ -107,7 +122,9 @@ impl Weather {
             handle.stop_fault(self.under_way.remove(0));
             return None;
         }
+        let lossy = hurried.filter(|_| random.random_bool(0.4));
         let (kind, most, met) = match random.random_range(0..5) {
+            drawn if lossy.is_some() => lost(random, drawn, lossy.expect("as above")),
             0 | 1 => {
                 let (status, after_effect) = (any_status(random.random()), random.random_bool(0.3));
                 let status = if random.random_bool(0.2) { PATH_RELATED | status & 0xFF } else { status };
@@ -129,6 +146,9 @@ impl Weather {
         if is_other && random.random_bool(0.25) {
             let of_4096 = random.random_range(512..=4096);
             commands = commands.with_opcodes(&[opcode::COMPARE]).with_chance(of_4096);
+        }
+        if lossy.is_some() {
+            commands = commands.with_count(random.random_range(0..8), random.random_range(1..=LOST_MAX));
         }
         self.under_way.push(handle.start_fault(ssd, Fault::new(kind).with_commands(commands)));
         Some(met)

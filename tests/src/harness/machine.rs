@@ -121,10 +121,26 @@ impl Machine {
     /// # Panics
     /// When the SSD or the card refuses.
     pub fn renew_path(&mut self, path: u8) {
-        let found = self.configuration.routes.iter().find(|route| route.path == path);
-        let route = found.expect("a path of the machine").clone();
+        self.delete_path_queues(path);
+        self.open_path(path);
+    }
+
+    /// Deletes the queues of a closed path: its SSD executes nothing any more that came by it.
+    ///
+    /// # Panics
+    /// When the SSD refuses.
+    pub fn delete_path_queues(&mut self, path: u8) {
+        let route = self.configuration.route(path).expect("a path of the machine").clone();
         let controller = &mut self.controllers[route.ssd];
         controller.delete_io_queue_pair(&mut self.platform, route.queue).expect("its queues are deleted");
+    }
+
+    /// Makes queues for a path that has none, and opens it.
+    ///
+    /// # Panics
+    /// When the SSD or the card refuses.
+    pub fn open_path(&mut self, path: u8) {
+        let route = self.configuration.route(path).expect("a path of the machine").clone();
         let entry = self.create_path(&route);
         self.configuration.tables.paths.insert(path, entry);
         self.card.table_write(&mut self.platform, table::PATH, path.into(), &entry.0).expect("an entry");

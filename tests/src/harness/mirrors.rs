@@ -165,6 +165,18 @@ impl Mirror {
         Self { disk, plan, template, templates, maps, diverts }
     }
 
+    /// Lets some of its components wait for their SSDs no longer than a few units of 1,024 ticks.
+    pub fn hurry(&mut self, random: &mut ChaCha8Rng) {
+        for component in self.template.components.iter_mut() {
+            let most = [0, 1, 2_000, 2_000, 6_000, 6_000, 20_000, 20_000][random.random_range(0..8)];
+            component.time_out = if most == 0 { 0 } else { random.random_range(1..=most) };
+            if component.state == ComponentState::Absent {
+                component.time_out = 0;
+            }
+        }
+        self.templates.insert(self.plan, self.template);
+    }
+
     /// Gives the disk divert ranges, in the run of the table that is that of the mirrored disk with this number.
     pub fn divert(&mut self, random: ChaCha8Rng, number: usize, size: u64) {
         self.diverts = Diverts::random(random, (number * DIVERTS_MAX) as u16, size);

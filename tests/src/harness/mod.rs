@@ -12,9 +12,10 @@
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans.
 //!   `plan_judge`: what must come of these, by what `part_judge` says of their parts and `part_retries` of those
-//!   that begin again.
+//!   that begin again. `path_story`: what has become of paths meanwhile.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
-//!   of a Compare, `control_path` answers. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
+//!   of a Compare, `control_path` answers, `renewal`
+//!   makes paths anew. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;
 pub mod configuration;
@@ -27,6 +28,7 @@ pub mod media;
 pub mod mirrors;
 pub mod part_judge;
 pub mod part_retries;
+pub mod path_story;
 pub mod plain;
 pub mod plan_judge;
 pub mod plan_story;

@@ -9,7 +9,8 @@ use volplane_abi::status::{CODE_AND_TYPE, DNR, INTERNAL_ERROR, SUCCESS};
 use volplane_abi::ExceptionComponent;
 use volplane_sim::PartEnd;
 
-use super::part_retries::{allows, Retries};
+use super::part_retries::Retries;
+use super::path_story::Paths;
 use super::plan_story::{Attempt, PartStep, Run};
 
 /// A component's part of a run.
@@ -40,6 +41,9 @@ struct Try<'a> {
     tables: &'a Tables,
     cuts: &'a Cuts,
     retries: &'a Retries,
+    paths: &'a Paths,
+    /// When the part was begun.
+    begun: u64,
     /// When it began again; `None`: it is the first.
     since: Option<u64>,
     attempts: Vec<&'a Attempt>,
@@ -54,30 +58,26 @@ impl Try<'_> {
     fn allows(&self, device: u16, cycle: u64, path: Option<u8>) -> bool {
         match self.since {
             // The first one avoids nothing.
-            None => allows(self.tables, device, 0, path),
-            Some(since) => self.retries.allows(self.tables, device, (since, cycle), path),
+            None => self.paths.allow(self.tables, device, 0, (self.begun, cycle), path),
+            Some(since) => self.retries.allows((self.tables, self.paths), device, (since, cycle), path),
         }
     }
 
-    /// How it ends; `failed`: when it was told of that, if it has failed.
-    fn end(&self, failed: Option<u64>) -> Result<TryEnd, String> {
+    /// How it ends; `failed`: when it was told of that, and with what, if it has failed.
+    fn end(&self, failed: Option<(u64, PartEnd)>) -> Result<TryEnd, String> {
         let fragments = &self.cuts.fragments;
         let mut ends: Vec<Option<(u16, u8)>> = vec![None; fragments.len()];
         for attempt in &self.attempts {
-            let (Some(end), Some(ended)) = (ends.get_mut(attempt.ordinal), &attempt.ended) else {
-                return Err(format!("{attempt:?} is no fragment, or has not ended"));
-            };
+            let status = attempt.end()?;
+            let end = ends.get_mut(attempt.ordinal).ok_or_else(|| format!("{attempt:?} is no fragment"))?;
             let fragment = &fragments[attempt.ordinal];
             // The filler reads the whole list, so nothing is open.
             let filled = fragment.segments.as_ref().map_or_else(|&code| code | DNR, |_| SUCCESS);
-            if fragment.zeros != attempt.path.is_none() || (fragment.zeros && ended.status != filled) {
+            if fragment.zeros != attempt.path.is_none() || (fragment.zeros && status != filled) {
                 return Err(format!("{attempt:?} is of {fragment:x?}"));
             }
-            if attempt.returned != Some(ended.status) {
-                return Err(format!("{attempt:x?} came back with another status"));
-            }
             let path = attempt.path.unwrap_or(0);
-            if end.replace((ended.status & STATUS_KEPT, path)).is_some() {
+            if end.replace((status & STATUS_KEPT, path)).is_some() {
                 return Err(format!("fragment {} came twice", attempt.ordinal));
             }
             if !fragment.zeros && !self.allows(fragment.device, attempt.cycle, attempt.path) {
@@ -97,16 +97,18 @@ impl Try<'_> {
         let left = &fragments[given..];
         // The card stops where it sees that a list is wrong, and where it finds no path.
         let wrong = left.iter().find_map(|fragment| fragment.segments.as_ref().err());
+        let wrong = wrong.filter(|_| self.cuts.issued == Issued::Prefix && !gap).map(|&code| code | DNR);
+        let is_wrong = failed.is_some_and(|(_, end)| Some(end.status) == wrong);
         let closing = match (left.first(), wrong) {
             (None, _) => self.cuts.closing,
+            // Both may be so.
             (Some(next), _)
-                if !gap
-                    && !next.zeros
-                    && failed.is_some_and(|cycle| self.allows(next.device, cycle, None)) =>
+                if !(gap || next.zeros || is_wrong)
+                    && failed.is_some_and(|(cycle, _)| self.allows(next.device, cycle, None)) =>
             {
                 plan_status::HOST_PATH_ERROR | DNR
             }
-            (_, Some(code)) if self.cuts.issued == Issued::Prefix && !gap => code | DNR,
+            (_, Some(status)) => status,
             _ => return Err(format!("fragment {given} of {} did not come", ends.len())),
         };
         let failed = ends.iter().zip(0..).find_map(|(end, number)| {
@@ -131,7 +133,7 @@ impl Parted {
     /// # Errors
     /// Says which fragment did not come, or which try did not end as it should have.
     pub fn of(
-        tables: &Tables,
+        (tables, paths): (&Tables, &Paths),
         cuts: &Cuts,
         run: &Run,
         retries: &Retries,
@@ -153,9 +155,10 @@ impl Parted {
             let bounced = bounced.filter(|it| it.component == component && it.again == number);
             let bounced = bounced.map(|it| it.ordinal).collect();
             let (attempts, excepts) = (attempts.collect(), run.begun.is_some());
-            let tried = Try { tables, cuts, retries, since, attempts, bounced, excepts };
+            let begun = run.part_begun(component);
+            let tried = Try { tables, cuts, retries, paths, begun, since, attempts, bounced, excepts };
             let found = failures.next();
-            let expected = match tried.end(found.map(|found| found.0)).map_err(wrong)? {
+            let expected = match tried.end(found).map_err(wrong)? {
                 TryEnd::Ended(end) => end,
                 TryEnd::Stopped { issued, faulted } if found.is_none() => {
                     return Ok(Self::stopped(issued, faulted));
@@ -254,9 +257,11 @@ mod tests {
                 run.parts.push(PartEvent { cycle: cycle - 500, component: 0, step: PartStep::Again });
             }
             run.attempts.extend(attempts.iter().map(|&(ordinal, status, path)| {
-                let ended = Ended { at_ns: 0, effect: status == 0, status, tokens: Vec::new() };
+                let (effect, completion, tokens) = (status == 0, true, Vec::new());
+                let ended = Ended { at_ns: 0, effect, status, completion, tokens };
                 let (ended, returned) = (Some(ended), Some(status));
-                Attempt { component: 0, ordinal, path: Some(path), again: number, cycle, ended, returned }
+                let (path, again) = (Some(path), number);
+                Attempt { component: 0, ordinal, path, again, cycle, ended, returned, ..Attempt::default() }
             }));
             run.parts.extend(failures.get(number).map(|&end| PartEvent {
                 cycle: cycle + 200,
@@ -264,8 +269,9 @@ mod tests {
                 step: PartStep::Failed(end),
             }));
         }
-        let retries = Retries::follow(&run, None, false)?;
-        Parted::of(&tables(), &cuts, &run, &retries, 0)
+        let paths = Paths::default();
+        let retries = Retries::follow(&run, None, false, &paths)?;
+        Parted::of((&tables(), &paths), &cuts, &run, &retries, 0)
     }
 
     fn failed(status: u16, path: u8, ordinal: u32) -> PartEnd {

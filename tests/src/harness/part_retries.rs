@@ -9,17 +9,20 @@
 //! Nothing begins again of a plan that was stopped: a component has failed whose continuation bit is clear, or
 //! the control path has interfered.
 //!
+//! While a path is being made anew, a part that finds none waits, free of charge.
+//!
 //! Paths are kept for each plan, not for each part: the order in which parts fail is taken from the trace, and
 //! what every try avoided follows from it. With every part that a plan begins it avoids nothing any more, for its
 //! parts that begin again as well. What the card notes at the same time it may note in either order.
 
 use volplane::software::verdict::Progress;
 use volplane::software::{PlanTemplate, Tables};
-use volplane_abi::plan::{path_policy, plan_status, status_class, StatusClass, COMPONENTS_MAX};
+use volplane_abi::plan::{plan_status, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::CODE_AND_TYPE;
 use volplane_sim::PartEnd;
 
 use super::part_judge::progress_of;
+use super::path_story::Paths;
 use super::plan_story::{PartEvent, PartStep, Run};
 
 /// Tries that a part without a template has when it finds no path.
@@ -120,6 +123,11 @@ impl Notes {
         }
     }
 
+    /// It waits for a path that is made anew, free of charge, and then takes any.
+    fn wait(&self) -> (Self, Next, &'static str) {
+        (Self { avoided: 0, ..self.clone() }, Next::Again, "a part that waits for a path")
+    }
+
     /// What becomes of a part of a plan that was stopped.
     fn give_up(&self, component: usize, end: &PartEnd) -> (Self, Next, &'static str) {
         (self.clone(), Next::Ended(self.told(component, end)), "a part of a stopped plan")
@@ -132,7 +140,12 @@ impl Retries {
     ///
     /// # Errors
     /// Says which part began again, or did not, and should not have.
-    pub fn follow(run: &Run, template: Option<&PlanTemplate>, may_stop: bool) -> Result<Self, String> {
+    pub fn follow(
+        run: &Run,
+        template: Option<&PlanTemplate>,
+        may_stop: bool,
+        paths: &Paths,
+    ) -> Result<Self, String> {
         let left = if template.is_none() { SINGLE_TRIES } else { 0 };
         let notes = vec![Notes::new(left)];
         let stopped = may_stop || run.taken || run.aborted;
@@ -152,7 +165,8 @@ impl Retries {
                     retries.begin(run, event, found);
                 }
                 PartStep::Failed(end) => {
-                    retries.fail(run, event, &end, (template.is_none(), next))?;
+                    let waits = paths.waits(cycle, cycle + NOTED);
+                    retries.fail(run, event, &end, (template.is_none(), next), waits)?;
                     // Before it begins again, in any case.
                     latest = next.map_or(latest, |next| next.cycle.min(latest));
                 }
@@ -200,6 +214,7 @@ impl Retries {
         event: &PartEvent,
         end: &PartEnd,
         (single, next): (bool, Option<&PartEvent>),
+        (may_wait, must_wait): (bool, bool),
     ) -> Result<(), String> {
         let component = event.component;
         let found = match (next.map(|next| next.step), single) {
@@ -212,7 +227,10 @@ impl Retries {
         let weigh = |notes: &Notes| notes.weigh(single, component, end);
         let give_up = |notes: &Notes| notes.give_up(component, end);
         let given_up = self.notes.iter().filter(|_| self.stopped).map(give_up);
-        let weighed: Vec<_> = self.notes.iter().map(weigh).chain(given_up).collect();
+        let (may_wait, must_wait) = (may_wait && is_pathless(end), must_wait && is_pathless(end));
+        let waiting = self.notes.iter().filter(|_| may_wait).map(Notes::wait);
+        let decided = self.notes.iter().filter(|_| !must_wait).map(weigh);
+        let weighed: Vec<_> = decided.chain(waiting).chain(given_up).collect();
         let is_so = |next: &Next| found.map_or(*next != Next::Again, |found| found == *next);
         let Some(&(_, next, met)) = weighed.iter().find(|(_, next, _)| is_so(next)) else {
             let notes = &self.notes;
@@ -234,23 +252,17 @@ impl Retries {
     }
 
     /// Whether a device had a path for one that is tried again between two cycles: `path`, or none.
-    pub fn allows(&self, tables: &Tables, device: u16, (first, last): (u64, u64), path: Option<u8>) -> bool {
+    pub fn allows(
+        &self,
+        (tables, paths): (&Tables, &Paths),
+        device: u16,
+        (first, last): (u64, u64),
+        path: Option<u8>,
+    ) -> bool {
         let ends = self.avoided.iter().skip(1).map(|entry| entry.1).chain([u64::MAX]);
         let there = self.avoided.iter().zip(ends).filter(|((since, ..), end)| *since <= last && *end > first);
         let mut sets = there.flat_map(|((.., sets), _)| sets);
-        sets.any(|&avoided| allows(tables, device, avoided, path))
-    }
-}
-
-/// Whether a fragment for a device may take `path`, or finds none, while some are avoided.
-pub fn allows(tables: &Tables, device: u16, avoided: u32, path: Option<u8>) -> bool {
-    let mut left = tables.usable_paths(device);
-    left.retain(|path| avoided >> path & 1 == 0);
-    let in_turns =
-        tables.device(device).is_some_and(|device| device.path_policy() == path_policy::ROUND_ROBIN);
-    match path {
-        Some(path) if in_turns => left.contains(&path),
-        path => left.first().copied() == path,
+        sets.any(|&avoided| paths.allow(tables, device, avoided, (first, last), path))
     }
 }
 

@@ -13,6 +13,7 @@ use volplane_abi::{opcode, vd_status, ExceptionComponent, ExceptionTail, Submiss
 use super::mirrors::{Mirror, States};
 use super::part_judge::Parted;
 use super::part_retries::Retries;
+use super::path_story::Paths;
 use super::plan_story::{Begun, Run};
 
 /// What comes of a run of a plan.
@@ -120,6 +121,8 @@ fn candidates(states: &States, reads: bool) -> Components {
 pub struct Judge<'a, F> {
     /// What its devices are.
     pub tables: &'a Tables,
+    /// What has become of its paths.
+    pub paths: &'a Paths,
     /// The disk.
     pub mirror: &'a Mirror,
     /// A component's part of the command.
@@ -156,7 +159,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         check_begun(self.mirror.disk, template, asked, begun, &run.seen, handed_over.is_some())?;
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
-        let retries = Retries::follow(run, Some(template), faults)?;
+        let retries = Retries::follow(run, Some(template), faults, self.paths)?;
         let of = Of { template, begun, run, retries };
         let mut outcome = match handed_over {
             _ if run.aborted => self.aborted(&of),
@@ -237,7 +240,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
     }
 
     fn part(&self, of: &Of<'_>, component: usize) -> Result<Parted, String> {
-        Parted::of(self.tables, (self.cuts)(component), of.run, &of.retries, component)
+        Parted::of((self.tables, self.paths), (self.cuts)(component), of.run, &of.retries, component)
     }
 
     /// What hardware does not execute, or a divert range touches, is handed over before anything is issued.

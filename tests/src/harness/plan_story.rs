@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use volplane_abi::plan::plan_status::{ABORTED_SQ_DELETION, HOST_PATH_ERROR};
 use volplane_abi::status::TYPE;
 use volplane_sim::{PartEnd, PlanEvent, PlanRecord};
 
 use super::mirrors::{Mirror, States};
+use super::path_story::Paths;
 
 /// Cycles before its admission is seen from which on a command may have looked its disk up, and after.
 const LOOKED_UP: (u64, u64) = (3, 1);
@@ -48,13 +50,15 @@ pub struct Ended {
     pub effect: bool,
     /// Status field.
     pub status: u16,
+    /// Whether it was answered.
+    pub completion: bool,
     /// Of a read with effect, but of zeros, and of a Compare that was executed: numbers of the blocks as they were
     /// (`media`).
     pub tokens: Vec<u64>,
 }
 
-/// A fragment that was issued.
-#[derive(Clone, Debug)]
+/// A fragment that was issued, or given back as its path was closed.
+#[derive(Clone, Debug, Default)]
 pub struct Attempt {
     /// Component.
     pub component: usize,
@@ -70,6 +74,26 @@ pub struct Attempt {
     pub ended: Option<Ended>,
     /// The status field that the card got.
     pub returned: Option<u16>,
+    /// It was not answered: its path was said to be quiet.
+    pub quieted: bool,
+    /// Its queue was deleted before its SSD ended it.
+    pub cancelled: bool,
+}
+
+impl Attempt {
+    /// The status that it ended with.
+    ///
+    /// # Errors
+    /// When it has not ended, or not as its SSD says.
+    pub fn end(&self) -> Result<u16, String> {
+        let unanswered = self.ended.as_ref().map_or(self.cancelled, |ended| !ended.completion);
+        let answer = self.ended.as_ref().filter(|ended| ended.completion).map(|ended| ended.status);
+        match self.returned {
+            Some(status) if self.quieted && unanswered => Ok(status),
+            Some(status) if !self.quieted && answer == Some(status) => Ok(status),
+            _ => Err(format!("{self:x?} has not ended, or came back with another status")),
+        }
+    }
 }
 
 /// A fragment that was not issued, as its plan was stopped.
@@ -141,6 +165,29 @@ pub struct Run {
 }
 
 impl Run {
+    /// The fragment that was issued last as this one.
+    fn attempt(&mut self, component: u8, ordinal: u32, path: u8) -> Result<&mut Attempt, String> {
+        let is_it = |attempt: &&mut Attempt| {
+            (attempt.component, attempt.ordinal, attempt.path)
+                == (component.into(), ordinal as usize, Some(path))
+        };
+        self.attempts.iter_mut().rfind(is_it).ok_or_else(|| "it was not issued".into())
+    }
+
+    fn come_back(&mut self, component: u8, ordinal: u32, path: u8, status: u16) -> Result<(), String> {
+        match self.attempt(component, ordinal, path)?.returned.replace(status) {
+            None => Ok(()),
+            Some(_) => Err("the fragment comes back twice".into()),
+        }
+    }
+
+    /// When a component's part was begun, or its plan was admitted.
+    pub fn part_begun(&self, component: usize) -> u64 {
+        let begun =
+            |event: &&PartEvent| event.component == component && matches!(event.step, PartStep::Begun(_));
+        self.parts.iter().find(begun).map_or(self.admitted, |event| event.cycle)
+    }
+
     /// When a component's part began again, in order.
     pub fn again(&self, component: usize) -> impl Iterator<Item = u64> + '_ {
         let again = move |event: &&PartEvent| event.component == component && event.step == PartStep::Again;
@@ -244,6 +291,8 @@ pub struct Stories {
     writing: Option<Writing>,
     /// Fragments of zeros that were not written whole.
     pub refused_fills: u64,
+    /// What has become of paths.
+    pub paths: Paths,
 }
 
 impl Stories {
@@ -251,7 +300,9 @@ impl Stories {
     pub fn new(mirrors: &[Mirror]) -> Self {
         let states = mirrors.iter().map(|mirror| (mirror.disk, History::new(mirror.states()))).collect();
         let plans = mirrors.iter().map(|mirror| (mirror.disk, History::new(mirror.plan))).collect();
-        Self { states, plans, ..Self::default() }
+        let mut paths = Paths::default();
+        mirrors.iter().for_each(|mirror| paths.learn(mirror.plan, &mirror.template));
+        Self { states, plans, paths, ..Self::default() }
     }
 
     /// What the card should hold of a disk.
@@ -325,10 +376,29 @@ impl Stories {
     }
 
     /// The SSD has ended it.
-    pub fn end(&mut self, path: u8, id: u16, ended: Ended) {
-        let Some(place) = self.fragments.remove(&(path, id)) else { return };
+    pub fn end(&mut self, path: u8, id: u16, ended: Ended) -> Option<Place> {
+        let place = self.fragments.remove(&(path, id))?;
         let story = self.stories.get_mut(&place.command).expect("a fragment is of a plan");
         story.runs[place.run].attempts[place.attempt].ended = Some(ended);
+        Some(place)
+    }
+
+    /// The SSD has ended it, but will not say so: its queue was deleted.
+    pub fn withdraw(&mut self, place: &Place) {
+        let story = self.stories.get_mut(&place.command);
+        let ended = story.and_then(|story| story.runs[place.run].attempts[place.attempt].ended.as_mut());
+        ended.into_iter().for_each(|ended| ended.completion = false);
+    }
+
+    /// A path's queue was deleted: what its SSD has not ended it never will.
+    pub fn cancel(&mut self, path: u8) {
+        let cancelled: Vec<Place> =
+            self.fragments.iter().filter(|((of, _), _)| *of == path).map(|(_, place)| *place).collect();
+        self.fragments.retain(|(of, _), _| *of != path);
+        for place in cancelled {
+            let story = self.stories.get_mut(&place.command).expect("a fragment is of a plan");
+            story.runs[place.run].attempts[place.attempt].cancelled = true;
+        }
     }
 
     /// Takes events in.
@@ -403,8 +473,10 @@ impl Stories {
                 let (run, attempt) = (story.runs.len() - 1, story.run().attempts.len());
                 let again = story.run().again(component).count();
                 let path = Some(number);
-                let issued = Attempt { component, ordinal, path, again, cycle, ended: None, returned: None };
+                let issued = Attempt { component, ordinal, path, again, cycle, ..Attempt::default() };
                 story.run_mut().attempts.push(issued);
+                let of = story.run().begun.map(|begun| (begun.plan, component));
+                self.paths.issued((number, id), of, (cycle, record.at_ns));
                 let place = Place { command, run, attempt, component, ordinal };
                 if self.fragments.insert((number, id), place).is_some() {
                     return Err("the identifier is in use".into());
@@ -417,6 +489,13 @@ impl Stories {
                 self.part(slot, cycle, component, PartStep::Failed(end))?;
             }
             PlanEvent::PartAgain { slot, component } => {
+                let run = self.story(slot)?.run();
+                let is_write = run.begun.is_some_and(|begun| !begun.is_read);
+                let of_part = |attempt: &&Attempt| attempt.component == usize::from(component);
+                let mut attempts = run.attempts.iter().filter(of_part);
+                if let Some(attempt) = attempts.find(|attempt| is_write && attempt.returned.is_none()) {
+                    return Err(format!("a write begins again while {attempt:x?} is under way"));
+                }
                 self.part(slot, cycle, component, PartStep::Again)?;
             }
             PlanEvent::PartEnded { slot, component, end } => {
@@ -431,6 +510,32 @@ impl Stories {
                 let again = run.again(component).count();
                 run.bounced.push(Bounced { component, ordinal, again });
             }
+            // Nor was this: its path was closed.
+            PlanEvent::Returned { slot, component, ordinal, path: number, status, own: true, .. }
+                if status == HOST_PATH_ERROR =>
+            {
+                let run = self.story(slot)?.run();
+                let (component, ordinal, first) = (usize::from(component), ordinal as usize, run.admitted);
+                let again = run.again(component).count();
+                if !self.paths.may_bounce(number, first, cycle) {
+                    return Err("its path was not closed".into());
+                }
+                self.paths.met.push("a fragment given back by a closed path");
+                let at_ns = record.at_ns;
+                let ended = Ended { at_ns, effect: false, status, completion: true, tokens: Vec::new() };
+                let (path, ended, returned) = (Some(number), Some(ended), Some(status));
+                let attempt =
+                    Attempt { component, ordinal, path, again, cycle, ended, returned, ..Attempt::default() };
+                self.story(slot)?.run_mut().attempts.push(attempt);
+            }
+            PlanEvent::Returned { slot, component, ordinal, path, status, own: true, id }
+                if status == ABORTED_SQ_DELETION =>
+            {
+                self.paths.returned((path, id), true, record.at_ns)?;
+                let run = self.story(slot)?.run_mut();
+                run.attempt(component, ordinal, path)?.quieted = true;
+                run.come_back(component, ordinal, path, status)?;
+            }
             // No SSD had it: its zeros were written, or could not be.
             PlanEvent::Returned { slot, component, ordinal, status, own: true, .. } => {
                 self.refused_fills += u64::from(status != 0);
@@ -438,23 +543,25 @@ impl Stories {
                 let (component, ordinal) = (component.into(), ordinal as usize);
                 let again = run.again(component).count();
                 let at_ns = record.at_ns;
-                let ended = Some(Ended { at_ns, effect: status == 0, status, tokens: Vec::new() });
-                let returned = Some(status);
-                run.attempts.push(Attempt { component, ordinal, path: None, again, cycle, ended, returned });
+                let completion = true;
+                let ended =
+                    Some(Ended { at_ns, effect: status == 0, status, completion, tokens: Vec::new() });
+                let (path, returned) = (None, Some(status));
+                let attempt =
+                    Attempt { component, ordinal, path, again, cycle, ended, returned, ..Attempt::default() };
+                run.attempts.push(attempt);
             }
-            PlanEvent::Returned { slot, component, ordinal, path, status, .. } => {
-                let run = self.story(slot)?.run_mut();
-                let is_it = |attempt: &&mut Attempt| {
-                    (attempt.component, attempt.ordinal, attempt.path)
-                        == (component.into(), ordinal as usize, Some(path))
-                };
-                let attempt = run.attempts.iter_mut().rfind(is_it).ok_or("it was not issued")?;
-                if attempt.returned.replace(status).is_some() {
-                    return Err("the fragment comes back twice".into());
-                }
+            PlanEvent::Returned { slot, component, ordinal, path, status, id, .. } => {
+                self.paths.returned((path, id), false, record.at_ns)?;
+                self.story(slot)?.run_mut().come_back(component, ordinal, path, status)?;
             }
             PlanEvent::Done { slot, status } => {
-                self.story(slot)?.status = Some(status);
+                let story = self.story(slot)?;
+                let mut attempts = story.runs.iter().flat_map(|run| &run.attempts);
+                if let Some(attempt) = attempts.find(|attempt| attempt.returned.is_none()) {
+                    return Err(format!("its client is told while {attempt:x?} is under way"));
+                }
+                story.status = Some(status);
                 self.slots.remove(&slot);
             }
         }

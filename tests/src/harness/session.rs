@@ -4,6 +4,7 @@ mod compare;
 mod control_path;
 mod epochs;
 mod judgement;
+mod renewal;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,12 +22,13 @@ use super::arena::{Arena, Buffer};
 use super::faults::Errors;
 use super::media::{fill, Media};
 use super::plan_judge::{Asked, Outcome};
-use super::plan_story::{CommandKey, Stories};
+use super::plan_story::{CommandKey, Place, Stories};
 use super::traffic::{Claim, Request, Traffic};
 use super::volumes::Volumes;
 use super::{fork, Configuration, Coverage, Machine};
 use control_path::{ControlPath, Told};
 use epochs::Epochs;
+use renewal::Renewals;
 use witness::Flight;
 
 /// Commands between two checks of everything: of machines with mirrored disks, and of others.
@@ -81,6 +83,9 @@ pub struct Session {
     stories: Stories,
     /// By SSD and number of the command there.
     flights: HashMap<(usize, u64), Flight>,
+    /// Those that were ended, since the last check.
+    answers: HashMap<(usize, u64), Place>,
+    renewals: Renewals,
     volumes: Volumes,
     control: ControlPath,
     epochs: Epochs,
@@ -117,7 +122,8 @@ impl Session {
         }
         let arena = Arena::new(&mut machine.platform);
         let mirrors = &machine.configuration.mirrors;
-        let (stories, volumes) = (Stories::new(mirrors), Volumes::default());
+        let (mut stories, volumes) = (Stories::new(mirrors), Volumes::default());
+        stories.paths.tick_ns = machine.configuration.tick_ns();
         let control = ControlPath::new(fork(seed, "control path"), mirrors);
         let traffic = Traffic::new(fork(seed, "traffic"), &machine.configuration.tables);
         Self {
@@ -132,6 +138,8 @@ impl Session {
             used: BTreeSet::new(),
             stories,
             flights: HashMap::new(),
+            answers: HashMap::new(),
+            renewals: Renewals::new(fork(seed, "renewals")),
             volumes,
             control,
             epochs: Epochs::new(fork(seed, "epochs")),
@@ -193,7 +201,7 @@ impl Session {
         self.media.begin();
         let stories = &self.stories;
         self.volumes.begin(&self.machine.configuration.mirrors, |disk| stories.now(disk));
-        while self.sent < end || !self.pending.is_empty() {
+        while self.sent < end || !self.pending.is_empty() || self.renewals.any() {
             if self.sent < end {
                 let few = self.random.random_range(1..=16);
                 let count =
@@ -336,6 +344,7 @@ impl Session {
         }
         self.recent.clear();
         self.used.clear();
+        self.answers.clear();
     }
 
     /// Compares counters and states at the end.
@@ -348,7 +357,11 @@ impl Session {
             }
         }
         for (number, state) in self.machine.path_states() {
-            let issued = self.fragments.get(&number).copied().unwrap_or(0);
+            let fetched = self.fragments.get(&number).copied().unwrap_or(0);
+            let (issued, renewed) = self.stories.paths.issued_on(number);
+            if !renewed && issued != fetched {
+                self.fail(&format!("{issued} fragments were issued on path {number}, {fetched} came"), None);
+            }
             let route = self.machine.configuration.route(number).expect("a path").clone();
             let (tail, head) = (issued % u64::from(route.sq_entries), issued % u64::from(route.cq_entries));
             let expected = [tail, tail, tail, head, issued % 65536, issued % 65536];
@@ -367,18 +380,21 @@ impl Session {
                 );
             }
         }
-        let fragments: u64 = self.fragments.values().sum();
+        let fragments = self.stories.paths.issued;
         for (register, expected) in [
             (registers::COMMANDS_FETCHED, self.sent),
             (registers::COMPLETIONS_WRITTEN, self.sent),
             (registers::FRAGMENTS_ISSUED, fragments),
             (registers::UNKNOWN_COMPLETIONS, 0),
-            (registers::BAD_HEADS, 0),
         ] {
             let found = self.machine.card.register_block().read(register).expect("a register");
             if u64::from(found) != expected {
                 self.fail(&format!("register {register:#x} is {found}, expected {expected}"), None);
             }
+        }
+        let heads = self.machine.card.register_block().read(registers::BAD_HEADS).expect("a register");
+        if u64::from(heads) > self.stories.paths.stale() {
+            self.fail(&format!("{heads} heads were bad"), None);
         }
         let errors = self.machine.card.register_block().read(registers::WRITE_ERRORS).expect("a register");
         if errors != 0 && self.stories.refused_fills == 0 {

@@ -73,7 +73,9 @@ impl Session {
         let failed = end.status & CODE_AND_TYPE == plan_status::COMPARE_FAILURE;
         match (end.effect, *offered == found) {
             (true, false) => Err(format!("SSD {ssd} found {found:?} equal to {offered:?}")),
-            (false, _) if end.status == SUCCESS => Err(format!("SSD {ssd} compared nothing: {end:?}")),
+            (false, _) if end.status == SUCCESS && end.completion => {
+                Err(format!("SSD {ssd} compared nothing: {end:?}"))
+            }
             // A fault may say so of what is equal.
             (true, true) | (false, false) if end.effect || failed => Ok(found),
             _ => Ok(Vec::new()),

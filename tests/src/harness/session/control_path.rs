@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane::software::{Admission, Components};
-use volplane_abi::plan::{component_state, reason};
+use volplane_abi::plan::{component_state, reason, TIME_OUT_SHIFT};
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, PlanState, SubmissionEntry};
 use volplane_driver::{CardError, ExceptionRecord, PlanHandle, TableWrite};
@@ -167,10 +167,12 @@ impl Session {
         let configuration = &self.machine.configuration;
         let queues = configuration.routes.iter().map(|route| (configuration.ssd(route.ssd), route.queue));
         let paths: Vec<(String, u16)> = queues.map(|(ssd, queue)| (ssd.to_owned(), queue)).collect();
+        let hurried = configuration.is_hurried().then(|| configuration.tick_ns() << TIME_OUT_SHIFT);
         let ControlPath { random, weather, .. } = &mut self.control;
-        if let Some(met) = weather.change(random, &self.machine.handle, &paths) {
+        if let Some(met) = weather.change(random, &self.machine.handle, &paths, hurried) {
             self.coverage.met(met);
         }
+        self.look_after_paths();
     }
 
     pub(super) fn take_records(&mut self) {
@@ -184,6 +186,10 @@ impl Session {
             self.fail(&what, None);
         }
         for record in records {
+            if record.tail.fence() == 1 {
+                self.fence_asked(&record);
+                continue;
+            }
             let command = (record.tail.queue(), record.tail.command_id());
             let mut pending = self.pending.remove(&command);
             if let Err(what) = self.record(command, pending.as_mut(), &record) {
@@ -511,6 +517,7 @@ impl Session {
             .card
             .table_write_all(&mut self.machine.platform, writes)
             .expect("the tables are written");
+        self.stories.paths.learn(plan, &self.machine.configuration.mirrors[number].templates[&plan]);
         match commits {
             true => self.commit(Some((disk, plan))),
             false => self.stories.switch((since, self.cycle()), disk, plan),

@@ -69,11 +69,15 @@ impl Session {
         run: &Run,
         status: Option<u16>,
     ) -> Result<Outcome, String> {
+        let reads = [opcode::READ, opcode::COMPARE].contains(&pending.entry.opcode());
+        self.note_quieted(run, reads);
         let configuration = &self.machine.configuration;
         let Some(asked) = &pending.asked else {
             let cuts = witness::cuts(configuration, &self.arena, pending, 0);
-            let retries = Retries::follow(run, None, false).map_err(|what| format!("{what}\n{run:x?}"))?;
-            let found = Parted::of(&configuration.tables, cuts, run, &retries, 0);
+            let paths = &self.stories.paths;
+            let retries =
+                Retries::follow(run, None, false, paths).map_err(|what| format!("{what}\n{run:x?}"))?;
+            let found = Parted::of((&configuration.tables, paths), cuts, run, &retries, 0);
             let found = found.map_err(|what| format!("{what}\n{run:x?}"))?;
             retries.met.iter().for_each(|what| self.coverage.met_alone(what));
             let mut outcome = Outcome { status: found.status, ..Outcome::default() };
@@ -89,7 +93,8 @@ impl Session {
         let seen = self.stories.seen_by(run, mirror.disk);
         let cuts = |component: usize| pending.cuts[component].as_ref().expect("a component that was begun");
         let tables = &configuration.tables;
-        let judged = Judge { tables, mirror, cuts }.judge(&asked, run, status, &seen);
+        let judged =
+            Judge { tables, paths: &self.stories.paths, mirror, cuts }.judge(&asked, run, status, &seen);
         let outcome = judged.map_err(|what| format!("{what}\n{run:x?}"))?;
         outcome.met.iter().for_each(|what| self.coverage.met(what));
         Ok(outcome)

@@ -32,6 +32,13 @@ pub(super) struct Flight {
     first: u64,
 }
 
+impl Flight {
+    /// Its path.
+    pub(super) fn path(&self) -> u8 {
+        self.path
+    }
+}
+
 impl Session {
     /// What is known of a command before it is completed.
     pub(super) fn look_at(&self, entry: &SubmissionEntry) -> (Option<Asked>, [Option<Cuts>; COMPONENTS_MAX]) {
@@ -74,6 +81,9 @@ impl Session {
         let (events, missed) = self.machine.handle.take_plan_events();
         assert_eq!(missed, 0, "the record is too short");
         self.stories.feed(events)?;
+        self.stories.paths.look(self.machine.handle.now_ns());
+        let met = std::mem::take(&mut self.stories.paths.met);
+        met.into_iter().for_each(|what| self.coverage.met(what));
         for (ssd, (commands, ends)) in heard.into_iter().enumerate() {
             commands.iter().try_for_each(|command| self.fetched(ssd, command))?;
             ends.iter().try_for_each(|end| self.ended(ssd, end))?;
@@ -110,6 +120,10 @@ impl Session {
 
     /// An SSD has ended a command.
     fn ended(&mut self, ssd: usize, end: &EndRecord) -> Result<(), String> {
+        if end.withdrawn {
+            self.answers.get(&(ssd, end.order)).into_iter().for_each(|place| self.stories.withdraw(place));
+            return Ok(());
+        }
         let flight = self.flights.remove(&(ssd, end.order));
         let Flight { path, id, opcode, lba, blocks, token, command, first } =
             flight.ok_or_else(|| format!("SSD {ssd} ends what it did not begin: {end:?}"))?;
@@ -122,8 +136,9 @@ impl Session {
             opcode::WRITE_ZEROES | opcode::DATASET_MANAGEMENT => self.media.clear(ssd, lba, blocks),
             _ => {}
         }
-        let ended = Ended { at_ns: end.at_ns, effect: end.effect, status: end.status, tokens };
-        self.stories.end(path, id, ended);
+        let EndRecord { at_ns, effect, status, completion, .. } = *end;
+        let place = self.stories.end(path, id, Ended { at_ns, effect, status, completion, tokens });
+        self.answers.extend(place.map(|place| ((ssd, end.order), place)));
         Ok(())
     }
 }

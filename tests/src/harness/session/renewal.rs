@@ -1,0 +1,209 @@
+//! The control path makes paths anew: those of which the card has asked for a fence, those that nobody asks for as what
+//! waits there has no time-out, and now and then one that is well. Each step comes some time after the one before it.
+
+use rand::seq::IndexedRandom;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use volplane_abi::plan::reason;
+use volplane_driver::ExceptionRecord;
+
+use super::Session;
+use crate::harness::plan_story::Run;
+
+/// Longest between two steps, in simulated ns.
+const STEP_NS: u64 = 30_000;
+/// Time in which all that was quiesced has come back.
+const QUIET_NS: u64 = 50_000;
+/// One in so many looks makes a path anew that is well, and finds those on which something is stuck.
+const WELL_OF: u32 = 400;
+const LOOK_OF: u32 = 8;
+/// Records that the ring holds at most.
+const RECORDS_MOST: u32 = 256;
+
+/// What is done to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Close,
+    /// Its queues are deleted.
+    Delete,
+    /// New ones are made, and its entry is written.
+    Open,
+    /// The card is told that the old ones are quiet.
+    Quiesce,
+    /// All that was given to them has come back.
+    Look,
+}
+
+/// A path that is being made anew.
+#[derive(Debug)]
+struct Renewal {
+    path: u8,
+    /// What is left to do, the next step last.
+    steps: Vec<Step>,
+    due_ns: u64,
+}
+
+/// Paths that are being made anew.
+pub(super) struct Renewals {
+    random: ChaCha8Rng,
+    under_way: Vec<Renewal>,
+}
+
+impl Renewals {
+    pub(super) fn new(random: ChaCha8Rng) -> Self {
+        Self { random, under_way: Vec::new() }
+    }
+
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    fn begin(&mut self, path: u8, now_ns: u64) {
+        let due_ns = now_ns + self.random.random_range(0..STEP_NS);
+        // What was given before is quiet whether the path is open again or not.
+        let mut steps = match self.random.random_bool(0.5) {
+            true => vec![Step::Look, Step::Quiesce, Step::Open],
+            false => vec![Step::Open, Step::Look, Step::Quiesce],
+        };
+        steps.extend([Step::Delete, Step::Close]);
+        self.under_way.push(Renewal { path, steps, due_ns });
+    }
+
+    /// Whether it is still to be closed.
+    fn has(&self, path: u8) -> bool {
+        let is_it = |renewal: &Renewal| renewal.path == path && renewal.steps.contains(&Step::Close);
+        self.under_way.iter().any(is_it)
+    }
+
+    /// The one whose turn has come: of a path the first.
+    fn due(&self, now_ns: u64) -> Option<usize> {
+        let is_first = |number: usize| {
+            let path = self.under_way[number].path;
+            self.under_way[..number].iter().all(|renewal| renewal.path != path)
+        };
+        (0..self.under_way.len()).find(|&number| self.under_way[number].due_ns <= now_ns && is_first(number))
+    }
+}
+
+impl Session {
+    /// The card has asked for a fence.
+    pub(super) fn fence_asked(&mut self, record: &ExceptionRecord) {
+        let (tail, now_ns) = (&record.tail, self.machine.handle.now_ns());
+        if (tail.reasons(), tail.owned(), tail.held(), tail.disk()) != (reason::TIME_OUT, 0, 0, 0) {
+            self.fail(&format!("a fence was asked for by {record:x?}"), None);
+        }
+        let path = tail.path();
+        if let Err(what) = self.stories.paths.fence(path, (self.cycle(), now_ns)) {
+            self.fail(&what, None);
+        }
+        self.coverage.met("a fence");
+        if !self.renewals.has(path) {
+            self.renewals.begin(path, now_ns);
+        }
+    }
+
+    /// Begins to make paths anew, and goes on with one.
+    pub(super) fn look_after_paths(&mut self) {
+        if !self.machine.configuration.is_hurried() {
+            return;
+        }
+        let now_ns = self.machine.handle.now_ns();
+        if self.renewals.random.random_ratio(1, LOOK_OF) {
+            self.find_stuck(now_ns);
+        }
+        if !self.pending.is_empty() && self.renewals.random.random_ratio(1, WELL_OF) {
+            let routes = &self.machine.configuration.routes;
+            let path = routes.choose(&mut self.renewals.random).expect("a path").path;
+            self.begin_unasked(path, now_ns);
+        }
+        if let Some(due) = self.renewals.due(now_ns) {
+            self.next_step(due);
+        }
+    }
+
+    fn find_stuck(&mut self, now_ns: u64) {
+        self.hear_all();
+        for _ in 0..RECORDS_MOST {
+            if self.stories.paths.stuck(now_ns).is_ok() {
+                break;
+            }
+            // The record may be there.
+            self.take_records();
+        }
+        let stuck = self.stories.paths.stuck(now_ns).unwrap_or_else(|what| self.fail(&what, None));
+        stuck.into_iter().for_each(|path| self.begin_unasked(path, now_ns));
+    }
+
+    fn begin_unasked(&mut self, path: u8, now_ns: u64) {
+        if !self.renewals.has(path) {
+            self.coverage.met("a path made anew unasked");
+            self.renewals.begin(path, now_ns);
+        }
+    }
+
+    fn next_step(&mut self, number: usize) {
+        let renewal = &mut self.renewals.under_way[number];
+        let (path, step) = (renewal.path, renewal.steps.pop().expect("one is left"));
+        self.hear_all();
+        let since = self.cycle();
+        match step {
+            Step::Close => self.machine.close_path(path, true),
+            Step::Delete => {
+                self.machine.delete_path_queues(path);
+                self.hear_all();
+                self.stories.cancel(path);
+                self.flights.retain(|_, flight| flight.path() != path);
+            }
+            Step::Open => self.machine.open_path(path),
+            Step::Quiesce => {
+                self.stories.paths.quiesce(path, true);
+                let done = self.machine.card.path_quiesced(&mut self.machine.platform, path);
+                done.unwrap_or_else(|error| self.fail(&error.to_string(), None));
+                self.hear_all();
+            }
+            Step::Look => {
+                let left = self.stories.paths.left_over(path);
+                if left > 0 {
+                    self.fail(
+                        &format!("path {path} was quiesced, and {left} fragments did not come back"),
+                        None,
+                    );
+                }
+                self.stories.paths.quiesce(path, false);
+            }
+        }
+        let now_ns = self.machine.handle.now_ns();
+        if step == Step::Close || step == Step::Open {
+            let (closed, when) = (step == Step::Close, (since, self.cycle()));
+            self.stories.paths.written(path, closed, when, now_ns);
+        }
+        let wait_ns = match step {
+            Step::Quiesce => QUIET_NS,
+            _ => self.renewals.random.random_range(0..STEP_NS),
+        };
+        let renewal = &mut self.renewals.under_way[number];
+        renewal.due_ns = now_ns + wait_ns;
+        if renewal.steps.is_empty() {
+            self.renewals.under_way.remove(number);
+        }
+    }
+
+    /// Notes what a run has met whose fragments were quiesced.
+    pub(super) fn note_quieted(&mut self, run: &Run, reads: bool) {
+        for attempt in run.attempts.iter().filter(|attempt| attempt.quieted) {
+            let cut_off = "a command cut off by the deletion of its queue";
+            self.coverage.met(if attempt.cancelled { cut_off } else { "an unanswered command quiesced" });
+            if run.again(attempt.component).any(|cycle| cycle > attempt.cycle) {
+                let again = ["a write given again after a fence", "a read given again after a fence"];
+                self.coverage.met(again[usize::from(reads)]);
+            }
+        }
+    }
+
+    fn hear_all(&mut self) {
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+    }
+}
