@@ -218,7 +218,8 @@ macro_rules! plan_command {
             PlanCommand: 64 {
                 /// Generation of the plan's handle.
                 generation / with_generation: u32 = 32,
-                /// Components that begin again; the others keep their result.
+                /// Components that begin again at their first block; the others keep their result. All eight bits: all
+                /// components that are used now.
                 restart / with_restart: u8 = 8,
                 /// Reserved.
                 reserved / with_reserved: u16 = 9,

@@ -6,6 +6,8 @@ use crate::status::{CODE_AND_TYPE, DNR, PATH_RELATED, TYPE};
 
 /// Most components of a plan.
 pub const COMPONENTS_MAX: usize = 8;
+/// What `PlanCommand::restart` says of a plan that begins again whole, whichever components it has now.
+pub const RESTART_ALL: u8 = u8::MAX;
 /// Most paths to a device.
 pub const DEVICE_PATHS_MAX: usize = 4;
 /// Most fragments of one component: 1 MiB of 512-byte blocks, and one for an unaligned start.
@@ -408,6 +410,11 @@ pub mod plan_status {
     pub const PLAN_ENDED: u16 = 0x1C3;
     /// The plan was aborted before (vendor specific).
     pub const PLAN_ABORTED: u16 = 0x1C4;
+    /// A resubmission names a component that is not used now, or of a write leaves one out that has no result (vendor
+    /// specific).
+    pub const PLAN_COMPONENT: u16 = 0x1C5;
+    /// A resubmission in part of a plan whose disk names another template now (vendor specific).
+    pub const PLAN_REPLACED: u16 = 0x1C6;
     /// Host Pathing Error: there is no usable path.
     pub const HOST_PATH_ERROR: u16 = 0x370;
     /// Command Aborted By Host: not answered in time.

@@ -578,8 +578,24 @@ logic_record! {
         simple = 1,
         /// 1: it holds its blocks' lock.
         locked = 1,
+        /// Components that were not begun, and keep the result that they had when it was given back.
+        kept = 8,
         /// Reserved.
-        reserved = 9,
+        reserved = 1,
+    }
+}
+
+logic_record! {
+    /// What a plan keeps that the control path has given back.
+    KeptParts: 60 {
+        /// Its slot.
+        slot = 12,
+        /// Components that keep their result, if they are those
+        kept = 8,
+        /// of this plan template,
+        plan = 16,
+        /// and nobody has written its blocks since it was admitted by this number.
+        sequence = 24,
     }
 }
 

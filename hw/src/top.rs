@@ -146,6 +146,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_begun_minimum: Signal<Out, Bits<4>>,
     pub trace_begun_is_read: Signal<Out, Bits<1>>,
     pub trace_held: Signal<Out, bool>,
+    pub trace_begun_kept: Signal<Out, Bits<8>>,
     pub trace_again: Signal<Out, bool>,
     pub trace_again_slot: Signal<Out, Bits<12>>,
     pub trace_again_component: Signal<Out, Bits<3>>,
@@ -348,6 +349,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_begun_minimum: Default::default(),
             trace_begun_is_read: Default::default(),
             trace_held: Default::default(),
+            trace_begun_kept: Default::default(),
             trace_again: Default::default(),
             trace_again_slot: Default::default(),
             trace_again_component: Default::default(),
@@ -939,6 +941,10 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         StreamOut::<StateChange>::join(&mut self.plan_judge.change, &mut self.admission.change);
         self.plan_judge.changed_valid.next = self.admission.changed_valid.val();
         self.plan_judge.changed.next = self.admission.changed.val();
+        self.plan_judge.changed_plan.next = self.admission.changed_plan.val();
+        self.admission.keeps_valid.next = self.plan_judge.keeps_valid.val();
+        self.admission.keeps.next = self.plan_judge.keeps.val();
+        StreamOut::<Bits<12>>::join(&mut self.admission.resumed, &mut self.plan_judge.resumed);
         StreamOut::<RecordItem>::join(&mut self.plan_judge.item, &mut self.record_writer.item);
         StreamOut::<PlanDone>::join(&mut self.record_writer.done, &mut self.plan_judge.posted);
         StreamOut::<PlanDone>::join(&mut self.part_retry.done, &mut self.plan_judge.lost);
@@ -988,6 +994,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_begun_minimum.next = self.admission.begun.val().minimum;
         self.trace_begun_is_read.next = self.admission.begun.val().is_read;
         self.trace_held.next = self.executor.hold.val();
+        self.trace_begun_kept.next = self.admission.begun.val().kept;
         self.trace_again.next = self.plan_judge.again.valid.val() & self.again_queue.asked.ready.val();
         self.trace_again_slot.next = self.plan_judge.again.data.val().slot;
         self.trace_again_component.next = self.plan_judge.again.data.val().component;

@@ -139,6 +139,8 @@ pub enum PlanEvent {
         begun: u8,
         /// Copies that a write needs.
         minimum: u8,
+        /// Components that keep the result that they had before.
+        kept: u8,
         /// Whether it reads.
         is_read: bool,
     },

@@ -1,7 +1,7 @@
 //! Plans of several components in the card: a mirror over three SSDs.
 
 use rand::RngExt;
-use volplane_abi::plan::{component_state, plan_status, read_policy, reason};
+use volplane_abi::plan::{component_state, plan_status, read_policy, reason, RESTART_ALL};
 use volplane_abi::{opcode, submission_mode, PlanMasks};
 use volplane_driver::{CardError, Platform, PAGE};
 use volplane_sim::{Fault, FaultKind};
@@ -272,7 +272,11 @@ fn what_is_not_forgiven_is_the_control_paths() {
     // Again, now that the SSD is well.
     mirror.mend();
     mirror.set_states(0, 0, 0);
-    mirror.machine.card.resubmit_plan(&mut mirror.machine.platform, record.handle()).expect("it is owned");
+    mirror
+        .machine
+        .card
+        .resubmit_plan(&mut mirror.machine.platform, record.handle(), RESTART_ALL)
+        .expect("it is owned");
     assert_eq!(mirror.machine.completion(0).status(), 0);
     for copy in 0..COPIES {
         assert_eq!(mirror.media(copy, 0, 8), content(1, PAGE), "copy {copy}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rand::RngExt;
-use volplane_abi::plan::{plan_status, read_policy, reason};
+use volplane_abi::plan::{plan_status, read_policy, reason, RESTART_ALL};
 use volplane_abi::tables::table;
 use volplane_abi::{
     extent_action, opcode, status, submission_mode, AllocationEntry, DivertEntry, ExtentEntry, PlanEntry,
@@ -81,7 +81,7 @@ fn abort(mirror: &mut Mirror, plan: PlanHandle) -> Result<(), CardError> {
 
 fn resubmit(mirror: &mut Mirror, record: &ExceptionRecord) {
     let machine = &mut mirror.machine;
-    machine.card.resubmit_plan(&mut machine.platform, record.handle()).expect("it is owned");
+    machine.card.resubmit_plan(&mut machine.platform, record.handle(), RESTART_ALL).expect("it is owned");
 }
 
 fn complete(mirror: &mut Mirror, record: &ExceptionRecord, status: u16) {

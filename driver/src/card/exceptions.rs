@@ -181,16 +181,21 @@ impl<F: Function> Card<F> {
         self.command_plan(platform, control_opcode::PLAN_COMPLETE, plan, command)
     }
 
-    /// Gives a plan that the control path owns back to the card, which begins it again.
+    /// Gives a plan that the control path owns back to the card. The components of `restart` begin again at their
+    /// first block, the others keep their result, as far as they are used still; with `RESTART_ALL` all that are used
+    /// begin. So they do of a write near whose blocks somebody has written meanwhile.
     ///
     /// # Errors
-    /// `CardError::Plan`, and what else `CardError` names.
+    /// `CardError::Plan`, and what else `CardError` names. But for `RESTART_ALL` also for a component that is not
+    /// used, for one of a write that has no result and is not to begin, and when the disk names another template
+    /// than that of the record. Nothing has changed then.
     pub fn resubmit_plan<P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
         plan: PlanHandle,
+        restart: u8,
     ) -> Result<(), CardError> {
-        let command = PlanCommand::default().with_restart(u8::MAX);
+        let command = PlanCommand::default().with_restart(restart);
         self.command_plan(platform, control_opcode::PLAN_RESUBMIT, plan, command)
     }
 
@@ -260,6 +265,8 @@ impl<F: Function> Card<F> {
                     plan_status::PLAN_TAKEN_OVER => "the control path has it, or has asked for it",
                     plan_status::PLAN_ENDED => "it has ended and waits to be released",
                     plan_status::PLAN_ABORTED => "it was aborted before",
+                    plan_status::PLAN_COMPONENT => "a component cannot be restarted, or must be",
+                    plan_status::PLAN_REPLACED => "its disk has another template than when it was begun",
                     _ => return error,
                 },
                 _ => return error,

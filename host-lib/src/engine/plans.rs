@@ -17,6 +17,7 @@ use volplane_driver::{Card, CardError, ExceptionRecord, PlanHandle, Platform};
 use super::decisions::disk_of;
 use super::Engine;
 use crate::service::{ServiceError, VdHandle};
+use crate::software::Components;
 use crate::vaapi::{Epoch, VaapiError};
 
 /// Longest pause between two looks at an epoch.
@@ -167,11 +168,18 @@ impl<P: Platform> Engine<P> {
     }
 
     /// IO_ResubmitPlan: the card begins the plan again, under the disk's plan and map of now. Divert ranges let it pass.
+    /// The components of `restart` begin at their first block; the others keep their result if they are used still, and
+    /// the masks are applied to all. With `Components::ALL` all that are used begin; so they do of a write near whose
+    /// blocks somebody has written meanwhile, since what it had written may not be there any more.
     ///
     /// # Errors
-    /// Of the card.
-    pub fn io_resubmit_plan(&mut self, plan: PlanHandle) -> Result<(), VaapiError> {
-        self.command("IO_ResubmitPlan", plan, Card::resubmit_plan)
+    /// Of the card, which changes nothing then. But for `Components::ALL` it refuses to restart a component that is not
+    /// used now, to leave out one of a write that is and has no result, and a disk with another plan than when the plan
+    /// was begun.
+    pub fn io_resubmit_plan(&mut self, plan: PlanHandle, restart: Components) -> Result<(), VaapiError> {
+        self.command("IO_ResubmitPlan", plan, |card, platform, plan| {
+            card.resubmit_plan(platform, plan, restart.0)
+        })
     }
 
     /// IO_AbortPlan: the client is told that the command was aborted, when nothing of it is under way.

@@ -13,6 +13,7 @@ use super::pages::Memory;
 use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
 use super::record::Record;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
+use super::verdict::Progress;
 
 /// Why a call had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +33,12 @@ pub enum ControlError {
     /// The plan was aborted before.
     #[error("plan {0:?} was aborted before")]
     Aborted(PlanHandle),
-    /// A component that the disk's plan no longer has, or does not write to or read from.
-    #[error("plan {handle:?}: component {component} cannot be restarted")]
+    /// The disk names another template than when the plan was begun: no component's result can be kept.
+    #[error("plan {0:?} was begun with another template than its disk's: it can be restarted whole")]
+    Replaced(PlanHandle),
+    /// A component to restart that is not written to (read from) now, or one of a write that is, has no result, and
+    /// was not to be restarted.
+    #[error("plan {handle:?}: component {component} cannot be restarted, or must be")]
     Component {
         /// Plan.
         handle: PlanHandle,
@@ -179,25 +184,40 @@ impl DataPath {
     }
 
     /// IO_ResubmitPlan: admits a plan anew, under the disk's template and map of now. The components of
-    /// `restart` begin at their first block, the others keep their result; the masks are applied to all.
+    /// `restart` begin at their first block, the others keep their result if they are used still; the masks are
+    /// applied to all. With `Components::ALL` whatever is used now begins; so it does of a write whose blocks
+    /// somebody has written meanwhile, since what is kept is not on the copies any more.
     ///
     /// # Errors
-    /// `Gone`, `NotOwned`, `Ended`; `Component` for one that is not written to (read from) any more.
+    /// `Gone`, `NotOwned`, `Ended`; but for `ALL` also `Replaced`, and `Component` for one that is not written to
+    /// (read from) now, or one of a write that has no result and is not to be restarted.
     pub fn resubmit(&mut self, handle: PlanHandle, restart: Components) -> Result<(), ControlError> {
         let plan = self.owned(handle)?;
         let template = self.template(plan.disk);
-        let used = if is_read(&plan.entry) { template.readable() } else { template.writable() };
-        if let Some(component) = restart.without(used).numbers().next() {
-            return Err(ControlError::Component { handle, component });
-        }
         let (slot, reads) = (handle.slot, is_read(&plan.entry));
+        let used = if reads { template.readable() } else { template.writable() };
+        let parts = plan.progress();
+        let results = Components::of(|number| !matches!(parts[number], Progress::Idle | Progress::Running));
+        if restart != Components::ALL {
+            if plan.template_number != self.tables.template_number(plan.disk) {
+                return Err(ControlError::Replaced(handle));
+            }
+            let left_out = if reads { Components::NONE } else { used.without(restart).without(results) };
+            if let Some(component) = restart.without(used).numbers().chain(left_out.numbers()).next() {
+                return Err(ControlError::Component { handle, component });
+            }
+        }
+        let whole = restart == Components::ALL || plan.overtaken && !reads;
+        let keeps = if whole { Components::NONE } else { used.and(results).without(restart) };
+        let template_number = self.tables.template_number(plan.disk);
         self.give(slot, Owner::Accelerated);
         let epoch = self.epoch;
         let order = self.next_order();
         let plan = self.plan(slot);
         (plan.template, plan.epoch, plan.order, plan.noted) = (template, epoch, order, 0);
+        (plan.template_number, plan.deactivated) = (template_number, false);
         for number in 0..plan.parts.len() {
-            if restart.has(number) || !used.has(number) {
+            if !keeps.has(number) {
                 plan.parts[number] = Part::default();
             }
         }
@@ -212,7 +232,7 @@ impl DataPath {
             // One at a time, as ever: the verdict asks for the first.
             self.proceed(slot);
         } else {
-            self.begin_parts(slot, restart);
+            self.begin_parts(slot, used.without(keeps));
             self.lock(slot);
         }
         self.run();

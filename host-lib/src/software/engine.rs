@@ -318,6 +318,8 @@ impl DataPath {
             order,
             epoch: self.epoch,
             template: self.template(disk),
+            template_number: self.tables.template_number(disk),
+            overtaken: false,
             parts: Default::default(),
             owner: Owner::Accelerated,
             stop: 0,
@@ -378,8 +380,19 @@ impl DataPath {
         plan.blocked = copies;
     }
 
+    /// Tells plans that the control path has of a write that may be executed before they come back.
+    fn overtake(&mut self, slot: u16) {
+        let others: Vec<u16> = self.plans.keys().copied().filter(|&other| other != slot).collect();
+        for other in others {
+            let overtaken = self.plans[&slot].overlaps(&self.plans[&other]);
+            let plan = self.plan(other);
+            plan.overtaken |= overtaken && plan.owner == Owner::Control;
+        }
+    }
+
     /// Cuts the parts of `components` on their maps.
     pub(super) fn begin_parts(&mut self, slot: u16, components: Components) {
+        self.overtake(slot);
         for number in components.numbers() {
             let plan = &self.plans[&slot];
             let disk = plan.template.components[number].disk;
@@ -441,6 +454,9 @@ pub(super) fn is_read(entry: &SubmissionEntry) -> bool {
 #[cfg(test)]
 #[path = "copy_tests.rs"]
 mod copy_tests;
+#[cfg(test)]
+#[path = "resubmit_tests.rs"]
+mod resubmit_tests;
 #[cfg(test)]
 #[path = "engine_tests.rs"]
 mod tests;

@@ -104,7 +104,11 @@ impl DataPath {
     /// Changes a plan's owner, and with it its name.
     pub(super) fn give(&mut self, slot: u16, owner: Owner) {
         let generation = self.renew(slot);
+        let given = &self.plans[&slot];
+        let mut others = self.plans.values().filter(|other| other.handle.slot != slot);
+        let overtaken = others.any(|other| other.owner == Owner::Accelerated && other.overlaps(given));
         let plan = self.plan(slot);
+        plan.overtaken = overtaken && owner == Owner::Control;
         plan.handle.generation = generation;
         (plan.owner, plan.stop) = (owner, 0);
         (plan.locks, plan.blocked) = (None, false);
@@ -114,9 +118,11 @@ impl DataPath {
     fn begin_second(&mut self, slot: u16) {
         let second = self.plan(slot).then.take().expect("the caller saw it");
         let template = self.template(second.disk);
+        let template_number = self.tables.template_number(second.disk);
         let plan = self.plan(slot);
         (plan.disk, plan.entry, plan.range) = (second.disk, second.entry, second.range);
         (plan.template, plan.admission) = (template, second.admission);
+        plan.template_number = template_number;
         plan.parts = Default::default();
         self.begin_parts(slot, template.writable());
     }

@@ -2,7 +2,7 @@
 
 use volplane_abi::plan::{plan_status, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::{CODE_AND_TYPE, DNR};
-use volplane_abi::SubmissionEntry;
+use volplane_abi::{opcode, SubmissionEntry};
 
 use super::cut::{Admission, Cuts, Fragment};
 use super::template::PlanTemplate;
@@ -172,8 +172,12 @@ pub struct Plan {
     pub order: u64,
     /// Epoch in which it was admitted.
     pub epoch: u64,
-    /// The disk's template at that time.
+    /// The disk's template at that time,
     pub template: PlanTemplate,
+    /// and its number.
+    pub template_number: u16,
+    /// Since the control path has it, others have written its blocks, or were about to.
+    pub overtaken: bool,
     /// Parts by component.
     pub parts: [Part; COMPONENTS_MAX],
     /// Who it belongs to.
@@ -214,6 +218,13 @@ impl Plan {
     pub fn progress(&self) -> Parts {
         let stopped = self.is_stopped();
         std::array::from_fn(|number| self.parts[number].progress(stopped))
+    }
+
+    /// Whether this is a write, of a copy that follows too, to blocks that a plan wrote.
+    pub fn overlaps(&self, other: &Plan) -> bool {
+        let ((lba, blocks), (first, count)) = (self.range, other.range);
+        let writes = !matches!(self.entry.opcode(), opcode::READ | opcode::COMPARE);
+        writes && self.disk == other.disk && lba < first + count && first < lba + blocks
     }
 
     /// Whether nothing more is issued.

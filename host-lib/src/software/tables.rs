@@ -60,6 +60,11 @@ impl Tables {
         PlanTemplate::from_entries(&plan, &components, &self.states_of(disk))
     }
 
+    /// The number of the template that a disk names, 0: none.
+    pub(super) fn template_number(&self, disk: u16) -> u16 {
+        self.vds.get(&disk.into()).map_or(0, VdEntry::plan)
+    }
+
     /// Whether a disk's plan diverts a command to these blocks.
     pub fn is_diverted(&self, disk: u16, lba: u64, blocks: u64) -> bool {
         let number = self.vds.get(&disk.into()).map_or(0, VdEntry::plan);

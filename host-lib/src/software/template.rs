@@ -10,6 +10,8 @@ pub struct Components(pub u8);
 impl Components {
     /// No component.
     pub const NONE: Self = Self(0);
+    /// All that there can be.
+    pub const ALL: Self = Self(u8::MAX);
 
     /// The components that `choose` says yes to.
     pub fn of(mut choose: impl FnMut(usize) -> bool) -> Self {

@@ -3,7 +3,7 @@
 //! Admission looks a disk up (`query`, an NSID, answered in `queried` two cycles later, zero for a disk that is
 //! not there). `change` moves components out and deactivates the disk, in one cycle for whoever
 //! looks it up; a change without either only reads. Each is answered by a pulse `changed_valid` with
-//! what stood there before. The control ring writes by the rules of `ComponentStates`: only selected components;
+//! what stood there before, and with the template that the disk's entry names (`changed_plan`). The control ring writes by the rules of `ComponentStates`: only selected components;
 //! one that is out becomes in sync only by way of write-only, so that a change is never overwritten by
 //! who has not seen it. A write of all components as absent, with
 //! `reactivate`, clears an entry whatever the memory held.
@@ -17,7 +17,7 @@ use volplane_abi::table;
 
 use crate::prim::ram::BlockRam;
 use crate::prim::stream::StreamIn;
-use crate::records::{ComponentStates, DiskStates, StateChange, TableRequest};
+use crate::records::{ComponentStates, DiskEntry, DiskStates, StateChange, TableRequest};
 use crate::sizes::Sizes;
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
@@ -41,6 +41,7 @@ pub struct DiskStateTable {
     pub change: StreamIn<StateChange>,
     pub changed_valid: Signal<Out, bool>,
     pub changed: Signal<Out, DiskStates>,
+    pub changed_plan: Signal<Out, Bits<16>>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -50,6 +51,8 @@ pub struct DiskStateTable {
     // The same entries twice: for admission, by NSID, and for changes.
     looked_up: BlockRam<DiskStates>,
     entries: BlockRam<DiskStates>,
+    /// The template of each disk, as the table `VD` was written.
+    templates: BlockRam<Bits<16>>,
     /// The index of a query is that of a disk, a cycle and two cycles later.
     inside1: DFF<bool>,
     inside2: DFF<bool>,
@@ -57,6 +60,7 @@ pub struct DiskStateTable {
     /// An access of the control ring waits.
     control_valid: DFF<bool>,
     is_table: DFF<bool>,
+    is_disk: DFF<bool>,
     is_inside: DFF<bool>,
     control_waits: DFF<bool>,
     by_control: DFF<bool>,
@@ -64,6 +68,7 @@ pub struct DiskStateTable {
     moved_out: DFF<Bits<8>>,
     deactivates: DFF<bool>,
     found: DFF<DiskStates>,
+    found_plan: DFF<Bits<16>>,
     changed_register: DFF<bool>,
     acknowledge: DFF<bool>,
     answer: DFF<Bits<256>>,
@@ -73,6 +78,8 @@ pub struct DiskStateTable {
     query_low: Signal<Local, Bits<32>>,
     written: Signal<Local, ComponentStates>,
     asked: Signal<Local, Bits<64>>,
+    disk_bits: Signal<Local, Bits<144>>,
+    disk_written: Signal<Local, DiskEntry>,
     next: Signal<Local, DiskStates>,
     now_states: Signal<Local, Bits<16>>,
     new_states: Signal<Local, Bits<16>>,
@@ -84,6 +91,7 @@ pub struct DiskStateTable {
     selected: Signal<Local, Bits<8>>,
     shown: Signal<Local, ComponentStates>,
     table_number: Constant<Bits<16>>,
+    disk_table: Constant<Bits<16>>,
     table_size: Constant<Bits<32>>,
     high_mask: Constant<Bits<32>>,
     low_mask: Constant<Bits<32>>,
@@ -111,6 +119,7 @@ impl DiskStateTable {
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
+            changed_plan: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -118,11 +127,13 @@ impl DiskStateTable {
             idle: Default::default(),
             looked_up: BlockRam::new(bits),
             entries: BlockRam::new(bits),
+            templates: BlockRam::new(bits),
             inside1: Default::default(),
             inside2: Default::default(),
             state: Default::default(),
             control_valid: Default::default(),
             is_table: Default::default(),
+            is_disk: Default::default(),
             is_inside: Default::default(),
             control_waits: Default::default(),
             by_control: Default::default(),
@@ -130,6 +141,7 @@ impl DiskStateTable {
             moved_out: Default::default(),
             deactivates: Default::default(),
             found: Default::default(),
+            found_plan: Default::default(),
             changed_register: Default::default(),
             acknowledge: Default::default(),
             answer: Default::default(),
@@ -138,6 +150,8 @@ impl DiskStateTable {
             query_low: Default::default(),
             written: Default::default(),
             asked: Default::default(),
+            disk_bits: Default::default(),
+            disk_written: Default::default(),
             next: Default::default(),
             now_states: Default::default(),
             new_states: Default::default(),
@@ -149,6 +163,7 @@ impl DiskStateTable {
             selected: Default::default(),
             shown: Default::default(),
             table_number: Constant::new(u64::from(table::STATES).to_bits()),
+            disk_table: Constant::new(u64::from(table::VD).to_bits()),
             table_size: Constant::new((1u64 << bits).to_bits()),
             high_mask: Constant::new((!((2u32 << bits) - 1) as u64).to_bits()),
             low_mask: Constant::new(((1u64 << bits) - 1).to_bits()),
@@ -171,9 +186,10 @@ impl Logic for DiskStateTable {
     fn update(&mut self) {
         dff_setup!(self, clock, inside1, inside2, state, control_valid, is_table, is_inside, control_waits);
         dff_setup!(self, clock, by_control, address, moved_out, deactivates, found, changed_register);
-        dff_setup!(self, clock, acknowledge, answer);
+        dff_setup!(self, clock, acknowledge, answer, is_disk, found_plan);
         self.looked_up.clock.next = self.clock.val();
         self.entries.clock.next = self.clock.val();
+        self.templates.clock.next = self.clock.val();
 
         // NSID 1 is entry 0: entries of `looked_up` stand one further, the last at 0.
         self.query_high.next = self.query.val() & self.high_mask.val();
@@ -195,6 +211,17 @@ impl Logic for DiskStateTable {
         if self.control_valid.q.val() & self.is_table.q.val() & self.is_inside.q.val() {
             self.control_waits.d.next = true;
         }
+        // The entries of disks are another's; their templates are kept here as well.
+        self.is_disk.d.next = (self.table_request.val().table == self.disk_table.val());
+        self.disk_bits.next = bit_cast::<144, 256>(self.table_request.val().data);
+        self.disk_written.next = self.disk_bits.val().into();
+        self.templates.write.next = self.control_valid.q.val()
+            & self.is_disk.q.val()
+            & self.is_inside.q.val()
+            & (self.table_request.val().write == self.flag.val());
+        self.templates.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
+        self.templates.write_data.next = self.disk_written.val().plan;
+        self.templates.read_address.next = self.address.q.val();
         self.change.ready.next = (self.state.q.val() == State::Idle) & !self.control_waits.q.val();
         self.entries.read_address.next = self.address.q.val();
 
@@ -251,6 +278,7 @@ impl Logic for DiskStateTable {
 
         self.changed_valid.next = self.changed_register.q.val();
         self.changed.next = self.found.q.val();
+        self.changed_plan.next = self.found_plan.q.val();
         self.shown.next = self.nothing_shown.val();
         self.shown.next.states = self.found.q.val().states;
         self.shown.next.durably_out = self.found.q.val().durably_out;
@@ -282,6 +310,7 @@ impl Logic for DiskStateTable {
             }
             State::Modify => {
                 self.found.d.next = self.entries.read_data.val();
+                self.found_plan.d.next = self.templates.read_data.val();
                 self.state.d.next = State::Write;
             }
             State::Write => {
@@ -380,12 +409,19 @@ mod tests {
     }
 
     fn request(write: bool, number: u16, index: u32, entry: volplane_abi::ComponentStates) -> TableRequest {
+        // An entry of a disk names a template.
+        let bits = u64::from_le_bytes(entry.0);
+        let plan: Bits<256> = template(entry).to_bits();
         TableRequest {
             write: u64::from(write).to_bits(),
             table: u64::from(number).to_bits(),
             index: u64::from(index).to_bits(),
-            data: u64::from_le_bytes(entry.0).to_bits(),
+            data: if number == table::VD { plan << 128 } else { bits.to_bits() },
         }
+    }
+
+    fn template(entry: volplane_abi::ComponentStates) -> u64 {
+        u64::from_le_bytes(entry.0) & 0xFFFF
     }
 
     #[test]
@@ -414,7 +450,9 @@ mod tests {
         let mut change: Option<StateChange> = None;
         let mut taken: Option<(u64, StateChange)> = None;
         let mut access: Option<(u64, bool, u16, u32, volplane_abi::ComponentStates)> = None;
-        let (mut changes, mut accesses, mut lookups) = (0, 0, 0);
+        // The template of each disk before the last write of its entry, and after.
+        let mut templates = [[None; 2]; DISKS as usize];
+        let (mut changes, mut accesses, mut lookups, mut named) = (0, 0, 0, 0);
         for cycle in 0..60_000u64 {
             if change.is_none() && random.random_bool(0.3) {
                 change = Some(StateChange {
@@ -431,6 +469,10 @@ mod tests {
                 bench.set("table_valid", 1);
                 bench.set_record::<305>("table_request", request(write, number, index, entry));
                 access = Some((cycle, write, number, index, entry));
+                if write && number == table::VD && index < DISKS {
+                    let templates = &mut templates[index as usize];
+                    *templates = [templates[1], Some(template(entry))];
+                }
             }
             let query = random.random_range(0..DISKS + 3) | [0, 0, 0, 1 << 20][random.random_range(0..4)];
             bench.set("query", query.into());
@@ -456,6 +498,14 @@ mod tests {
                 assert!(cycle - since == 5, "{} cycles", cycle - since);
                 let disk = &mut disks[it.disk.index()];
                 assert_eq!(bench.get_record::<25, DiskStates>("changed"), disk.record());
+                let known = templates[it.disk.index()];
+                let found = bench.get("changed_plan") as u64;
+                let moving = access.is_some_and(|access| access.2 == table::VD);
+                assert!(
+                    known[1].is_none_or(|now| now == found)
+                        || moving && known[0].is_none_or(|old| old == found)
+                );
+                named += u32::from(known[0].is_some() && !moving);
                 disk.change(it.out.to_u64() as u8, it.deactivate.any());
                 changes += 1;
             }
@@ -495,5 +545,6 @@ mod tests {
             bench.cycle();
         }
         assert!(changes > 3_000 && accesses > 500 && lookups > 1_000, "{changes} {accesses} {lookups}");
+        assert!(named > 1_000, "{named}");
     }
 }

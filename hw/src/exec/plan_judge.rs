@@ -12,8 +12,12 @@
 //! waited for.
 //!
 //! `command` is what the control path wants with a plan: its slot and generation must be those of the record, or
-//! the plan is gone. A resubmission begins every component again. Answered by a pulse `answered` with `answer`, a
-//! status.
+//! the plan is gone. Answered by a pulse `answered` with `answer`, a status.
+//!
+//! A resubmission begins every component again, or those that it names: the others keep what they have become, as
+//! far as they are used now (`keeps`). It must name none that is not used, and of a write each that has no result,
+//! and the disk must name the template of the record still (`changed_plan`). When the plan is begun, `begun` says
+//! which have kept it; one of which nothing is begun is `resumed` then, and judged by what there is.
 //!
 //! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`. For the epochs: `ended_valid`
 //! comes with a `done` that the card itself gave, `handed_valid` when the control path has got the plan.
@@ -21,10 +25,11 @@
 //! Latency from `part` to `done`: 4 cycles where everything went well, else 13 and the answer of `change` (5 in
 //! the card), once more with 1 when the plan changes its disk, and what `item` and `again` make it wait.
 //! Throughput: a part every 4 cycles, or in that time. Ordering: none between plans. Reset clears every plan,
-//! one a cycle; `initialised` says when that is done.
+//! one a cycle; `initialised` says when that is done. A command is answered 7 cycles after it comes, a resubmission in
+//! part after 3 more and the answer of `change`.
 
 use rust_hdl::prelude::*;
-use volplane_abi::plan::{plan_status, reason};
+use volplane_abi::plan::{component_state, plan_status, reason, RESTART_ALL};
 use volplane_abi::status;
 
 use super::mask_verdict::MaskVerdict;
@@ -36,13 +41,13 @@ use crate::prim::ram::BlockRam;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, DiskStates, Part, PartDone, PlanBegun, PlanCommand, PlanDone, RecordItem, StateChange,
+    Again, DiskStates, KeptParts, Part, PartDone, PlanBegun, PlanCommand, PlanDone, RecordItem, StateChange,
 };
 use crate::sizes::Sizes;
 
 logic_record! {
-    /// What has become of a plan; all zero but for the last field while its slot is free.
-    PlanProgress: 88 {
+    /// What has become of a plan; all zero but for the last three fields while its slot is free.
+    PlanProgress: 104 {
         /// Components that succeeded.
         done = 8,
         /// Components that failed.
@@ -76,6 +81,10 @@ logic_record! {
         /// Number of the plan that ended here last: the slot holds none while it is the number of the one that
         /// began.
         ended = 24,
+        /// Components that had succeeded when that plan ended, or was given back,
+        kept_done = 8,
+        /// and that had failed: what those that keep their result have become, and else were refused.
+        kept_failed = 8,
     }
 }
 
@@ -123,6 +132,10 @@ enum State {
     /// and what may be done with it.
     Weigh,
     Command,
+    /// Of a resubmission in part: which components are used now stands in a register,
+    Restart,
+    /// and then the answer.
+    Restarted,
     Refuse,
 }
 
@@ -137,6 +150,7 @@ pub struct PlanJudge {
     pub begun: Signal<In, PlanBegun>,
     pub part: StreamIn<PartDone>,
     pub failed: StreamIn<PartDone>,
+    pub resumed: StreamIn<Bits<12>>,
     pub single: StreamIn<PlanDone>,
     pub posted: StreamIn<PlanDone>,
     pub lost: StreamIn<PlanDone>,
@@ -147,9 +161,13 @@ pub struct PlanJudge {
     pub change: StreamOut<StateChange>,
     pub changed_valid: Signal<In, bool>,
     pub changed: Signal<In, DiskStates>,
+    pub changed_plan: Signal<In, Bits<16>>,
     /// The plan that `change` is about.
     pub judged_slot: Signal<Out, Bits<12>>,
     pub again: StreamOut<Again>,
+    /// Before a plan goes `again` that the control path has given back.
+    pub keeps_valid: Signal<Out, bool>,
+    pub keeps: Signal<Out, KeptParts>,
     pub unlock: StreamOut<Bits<12>>,
     pub item: StreamOut<RecordItem>,
     pub command_valid: Signal<In, bool>,
@@ -175,6 +193,8 @@ pub struct PlanJudge {
     resting: DFF<bool>,
     slot: DFF<Bits<12>>,
     commanding: DFF<bool>,
+    /// Nothing of the plan has ended: it is judged by what there is.
+    resuming: DFF<bool>,
     command_waits: DFF<bool>,
     order: DFF<PlanOrder>,
     plan: Register<PlanBegun>,
@@ -217,8 +237,26 @@ pub struct PlanJudge {
     fits: Signal<Local, bool>,
     fits_register: DFF<bool>,
     beyond: Signal<Local, Bits<12>>,
-    /// Components that are not to begin again.
-    excused: Signal<Local, Bits<8>>,
+    // Of a resubmission: every component begins again; those that are used now; those that keep their result.
+    whole: DFF<bool>,
+    used: DFF<Bits<8>>,
+    replaced: DFF<bool>,
+    results: DFF<Bits<8>>,
+    /// It names what it must not, or does not name what it must; or the disk has another template.
+    unfit: DFF<bool>,
+    outdated: DFF<bool>,
+    kept_parts: DFF<Bits<8>>,
+    state_bits: Signal<Local, Bits<16>>,
+    component_now: [Signal<Local, Bits<2>>; 8],
+    readable_now: Signal<Local, Bits<8>>,
+    writable_now: Signal<Local, Bits<8>>,
+    restart: Signal<Local, Bits<8>>,
+    astray: Signal<Local, Bits<8>>,
+    left_out: Signal<Local, Bits<8>>,
+    // What has become of its components before now.
+    done_before: Signal<Local, Bits<8>>,
+    failed_before: Signal<Local, Bits<8>>,
+    refused_before: Signal<Local, Bits<8>>,
     fault_reason: Signal<Local, Bits<16>>,
     stop_reasons: Signal<Local, Bits<16>>,
     halts: Signal<Local, bool>,
@@ -245,12 +283,18 @@ pub struct PlanJudge {
     no_component: Constant<Bits<3>>,
     no_reserved: Constant<Bits<2>>,
     no_reasons: Constant<Bits<16>>,
+    in_sync: Constant<Bits<2>>,
+    write_only: Constant<Bits<2>>,
+    all_parts: Constant<Bits<8>>,
+    wrong_component: Constant<Bits<11>>,
+    plan_replaced: Constant<Bits<11>>,
     /// The bits of a slot that no slot has.
     beyond_mask: Constant<Bits<12>>,
     slots: Constant<Bits<13>>,
     one13: Constant<Bits<13>>,
     zero13: Constant<Bits<13>>,
     one_hand: Constant<Bits<8>>,
+    one8: Constant<Bits<8>>,
     zero8: Constant<Bits<8>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
@@ -270,6 +314,7 @@ impl PlanJudge {
             begun: Default::default(),
             part: Default::default(),
             failed: Default::default(),
+            resumed: Default::default(),
             single: Default::default(),
             posted: Default::default(),
             lost: Default::default(),
@@ -280,8 +325,11 @@ impl PlanJudge {
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
+            changed_plan: Default::default(),
             judged_slot: Default::default(),
             again: Default::default(),
+            keeps_valid: Default::default(),
+            keeps: Default::default(),
             unlock: Default::default(),
             item: Default::default(),
             command_valid: Default::default(),
@@ -304,6 +352,7 @@ impl PlanJudge {
             resting: Default::default(),
             slot: Default::default(),
             commanding: Default::default(),
+            resuming: Default::default(),
             command_waits: Default::default(),
             order: Default::default(),
             plan: Default::default(),
@@ -343,7 +392,23 @@ impl PlanJudge {
             fits: Default::default(),
             fits_register: Default::default(),
             beyond: Default::default(),
-            excused: Default::default(),
+            whole: Default::default(),
+            used: Default::default(),
+            replaced: Default::default(),
+            results: Default::default(),
+            unfit: Default::default(),
+            outdated: Default::default(),
+            kept_parts: Default::default(),
+            state_bits: Default::default(),
+            component_now: Default::default(),
+            readable_now: Default::default(),
+            writable_now: Default::default(),
+            restart: Default::default(),
+            astray: Default::default(),
+            left_out: Default::default(),
+            done_before: Default::default(),
+            failed_before: Default::default(),
+            refused_before: Default::default(),
             fault_reason: Default::default(),
             stop_reasons: Default::default(),
             halts: Default::default(),
@@ -370,11 +435,17 @@ impl PlanJudge {
             no_component: Constant::new(0u64.to_bits()),
             no_reserved: Constant::new(0u64.to_bits()),
             no_reasons: Constant::new(0u64.to_bits()),
+            in_sync: Constant::new(u64::from(component_state::IN_SYNC).to_bits()),
+            write_only: Constant::new(u64::from(component_state::WRITE_ONLY).to_bits()),
+            all_parts: Constant::new(u64::from(RESTART_ALL).to_bits()),
+            wrong_component: Constant::new(u64::from(plan_status::PLAN_COMPONENT).to_bits()),
+            plan_replaced: Constant::new(u64::from(plan_status::PLAN_REPLACED).to_bits()),
             beyond_mask: Constant::new((0xFFF & !((1u64 << sizes.slot_bits) - 1)).to_bits()),
             slots: Constant::new((1u64 << sizes.slot_bits).to_bits()),
             one13: Constant::new(1u64.to_bits()),
             zero13: Constant::new(0u64.to_bits()),
             one_hand: Constant::new(1u64.to_bits()),
+            one8: Constant::new(1u64.to_bits()),
             zero8: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
@@ -390,7 +461,21 @@ impl Logic for PlanJudge {
             self, clock, acting, running, clean, end_status, out, deactivate, answers, own_done, own_valid
         );
         dff_setup!(self, clock, unlock_slot, unlock_valid, component, answered_register, answer_register);
-        dff_setup!(self, clock, cleared, all_cleared, fits_register);
+        dff_setup!(
+            self,
+            clock,
+            cleared,
+            all_cleared,
+            fits_register,
+            resuming,
+            whole,
+            used,
+            replaced,
+            results,
+            unfit,
+            outdated,
+            kept_parts
+        );
         dff_setup!(self, clock, own_commanded, handed_register, handed_slot_register);
         clock!(
             self,
@@ -422,14 +507,22 @@ impl Logic for PlanJudge {
         }
         self.arriving_part.next = self.arriving.val().part.into();
         self.failed.ready.next = self.resting.q.val() & !self.command_waits.q.val();
-        self.part.ready.next = self.resting.q.val() & !self.command_waits.q.val() & !self.failed.valid.val();
-        self.arrives.next = self.part.valid.val() | self.failed.valid.val();
+        self.resumed.ready.next =
+            self.resting.q.val() & !self.command_waits.q.val() & !self.failed.valid.val();
+        self.part.ready.next = self.resting.q.val()
+            & !self.command_waits.q.val()
+            & !self.failed.valid.val()
+            & !self.resumed.valid.val();
+        self.arrives.next = self.part.valid.val() | self.failed.valid.val() | self.resumed.valid.val();
         self.current.load.next = self.resting.q.val();
         self.current.d.next = self.arriving.val();
         self.current_part.next = self.current.q.val().part.into();
         self.address.next = self.slot.q.val();
         if self.resting.q.val() {
             self.address.next = self.arriving_part.val().slot;
+            if self.resumed.valid.val() & !self.failed.valid.val() {
+                self.address.next = self.resumed.data.val();
+            }
             if self.command_waits.q.val() {
                 self.address.next = self.order.q.val().slot;
             }
@@ -458,8 +551,17 @@ impl Logic for PlanJudge {
             | self.part_class.stopped.val();
         self.left_running.next = self.read_begun.val().begun & !self.ended.val();
 
+        // Those that were not begun have kept what they were.
+        self.done_before.next =
+            self.read_progress.val().done | (self.read_progress.val().kept_done & self.read_begun.val().kept);
+        self.failed_before.next = self.read_progress.val().failed
+            | (self.read_progress.val().kept_failed & self.read_begun.val().kept);
+        self.refused_before.next = self.read_progress.val().refused
+            | (self.read_begun.val().kept
+                & !(self.read_progress.val().kept_done | self.read_progress.val().kept_failed));
+
         // The statuses of failed components.
-        self.statuses.write.next = self.loading.q.val() & !self.commanding.q.val();
+        self.statuses.write.next = self.loading.q.val() & !self.commanding.q.val() & !self.resuming.q.val();
         self.statuses.write_address.next = (bit_cast::<16, 12>(self.current_part.val().slot) << 3)
             | bit_cast::<16, 3>(self.current_part.val().component);
         self.statuses.write_data.next = self.current.q.val().status;
@@ -498,6 +600,11 @@ impl Logic for PlanJudge {
         self.hands_next.next = self.kept.q.val().hands + self.one_hand.val();
         self.generation.next = bit_cast::<32, 8>(self.kept.q.val().hands)
             | (bit_cast::<32, 24>(self.plan.q.val().sequence) << 8);
+        self.keeps_valid.next = (self.state.q.val() == State::Another) & self.commanding.q.val();
+        self.keeps.next.slot = self.slot.q.val();
+        self.keeps.next.kept = self.kept_parts.q.val();
+        self.keeps.next.plan = self.plan.q.val().plan;
+        self.keeps.next.sequence = self.plan.q.val().sequence;
         self.item.valid.next = (self.state.q.val() == State::Post);
         self.item.data.next.slot = self.slot.q.val();
         self.item.data.next.generation = self.generation.val();
@@ -583,7 +690,8 @@ impl Logic for PlanJudge {
         self.answered_register.d.next = false;
 
         self.request.next = self.order.q.val().command.into();
-        self.excused.next = self.plan.q.val().begun & !self.request.val().restart;
+        self.restart.next = self.request.val().restart;
+        self.whole.d.next = (self.restart.val() == self.all_parts.val());
         self.beyond.next = self.order.q.val().slot & self.beyond_mask.val();
         self.fits.next = (self.request.val().generation == self.generation.val())
             & (self.plan.q.val().sequence != self.kept.q.val().ended)
@@ -592,7 +700,32 @@ impl Logic for PlanJudge {
         self.orders.opcode.next = self.order.q.val().opcode;
         self.orders.kept.next = self.kept.q.val();
         self.orders.fits.next = self.fits_register.q.val();
-        self.orders.whole.next = !self.excused.val().any();
+        // What a resubmission in part may name, and must.
+        self.state_bits.next = self.changed.val().states;
+        self.readable_now.next = self.zero8.val();
+        self.writable_now.next = self.zero8.val();
+        for i in 0..8 {
+            self.component_now[i].next = self.state_bits.val().get_bits::<2>(2 * i);
+            if (self.component_now[i].val() == self.in_sync.val()) {
+                self.readable_now.next = self.readable_now.val() | (self.one8.val() << i.to_bits::<3>());
+            }
+            if (self.component_now[i].val() == self.in_sync.val())
+                | (self.component_now[i].val() == self.write_only.val())
+            {
+                self.writable_now.next = self.writable_now.val() | (self.one8.val() << i.to_bits::<3>());
+            }
+        }
+        self.used.d.next = self.writable_now.val();
+        if (self.plan.q.val().is_read == self.flag.val()) {
+            self.used.d.next = self.readable_now.val();
+        }
+        self.replaced.d.next = (self.changed_plan.val() != self.plan.q.val().plan);
+        self.results.d.next = self.kept.q.val().done | self.kept.q.val().failed | self.kept.q.val().refused;
+        self.astray.next = self.restart.val() & !self.used.q.val();
+        self.left_out.next = self.zero8.val();
+        if (self.plan.q.val().is_read == self.clear.val()) {
+            self.left_out.next = self.used.q.val() & !self.restart.val() & !self.results.q.val();
+        }
         self.is_aborted.next = (self.kept.q.val().aborted == self.flag.val());
         // Whoever is stopped and goes on running says so to those that issue.
         self.halts.next = self.is_aborted.val() | (self.acting.q.val().drain == self.flag.val());
@@ -610,6 +743,9 @@ impl Logic for PlanJudge {
             State::Idle => {
                 self.slot.d.next = self.address.val();
                 self.commanding.d.next = self.command_waits.q.val();
+                self.resuming.d.next =
+                    self.resumed.valid.val() & !self.failed.valid.val() & !self.command_waits.q.val();
+                self.kept_parts.d.next = self.zero8.val();
                 self.end_status.d.next = self.success.val();
                 self.out.d.next = self.zero8.val();
                 self.answers.d.next = true;
@@ -627,10 +763,15 @@ impl Logic for PlanJudge {
                 self.kept.d.next = self.read_progress.val();
                 self.state.d.next = State::Check;
                 if !self.commanding.q.val() {
-                    self.kept.d.next.done = self.read_progress.val().done | self.part_class.succeeded.val();
-                    self.kept.d.next.failed = self.read_progress.val().failed | self.part_class.failed.val();
-                    self.kept.d.next.refused =
-                        self.read_progress.val().refused | self.part_class.refused.val();
+                    self.kept.d.next.done = self.done_before.val();
+                    self.kept.d.next.failed = self.failed_before.val();
+                    self.kept.d.next.refused = self.refused_before.val();
+                    self.state.d.next = State::Decide;
+                }
+                if !self.commanding.q.val() & !self.resuming.q.val() {
+                    self.kept.d.next.done = self.done_before.val() | self.part_class.succeeded.val();
+                    self.kept.d.next.failed = self.failed_before.val() | self.part_class.failed.val();
+                    self.kept.d.next.refused = self.refused_before.val() | self.part_class.refused.val();
                     self.kept.d.next.stopped =
                         self.read_progress.val().stopped | self.part_class.stopped.val();
                     self.kept.d.next.faulted =
@@ -639,12 +780,12 @@ impl Logic for PlanJudge {
                         self.read_progress.val().foreign | self.part_class.foreign.val();
                     self.kept.d.next.diverted =
                         self.read_progress.val().diverted | self.part_class.diverted.val();
-                    self.state.d.next = State::Decide;
                 }
                 self.clean.d.next = !self.read_progress.val().failed.any()
                     & !self.read_progress.val().refused.any()
                     & !self.read_progress.val().stopped.any()
                     & (self.read_progress.val().halted == self.clear.val())
+                    & !self.read_begun.val().kept.any()
                     & self.part_class.is_success.val();
                 self.running.d.next =
                     self.left_running.val().any() & (self.read_begun.val().is_read == self.clear.val());
@@ -668,6 +809,9 @@ impl Logic for PlanJudge {
             State::Viewed => {
                 if self.changed_valid.val() {
                     self.state.d.next = State::Sets;
+                    if self.commanding.q.val() {
+                        self.state.d.next = State::Restart;
+                    }
                 }
             }
             State::Sets => {
@@ -792,6 +936,10 @@ impl Logic for PlanJudge {
                     self.end_status.d.next = self.abort_requested.val();
                 } else if (self.orders.action.val() == OrderAction::Resubmit) {
                     self.state.d.next = State::Another;
+                    if !self.whole.q.val() {
+                        self.answered_register.d.next = false;
+                        self.state.d.next = State::View;
+                    }
                 } else if (self.orders.action.val() == OrderAction::TakeOver) {
                     self.kept.d.next.taken = self.flag.val();
                     self.kept.d.next.halted = self.flag.val();
@@ -802,6 +950,26 @@ impl Logic for PlanJudge {
                     self.state.d.next = State::Keep;
                 }
                 if self.orders.answer.val().any() {
+                    self.answered_register.d.next = true;
+                    self.state.d.next = State::Refuse;
+                }
+            }
+            State::Restart => {
+                self.kept_parts.d.next = self.results.q.val() & self.used.q.val() & !self.restart.val();
+                self.unfit.d.next = self.astray.val().any() | self.left_out.val().any();
+                self.outdated.d.next = self.replaced.q.val();
+                self.state.d.next = State::Restarted;
+            }
+            State::Restarted => {
+                self.answered_register.d.next = true;
+                self.state.d.next = State::Another;
+                if self.unfit.q.val() {
+                    self.answer_register.d.next = self.wrong_component.val();
+                }
+                if self.outdated.q.val() {
+                    self.answer_register.d.next = self.plan_replaced.val();
+                }
+                if self.unfit.q.val() | self.outdated.q.val() {
                     self.state.d.next = State::Refuse;
                 }
             }
@@ -835,6 +1003,8 @@ impl Logic for PlanJudge {
         if self.clears.val() {
             self.keeping.next = self.no_progress.val();
             self.keeping.next.ended = self.plan.q.val().sequence;
+            self.keeping.next.kept_done = self.kept.q.val().done;
+            self.keeping.next.kept_failed = self.kept.q.val().failed;
         }
         self.progress.write_data.next = self.keeping.val();
         // Nothing of a plan is under way that the control path has.

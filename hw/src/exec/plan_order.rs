@@ -20,7 +20,7 @@ pub enum OrderAction {
     Complete,
     /// It ends as aborted.
     Abort,
-    /// It is begun again.
+    /// It is begun again, whole or in part.
     Resubmit,
     /// It issues nothing more, and is the control path's then,
     TakeOver,
@@ -35,8 +35,6 @@ pub struct PlanOrders {
     pub opcode: Signal<In, Bits<8>>,
     pub kept: Signal<In, PlanProgress>,
     pub fits: Signal<In, bool>,
-    /// Of a resubmission: every component begins again.
-    pub whole: Signal<In, bool>,
     pub action: Signal<Out, OrderAction>,
     pub answer: Signal<Out, Bits<11>>,
 
@@ -56,7 +54,6 @@ pub struct PlanOrders {
     is_taken: Constant<Bits<11>>,
     has_ended: Constant<Bits<11>>,
     is_aborted: Constant<Bits<11>>,
-    invalid_field: Constant<Bits<11>>,
     flag: Constant<Bits<1>>,
 }
 
@@ -69,7 +66,6 @@ impl Default for PlanOrders {
             opcode: Default::default(),
             kept: Default::default(),
             fits: Default::default(),
-            whole: Default::default(),
             action: Default::default(),
             answer: Default::default(),
             action_register: Default::default(),
@@ -88,7 +84,6 @@ impl Default for PlanOrders {
             is_taken: answer(plan_status::PLAN_TAKEN_OVER),
             has_ended: answer(plan_status::PLAN_ENDED),
             is_aborted: answer(plan_status::PLAN_ABORTED),
-            invalid_field: answer(status::INVALID_FIELD),
             flag: Constant::new(1u64.to_bits()),
         }
     }
@@ -122,8 +117,6 @@ impl Logic for PlanOrders {
                 self.answer_register.d.next = self.has_ended.val();
             } else if !self.owned.val() {
                 self.answer_register.d.next = self.not_owned.val();
-            } else if !self.whole.val() {
-                self.answer_register.d.next = self.invalid_field.val();
             }
         } else if (self.opcode.val() == self.take_over_opcode.val()) {
             self.action_register.d.next = OrderAction::TakeOver;

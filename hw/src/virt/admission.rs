@@ -22,8 +22,8 @@ use crate::exec::component_states::DiskStateTable;
 use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    AdmittedPlan, Again, AgainCommand, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, Part,
-    PartBegun, PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
+    AdmittedPlan, Again, AgainCommand, ClientCommand, DiskEntry, DiskStates, ExpandedPart, KeptParts,
+    LockRequest, Part, PartBegun, PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
 };
 use crate::sizes::Sizes;
 
@@ -61,6 +61,10 @@ pub struct Admission {
     pub change: StreamIn<StateChange>,
     pub changed_valid: Signal<Out, bool>,
     pub changed: Signal<Out, DiskStates>,
+    pub changed_plan: Signal<Out, Bits<16>>,
+    pub keeps_valid: Signal<In, bool>,
+    pub keeps: Signal<In, KeptParts>,
+    pub resumed: StreamOut<Bits<12>>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -166,6 +170,10 @@ impl Admission {
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
+            changed_plan: Default::default(),
+            keeps_valid: Default::default(),
+            keeps: Default::default(),
+            resumed: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -266,6 +274,7 @@ impl Logic for Admission {
         StreamOut::<AllocationLookup>::link(&mut self.lookup, &mut self.lookups.out);
         StreamOut::<LockRequest>::link(&mut self.lock, &mut self.expander.lock);
         StreamOut::<Bits<12>>::link(&mut self.unlock, &mut self.expander.unlock);
+        StreamOut::<Bits<12>>::link(&mut self.resumed, &mut self.expander.resumed);
         StreamIn::<StateChange>::link(&mut self.change, &mut self.states.change);
         StreamOut::<PendingCommand>::join(&mut self.pending.out, &mut self.expander.pending);
         self.expander.lock_answer.next = self.lock_answer.val();
@@ -280,6 +289,9 @@ impl Logic for Admission {
         self.part_begun.next = self.expander.part_begun.val();
         self.changed_valid.next = self.states.changed_valid.val();
         self.changed.next = self.states.changed.val();
+        self.changed_plan.next = self.states.changed_plan.val();
+        self.expander.keeps_valid.next = self.keeps_valid.val();
+        self.expander.keeps.next = self.keeps.val();
         self.disks.table_valid.next = self.table_valid.val();
         self.disks.table_request.next = self.table_request.val();
         self.states.table_valid.next = self.table_valid.val();

@@ -10,6 +10,11 @@
 //! hardware does not execute, or that touches a divert range of its template (`DivertScan`), begins nothing: it
 //! becomes a part of component 0 that says so.
 //!
+//! A plan that the control path has given back keeps what `keeps` said before, if its disk names the same template
+//! still and, of a write, nobody has written near its blocks since (`LastWriters`); else it begins whole. A write
+//! goes to the other components that are written to. Where none is, and of a read, nothing is begun: `resumed`
+//! tells the judge of plans, the cycle after `begun`, to go on with what there is.
+//!
 //! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write.
 //! Throughput: a command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5 for
 //! each more. Order: as they came. Owner of the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in
@@ -20,13 +25,15 @@ use volplane_abi::plan::{component_state, read_policy};
 use volplane_abi::{opcode, status, table, vd_status};
 
 use super::divert_scan::DivertScan;
+use super::last_writers::LastWriters;
 use super::lookup_table::LookupTable;
 use super::part_issuer::{PartIssuer, PartsOrder};
+use crate::prim::ram::BlockRam;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, LockRequest, PartBegun, PendingCommand,
-    PlanBegun, PlanEntry, TableRequest,
+    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, KeptParts, LockRequest, PartBegun,
+    PendingCommand, PlanBegun, PlanEntry, TableRequest,
 };
 use crate::sizes::Sizes;
 
@@ -66,6 +73,9 @@ pub struct Expander {
     pub begun: Signal<Out, PlanBegun>,
     pub part_begun_valid: Signal<Out, bool>,
     pub part_begun: Signal<Out, PartBegun>,
+    pub keeps_valid: Signal<In, bool>,
+    pub keeps: Signal<In, KeptParts>,
+    pub resumed: StreamOut<Bits<12>>,
     pub part: StreamOut<ExpandedPart>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
@@ -76,6 +86,8 @@ pub struct Expander {
     plans: LookupTable<128>,
     issuer: PartIssuer,
     scan: DivertScan,
+    writers: LastWriters,
+    kept_rows: BlockRam<KeptParts>,
     state: DFF<State>,
     // Of the pending command: right one cycle after it stands there.
     is_read: DFF<bool>,
@@ -106,6 +118,12 @@ pub struct Expander {
     preferred: DFF<Bits<8>>,
     lowest_readable: DFF<Bits<8>>,
     enough: DFF<bool>,
+    /// It writes blocks.
+    writes: DFF<bool>,
+    // Of a plan that is given back: right five cycles after it stands there.
+    same_template: DFF<bool>,
+    kept_row: DFF<Bits<8>>,
+    kept_parts: DFF<Bits<8>>,
     parts: DFF<Bits<8>>,
     /// The component whose turn is next.
     turn: DFF<Bits<3>>,
@@ -113,6 +131,10 @@ pub struct Expander {
     begun_register: DFF<bool>,
     begun_slot_register: DFF<Bits<12>>,
     begun_record: Register<PlanBegun>,
+    /// Of the plan that is begun now nothing is.
+    resuming: DFF<bool>,
+    resumed_valid: DFF<bool>,
+    resumed_slot: DFF<Bits<12>>,
     unlock_valid: DFF<bool>,
     unlock_slot: DFF<Bits<12>>,
     /// The pending command is done with: known a cycle ahead, since its successor's bits hang on it.
@@ -150,6 +172,10 @@ pub struct Expander {
     order: Signal<Local, PartsOrder>,
     nobody: Signal<Local, bool>,
     stops: Signal<Local, bool>,
+    row: Signal<Local, KeptParts>,
+    keeps_parts: Signal<Local, bool>,
+    resumes: Signal<Local, bool>,
+    begins: Signal<Local, bool>,
     handed: Signal<Local, ClientCommand>,
     scans: Signal<Local, bool>,
     lba: Signal<Local, Bits<64>>,
@@ -179,7 +205,6 @@ pub struct Expander {
     one24: Constant<Bits<24>>,
     zero24: Constant<Bits<24>>,
     zero3: Constant<Bits<3>>,
-    zero9: Constant<Bits<9>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
 }
@@ -204,6 +229,9 @@ impl Expander {
             begun: Default::default(),
             part_begun_valid: Default::default(),
             part_begun: Default::default(),
+            keeps_valid: Default::default(),
+            keeps: Default::default(),
+            resumed: Default::default(),
             part: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
@@ -213,6 +241,8 @@ impl Expander {
             plans: LookupTable::new(table::PLAN, sizes.plan_bits, 0),
             issuer: PartIssuer::new(sizes),
             scan: DivertScan::new(sizes),
+            writers: Default::default(),
+            kept_rows: BlockRam::new(sizes.slot_bits),
             state: Default::default(),
             is_read: Default::default(),
             refused: Default::default(),
@@ -237,12 +267,19 @@ impl Expander {
             denied: Default::default(),
             preferred: Default::default(),
             enough: Default::default(),
+            writes: Default::default(),
+            same_template: Default::default(),
+            kept_row: Default::default(),
+            kept_parts: Default::default(),
             parts: Default::default(),
             turn: Default::default(),
             number: Default::default(),
             begun_register: Default::default(),
             begun_slot_register: Default::default(),
             begun_record: Default::default(),
+            resuming: Default::default(),
+            resumed_valid: Default::default(),
+            resumed_slot: Default::default(),
             unlock_valid: Default::default(),
             unlock_slot: Default::default(),
             handing: Default::default(),
@@ -278,6 +315,10 @@ impl Expander {
             order: Default::default(),
             nobody: Default::default(),
             stops: Default::default(),
+            row: Default::default(),
+            keeps_parts: Default::default(),
+            resumes: Default::default(),
+            begins: Default::default(),
             handed: Default::default(),
             scans: Default::default(),
             lba: Default::default(),
@@ -306,7 +347,6 @@ impl Expander {
             one24: Constant::new(1u64.to_bits()),
             zero24: Constant::new(0u64.to_bits()),
             zero3: Constant::new(0u64.to_bits()),
-            zero9: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
         }
@@ -320,8 +360,9 @@ impl Logic for Expander {
         dff_setup!(self, clock, durably_out, copies, missing, template_waits, lock_asks, lock_waits, denied);
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
         dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
-        dff_setup!(self, clock, foreign, resubmitted, diverted);
-        clock!(self, clock, plans, issuer, scan, template, begun_record);
+        dff_setup!(self, clock, foreign, resubmitted, diverted, writes, same_template, kept_row, kept_parts);
+        dff_setup!(self, clock, resuming, resumed_valid, resumed_slot);
+        clock!(self, clock, plans, issuer, scan, writers, kept_rows, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
         self.plans.table_valid.next = self.table_valid.val();
@@ -329,6 +370,7 @@ impl Logic for Expander {
         self.issuer.table_valid.next = self.table_valid.val();
         self.issuer.table_request.next = self.table_request.val();
         self.scan.reset.next = self.reset.val();
+        self.writers.reset.next = self.reset.val();
         self.scan.table_valid.next = self.table_valid.val();
         self.scan.table_request.next = self.table_request.val();
         self.table_ack.next =
@@ -444,6 +486,29 @@ impl Logic for Expander {
         }
         self.settled.next = !self.template_waits.q.val() & !self.lock_waits.q.val();
 
+        // What it keeps that was done before.
+        self.writes.d.next = !self.reads.val() & (self.command.val().blocks != self.no_blocks.val());
+        self.kept_rows.write.next = self.keeps_valid.val();
+        self.kept_rows.write_address.next = bit_cast::<16, 12>(self.keeps.val().slot);
+        self.kept_rows.write_data.next = self.keeps.val();
+        self.kept_rows.read_address.next = bit_cast::<16, 12>(self.item.val().slot);
+        self.row.next = self.kept_rows.read_data.val();
+        self.writers.disk.next = self.handle.q.val();
+        self.writers.lba.next = bit_cast::<48, 64>(self.lba.val());
+        self.writers.blocks.next = self.command.val().blocks;
+        self.writers.block_shift.next = self.disk.val().block_shift;
+        self.writers.asked.next = self.row.val().sequence;
+        self.same_template.d.next = (self.row.val().plan == self.disk.val().plan);
+        self.kept_row.d.next = self.row.val().kept;
+        self.kept_parts.d.next = self.zero8.val();
+        if self.resubmitted.q.val()
+            & self.same_template.q.val()
+            & (self.writers.untouched.val() | !self.writes.q.val())
+        {
+            self.kept_parts.d.next = self.kept_row.q.val();
+        }
+        self.keeps_parts.next = self.kept_parts.q.val().any();
+
         // Prefer: those at or after the turn, or the preferred one; else the lowest of all.
         self.start.next = self.turn.q.val();
         if (self.template.q.val().read_policy == self.preferred_policy.val()) {
@@ -477,9 +542,12 @@ impl Logic for Expander {
                 self.after_read.next = self.after_read.val() | (i.to_bits::<3>() + self.one3.val());
             }
         }
-        self.chosen.next = self.writable.q.val();
+        self.chosen.next = self.writable.q.val() & !self.kept_parts.q.val();
         if self.is_read.q.val() {
             self.chosen.next = self.lowest.val();
+            if self.keeps_parts.val() {
+                self.chosen.next = self.zero8.val();
+            }
         }
         self.parts.d.next = self.chosen.val();
 
@@ -487,7 +555,17 @@ impl Logic for Expander {
         self.component.next = self.again.val().component;
         self.one_component.next = (self.one8.val() << self.component.val());
         self.stops.next = (self.foreign.q.val() | self.diverted.q.val()) & !self.refused.q.val();
-        self.nobody.next = !self.parts.q.val().any() & !self.refused.q.val() & !self.stops.val();
+        self.resumes.next = self.keeps_parts.val()
+            & !self.parts.q.val().any()
+            & (self.is_read.q.val() | self.writable.q.val().any())
+            & !self.goes_again.q.val()
+            & !self.refused.q.val()
+            & !self.stops.val();
+        self.nobody.next =
+            !self.parts.q.val().any() & !self.refused.q.val() & !self.stops.val() & !self.resumes.val();
+        self.begins.next = !self.goes_again.q.val()
+            & !self.refused.q.val()
+            & (self.parts.q.val().any() | self.stops.val() | self.resumes.val());
         self.handed.next = self.command.val();
         self.handed.next.diverted = self.diverted.q.val().into();
         self.order.next.command = self.handed.val().into();
@@ -538,9 +616,11 @@ impl Logic for Expander {
         }
         self.begun_record.d.next.minimum = self.template.q.val().minimum;
         self.begun_record.d.next.is_read = self.is_read.q.val().into();
-        self.begun_record.d.next.simple = (self.is_read.q.val() | self.enough.q.val()).into();
+        self.begun_record.d.next.simple =
+            ((self.is_read.q.val() | self.enough.q.val()) & !self.keeps_parts.val()).into();
         self.begun_record.d.next.locked = self.locked.q.val().into();
-        self.begun_record.d.next.reserved = self.zero9.val();
+        self.begun_record.d.next.kept = self.kept_parts.q.val();
+        self.begun_record.d.next.reserved = self.clear.val();
         self.begun_register.d.next = false;
         self.begun_slot_register.d.next = self.item.val().slot;
         self.parked_valid.next = (self.state.q.val() == State::Drop);
@@ -556,6 +636,18 @@ impl Logic for Expander {
         if !self.unlock_valid.q.val() {
             self.unlock_slot.d.next = self.item.val().slot;
         }
+        self.resuming.d.next = false;
+        self.resumed.valid.next = self.resumed_valid.q.val();
+        self.resumed.data.next = self.resumed_slot.q.val();
+        if self.resumed.ready.val() {
+            self.resumed_valid.d.next = false;
+        }
+        if self.resuming.q.val() {
+            self.resumed_valid.d.next = true;
+            self.resumed_slot.d.next = self.begun_slot_register.q.val();
+        }
+        self.writers.note.next = false;
+        self.writers.number.next = self.number.q.val();
         self.scans.next = self.template.q.val().diverts.any()
             & (self.command.val().blocks != self.no_blocks.val())
             & !self.resubmitted.q.val();
@@ -616,15 +708,15 @@ impl Logic for Expander {
                 self.state.d.next = State::Idle;
             }
             State::Hand => {
-                self.issuer.order.valid.next = self.takes.q.val();
+                self.issuer.order.valid.next = self.takes.q.val() & !self.resumes.val();
                 self.handing.next = !self.takes.q.val();
                 if self.takes.q.val() {
                     self.unlock_valid.d.next =
                         self.parked.q.val() & (self.refused.q.val() | !self.locked.q.val());
                     self.state.d.next = State::Idle;
-                    self.begun_register.d.next = !self.goes_again.q.val()
-                        & !self.refused.q.val()
-                        & (self.parts.q.val().any() | self.stops.val());
+                    self.begun_register.d.next = self.begins.val();
+                    self.resuming.d.next = self.resumes.val();
+                    self.writers.note.next = self.begins.val() & self.writes.q.val();
                     self.number.d.next = self.number.q.val() + self.one24.val();
                     if self.is_read.q.val()
                         & !self.goes_again.q.val()
@@ -639,7 +731,12 @@ impl Logic for Expander {
             _ => {}
         }
         // Whoever is ready in the cycle before stays so.
-        if self.handing.val() & self.issuer.order.ready.val() & !self.unlock_valid.q.val() {
+        if self.handing.val()
+            & self.issuer.order.ready.val()
+            & !self.unlock_valid.q.val()
+            & !self.resuming.q.val()
+            & !self.resumed_valid.q.val()
+        {
             self.takes.d.next = true;
         }
         self.pending.ready.next = self.takes.q.val();
@@ -647,6 +744,8 @@ impl Logic for Expander {
             & !self.pending.valid.val()
             & !self.begun_register.q.val()
             & !self.unlock_valid.q.val()
+            & !self.resuming.q.val()
+            & !self.resumed_valid.q.val()
             & self.plans.idle.val()
             & self.scan.idle.val()
             & self.issuer.idle.val();
@@ -659,6 +758,8 @@ impl Logic for Expander {
             self.begun_register.d.next = false;
             self.takes.d.next = false;
             self.unlock_valid.d.next = false;
+            self.resuming.d.next = false;
+            self.resumed_valid.d.next = false;
             self.turn.d.next = self.zero3.val();
             // No slot was ever used by a plan of number 0.
             self.number.d.next = self.one24.val();

@@ -14,6 +14,7 @@ pub mod extent_address;
 pub mod flush_scan;
 pub mod fragment_builder;
 pub mod header_queue;
+pub mod last_writers;
 pub mod list_reader;
 pub mod list_slot;
 pub mod locator;

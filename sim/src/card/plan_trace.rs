@@ -24,6 +24,7 @@ pub(super) fn sample(ports: &Ports, (cycle, at_ns): (u64, u64), record: &mut Rec
             readable: ports.byte(Port::TraceBegunReadable),
             begun: ports.byte(Port::TraceBegunBegun),
             minimum: ports.byte(Port::TraceBegunMinimum),
+            kept: ports.byte(Port::TraceBegunKept),
             is_read: ports.flag(Port::TraceBegunIsRead),
         });
     }

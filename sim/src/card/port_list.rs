@@ -115,6 +115,7 @@ ports! {
     TraceBegunReadable "trace_begun_readable" Bits(8);
     TraceBegunBegun "trace_begun_begun" Bits(8);
     TraceBegunMinimum "trace_begun_minimum" Bits(4);
+    TraceBegunKept "trace_begun_kept" Bits(8);
     TraceBegunIsRead "trace_begun_is_read" Bits(1);
     TraceHeld "trace_held" Bits(1);
     TraceAgain "trace_again" Bits(1);

@@ -14,7 +14,7 @@ use super::mirrors::{Mirror, States};
 use super::part_judge::Parted;
 use super::part_retries::Retries;
 use super::path_story::Paths;
-use super::plan_story::{Begun, Run};
+use super::plan_story::{Begun, Given, Run};
 
 /// What comes of a run of a plan.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +110,7 @@ impl Asked {
 }
 
 /// The components a command goes to, or may go to one of.
-fn candidates(states: &States, reads: bool) -> Components {
+pub fn candidates(states: &States, reads: bool) -> Components {
     match reads {
         true => states.those(&[component_state::IN_SYNC]),
         false => states.those(&[component_state::IN_SYNC, component_state::WRITE_ONLY]),
@@ -150,7 +150,8 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         if let (Admission::Ends(status), 0) = (&asked.admission, begun.begun) {
             return self.refused(asked, begun, run, *status);
         }
-        let diverted = !run.resubmitted && asked.is_diverted(self.mirror, begun.plan);
+        let kept = Kept::of(begun, run, asked)?;
+        let diverted = run.given.is_none() && asked.is_diverted(self.mirror, begun.plan);
         let handed_over = match asked.admission {
             Admission::NotExecutable => Some((reason::NOT_EXECUTABLE, "a plan not for hardware")),
             _ if diverted => Some((reason::DIVERT, "a plan diverted")),
@@ -160,7 +161,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
         let retries = Retries::follow(run, Some(template), faults, self.paths)?;
-        let of = Of { template, begun, run, retries };
+        let of = Of { template, begun, run, retries, kept };
         let mut outcome = match handed_over {
             _ if run.aborted => self.aborted(&of),
             Some((why, met)) => self.handed_over(&of, why, met),
@@ -169,7 +170,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         }?;
         outcome.met.extend(of.retries.met);
         let (parts, stopped) = (&outcome.parts, outcome.stopped);
-        let is_idle = |number: usize| parts[number] == Progress::Idle && !stopped.has(number);
+        let is_idle = |number: usize| {
+            parts[number] == Progress::Idle && !stopped.has(number) || of.kept.components.has(number)
+        };
         match run.attempts.iter().find(|attempt| is_idle(attempt.component)) {
             None => Ok(outcome),
             Some(attempt) => Err(format!("nobody asked for {attempt:?}")),
@@ -180,7 +183,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
     /// control path may have asked for its plan by then, or have aborted it.
     fn refused(&self, asked: &Asked, begun: &Begun, run: &Run, status: u16) -> Result<Outcome, String> {
         let untouched = run.attempts.is_empty() && run.out == 0 && run.deactivated == 0;
-        let allowed = self.mirror.diverts.any(begun.plan) && !run.resubmitted;
+        let allowed = self.mirror.diverts.any(begun.plan) && run.given.is_none();
         let found = run.seen.iter().any(|states| fits(begun, states));
         if !(untouched && allowed && found) || asked.ends_early().is_some() || run.again(0).next().is_some() {
             return Err(format!("it was begun as {begun:x?}, and is refused with {status:x}"));
@@ -253,7 +256,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
     /// An aborted plan ends without effects, but for a disk that was deactivated before.
     fn aborted(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
-        let (mut parts, mut stopped) = (Parts::default(), Components::NONE);
+        let (mut parts, mut stopped) = (of.kept.parts, Components::NONE);
         let further = run.further.iter().copied();
         for component in Components(begun.begun).numbers().chain(further) {
             let part = self.part(of, component)?;
@@ -280,7 +283,8 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
 
     fn write(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
-        let mut parts = Parts::default();
+        let mut parts = of.kept.parts;
+        let keeps = of.kept.components.any();
         let mut stopped = Components::NONE;
         let mut stops = if run.taken { reason::TAKE_OVER } else { 0 };
         for component in Components(begun.begun).numbers() {
@@ -292,8 +296,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         if !run.further.is_empty() {
             return Err(format!("a write goes on with {:?}", run.further));
         }
-        let clean =
-            !stopped.any() && parts.iter().all(|part| matches!(part, Progress::Idle | Progress::Done));
+        let clean = !keeps
+            && !stopped.any()
+            && parts.iter().all(|part| matches!(part, Progress::Idle | Progress::Done));
         // Where all went well, what was durable when it was begun decides.
         let enough = |view: &&States| {
             let missed = Components(begun.present & !begun.begun).without(Components(view.durably_out));
@@ -323,27 +328,35 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         if begun.begun.count_ones() > 1 {
             met.push("a write to several copies");
         }
+        if keeps {
+            met.push(if begun.begun == 0 { "a write that only goes on" } else { "a write begun in part" });
+        }
         self.conclude(of, (parts, stopped), verdict.deactivate, step, met)
     }
 
     fn read(&self, of: &Of<'_>) -> Result<Outcome, String> {
         let &Of { begun, run, .. } = of;
-        let (mut parts, mut stopped) = (Parts::default(), Components::NONE);
+        let (mut parts, mut stopped) = (of.kept.parts, Components::NONE);
+        let keeps = of.kept.components.any();
         let mut stops = if run.taken { reason::TAKE_OVER } else { 0 };
         let mut deactivate = false;
         let mut views = run.views.iter();
         let mut further = run.further.iter().copied();
-        let mut component = begun.begun.trailing_zeros() as usize;
-        let mut tried = 1;
+        let mut next = (begun.begun != 0).then_some(begun.begun.trailing_zeros() as usize);
+        let mut tried = 0;
         let step = loop {
-            let part = self.part(of, component)?;
-            stops |= if part.faulted { reason::READ_FAULT } else { 0 };
-            if part.stopped && stops == 0 {
-                return Err(format!("its read of component {component} was stopped"));
+            let mut done = false;
+            if let Some(component) = next {
+                let part = self.part(of, component)?;
+                stops |= if part.faulted { reason::READ_FAULT } else { 0 };
+                if part.stopped && stops == 0 {
+                    return Err(format!("its read of component {component} was stopped"));
+                }
+                stopped = stopped.or(Components::of(|number| number == component && part.stopped));
+                parts[component] = part.progress;
+                (done, tried) = (part.progress == Progress::Done, tried + 1);
             }
-            stopped = stopped.or(Components::of(|number| number == component && part.stopped));
-            parts[component] = part.progress;
-            let clean = parts[component] == Progress::Done && tried == 1 && stops == 0;
+            let clean = done && tried == 1 && stops == 0 && !keeps;
             let in_sync = match views.next() {
                 Some(view) => view.those(&[component_state::IN_SYNC]),
                 None if clean => Components(begun.readable),
@@ -351,16 +364,18 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             };
             let verdict = of_read(&of.template(), &parts, in_sync);
             deactivate |= verdict.deactivate;
-            component = match (verdict.step, further.next()) {
-                (Step::Read(left), Some(next)) if left.has(next) => next,
+            next = match (verdict.step, further.next()) {
+                (Step::Read(left), Some(next)) if left.has(next) => Some(next),
                 (_, None) if stops != 0 => break Self::stopped(of, &parts, stops),
                 (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
                 (step, None) => break step,
                 (step, next) => return Err(format!("it went on with {next:?}, but the model says {step:?}")),
             };
-            tried += 1;
         };
         let mut met = Vec::new();
+        if keeps {
+            met.push("a read that goes on");
+        }
         if tried > 1 {
             let well = matches!(step, Step::End(end) if end.status == SUCCESS);
             met.push(if well { "a read of a further copy" } else { "a read of no copy" });
@@ -429,7 +444,10 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let done = those(|part| *part == Progress::Done);
         let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
         for number in failed.or(refused).or(stopped).numbers() {
-            components[number] = self.part(of, number)?.told;
+            components[number] = match of.kept.components.has(number) {
+                true => of.kept.told[number],
+                false => self.part(of, number)?.told,
+            };
         }
         let tail = tail
             .with_disk(self.mirror.disk as u16)
@@ -460,6 +478,49 @@ struct Of<'a> {
     begun: &'a Begun,
     run: &'a Run,
     retries: Retries,
+    kept: Kept,
+}
+
+/// What components of a run became before it was given back, and are still.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    components: Components,
+    parts: Parts,
+    told: [ExceptionComponent; COMPONENTS_MAX],
+}
+
+impl Kept {
+    /// What the trace says, checked: all that may be kept, or nothing where the disk has another template by now, or
+    /// a write near its blocks has begun meanwhile.
+    fn of(begun: &Begun, run: &Run, asked: &Asked) -> Result<Self, String> {
+        let (given, components) = (run.given.as_ref(), Components(begun.kept));
+        let may = given.map_or(Components::NONE, |given| given.keeps(begun.is_read));
+        let replaced = given.is_some_and(|given| given.plan != begun.plan);
+        let writes = !begun.is_read && matches!(asked.admission, Admission::Blocks(_));
+        let whole = components == Components::NONE && (replaced || writes || !may.any());
+        if !whole && (components != may || replaced) {
+            return Err(format!("it keeps {components:?}, expected {may:?}: {given:x?}"));
+        }
+        let Some(given) = given else { return Ok(Self::default()) };
+        let parts = |number: usize| match components.has(number) {
+            true => given.parts[number],
+            false => Progress::Idle,
+        };
+        Ok(Self { components, parts: std::array::from_fn(parts), told: given.told })
+    }
+}
+
+impl Given {
+    /// Components that have a result.
+    pub fn results(&self) -> Components {
+        Components::of(|number| !matches!(self.parts[number], Progress::Idle | Progress::Running))
+    }
+
+    /// Those that keep it, if they can.
+    fn keeps(&self, reads: bool) -> Components {
+        let used = self.view.map_or(Components::NONE, |view| candidates(&view, reads));
+        self.results().and(used).without(self.restart)
+    }
 }
 
 impl Of<'_> {
@@ -476,8 +537,9 @@ impl Of<'_> {
         let mut template = *self.template;
         for part in 0..COMPONENTS_MAX {
             let has = |components: u8| Components(components).has(part);
+            let begun = self.begun.begun | self.kept.components.0;
             template.components[part].state =
-                match (has(self.begun.present), has(self.begun.readable), has(self.begun.begun)) {
+                match (has(self.begun.present), has(self.begun.readable), has(begun)) {
                     (false, ..) => ComponentState::Absent,
                     (true, true, _) => ComponentState::InSync,
                     (true, false, true) => ComponentState::WriteOnly,
@@ -514,7 +576,8 @@ fn check_begun(
     let right = |states: &States| {
         let among = candidates(states, reads);
         match (reads, template.read_policy) {
-            (false, _) => begun.begun == among.0,
+            (false, _) => begun.begun == among.0 & !begun.kept && among.any(),
+            (true, _) if begun.kept != 0 => begun.begun == 0,
             (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
             (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
             (true, _) => {
@@ -526,7 +589,7 @@ fn check_begun(
         let found = seen.iter().any(|states| fits(begun, states)) && begun.begun == 0;
         return found.then_some(()).ok_or_else(|| format!("it was begun as {begun:x?}: {seen:x?}"));
     }
-    if begun.begun != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
+    if begun.begun | begun.kept != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
         Ok(())
     } else {
         Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))

@@ -3,8 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use volplane::software::verdict::Parts;
+use volplane::software::Components;
 use volplane_abi::plan::plan_status::{ABORTED_SQ_DELETION, HOST_PATH_ERROR};
+use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::status::TYPE;
+use volplane_abi::ExceptionComponent;
 use volplane_sim::{PartEnd, PlanEvent, PlanRecord};
 
 use super::mirrors::{Mirror, States};
@@ -37,8 +41,25 @@ pub struct Begun {
     pub minimum: u8,
     /// Whether it reads.
     pub is_read: bool,
+    /// Components that keep what they became before.
+    pub kept: u8,
     /// When.
     pub cycle: u64,
+}
+
+/// What the control path said of a plan that it gave back.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Components that begin again, all of them: whatever is used.
+    pub restart: Components,
+    /// What had become of them,
+    pub parts: Parts,
+    /// and what was told of that.
+    pub told: [ExceptionComponent; COMPONENTS_MAX],
+    /// Template that it was begun with.
+    pub plan: u16,
+    /// The disk's states when the card looked whether that may be, if it did.
+    pub view: Option<States>,
 }
 
 /// How an SSD ended a fragment.
@@ -137,7 +158,7 @@ pub struct Run {
     /// When it was admitted, or given back.
     pub admitted: u64,
     /// The control path has given it back.
-    pub resubmitted: bool,
+    pub given: Option<Given>,
     /// States that its disk may have had when it was looked up.
     pub seen: Vec<States>,
     /// Templates that its disk may have named.
@@ -201,7 +222,7 @@ pub struct Story {
     slot: u16,
     /// More than one when it was resubmitted.
     pub runs: Vec<Run>,
-    resubmitted: bool,
+    given: Option<Given>,
     /// The status that its client is told.
     pub status: Option<u16>,
 }
@@ -351,11 +372,15 @@ impl Stories {
         }
     }
 
-    /// The control path resubmits a plan, or (`false`) was refused.
-    pub fn resubmit(&mut self, command: CommandKey, asked: bool) {
-        if let Some(story) = self.stories.get_mut(&command) {
-            story.resubmitted = asked;
-        }
+    /// The control path resubmits a plan, or (`None`) was refused. What the card found when it looked then.
+    pub fn resubmit(&mut self, command: CommandKey, given: Option<Given>) -> Option<States> {
+        let story = self.stories.get_mut(&command)?;
+        std::mem::replace(&mut story.given, given).and_then(|given| given.view)
+    }
+
+    /// The template that a disk names.
+    pub fn plan_now(&self, disk: u32) -> u16 {
+        self.plans[&disk].now()
     }
 
     /// Whose plan a slot holds.
@@ -418,7 +443,7 @@ impl Stories {
             PlanEvent::Admitted { slot, queue, command_id } => {
                 let command = (queue, command_id);
                 let run = Run { admitted: cycle, ..Run::default() };
-                let story = Story { slot, runs: vec![run], resubmitted: false, status: None };
+                let story = Story { slot, runs: vec![run], given: None, status: None };
                 if self.slots.insert(slot, command).is_some() {
                     return Err("the slot is in use".into());
                 }
@@ -426,7 +451,18 @@ impl Stories {
                     return Err("the command is admitted twice".into());
                 }
             }
-            PlanEvent::Begun { slot, disk, plan, masks, present, readable, begun, minimum, is_read } => {
+            PlanEvent::Begun {
+                slot,
+                disk,
+                plan,
+                masks,
+                present,
+                readable,
+                begun,
+                minimum,
+                kept,
+                is_read,
+            } => {
                 let admitted = self.story(slot)?.run().admitted;
                 let (first, last) = looked_up(admitted, cycle);
                 let mut states = self.seen(disk.into(), first, last);
@@ -436,7 +472,8 @@ impl Stories {
                 let plans = self.plans.get(&disk.into()).map(|history| history.between(first, last));
                 let run = self.story(slot)?.run_mut();
                 (run.seen, run.plans) = (states, plans.unwrap_or_default());
-                let begun = Begun { disk, plan, masks, present, readable, begun, minimum, is_read, cycle };
+                let begun =
+                    Begun { disk, plan, masks, present, readable, begun, minimum, is_read, kept, cycle };
                 if run.begun.replace(begun).is_some() {
                     return Err("the plan is begun twice".into());
                 }
@@ -457,11 +494,12 @@ impl Stories {
             }
             PlanEvent::Again { slot, component, fresh } => {
                 let story = self.story(slot)?;
-                if fresh != std::mem::take(&mut story.resubmitted) || story.run().begun.is_none() {
+                if fresh != story.given.is_some() || story.run().begun.is_none() {
                     return Err("nobody asked for it".into());
                 }
                 if fresh {
-                    story.runs.push(Run { admitted: cycle, resubmitted: true, ..Run::default() });
+                    let given = story.given.take();
+                    story.runs.push(Run { admitted: cycle, given, ..Run::default() });
                 } else {
                     story.run_mut().further.push(component.into());
                 }
@@ -588,7 +626,11 @@ impl Stories {
             self.end_write(cycle);
         }
         if out == 0 && !deactivate {
-            self.story(slot)?.run_mut().views.push(found);
+            let story = self.story(slot)?;
+            match &mut story.given {
+                Some(given) => given.view = Some(found),
+                None => story.run_mut().views.push(found),
+            }
         } else {
             self.history(disk).push(cycle, cycle, found.changed(out, deactivate));
         }

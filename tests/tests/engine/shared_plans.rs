@@ -87,12 +87,16 @@ fn diverted_commands_are_the_applications_to_end() {
         assert_eq!((record.command.starting_lba(), record.next_exception(None)), (21, None));
         assert_eq!(rig.engine.io_get_plan().expect("the engine works"), None);
         rig.compare_media();
-        rig.engine.io_resubmit_plan(record.handle()).expect("it is owned");
+        // Nothing of it has a result to keep.
+        let nothing = rig.engine.io_resubmit_plan(record.handle(), Components::NONE);
+        assert!(problem(nothing).contains("must be"));
+        let copies = if disk == DISK { Components(7) } else { Components(1) };
+        rig.engine.io_resubmit_plan(record.handle(), copies).expect("it is owned");
         assert_eq!(outcome(&mut rig), status::SUCCESS);
         let bytes = rig.bytes(disk.0.into(), 21, 4);
         rig.shadow[usize::from(disk.0)][bytes].fill(1);
         rig.compare_media();
-        assert!(problem(rig.engine.io_resubmit_plan(record.handle())).contains("gone"));
+        assert!(problem(rig.engine.io_resubmit_plan(record.handle(), Components::ALL)).contains("gone"));
         assert!(problem(rig.engine.io_abort_plan(record.handle())).contains("gone"));
 
         write(2)(&mut rig);
@@ -189,7 +193,7 @@ fn what_nobody_keeps_is_ended_by_the_engine() {
     rig.engine.keep_exceptions(DISK).expect("a disk");
     submit_write(&mut rig, DISK, 16, 2);
     let taken = handed_up(&mut rig, DISK);
-    rig.engine.io_resubmit_plan(taken.handle()).expect("it is owned");
+    rig.engine.io_resubmit_plan(taken.handle(), Components::ALL).expect("it is owned");
     assert_eq!(outcome(&mut rig), status::SUCCESS);
     submit_write(&mut rig, DISK, 16, 3);
     rig.handle.run_for_ns(100_000).expect("the card works");
@@ -204,6 +208,43 @@ fn what_nobody_keeps_is_ended_by_the_engine() {
     submit_write(&mut rig, DISK, 16, 4);
     rig.handle.run_for_ns(100_000).expect("the card works");
     rig.engine.poll(&mut Vec::new()).expect("the engine works");
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// A write that every copy has when it is taken over is not written again.
+#[test]
+fn what_a_plan_has_done_is_kept() {
+    let mut rig = start(Path::new("."), seed(54));
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    let ssds = ["ssd-0", "ssd-1", "ssd-2", "ssd-3"];
+    let delay = FaultKind::Delay { shortest_ns: 300_000, longest_ns: 400_000 };
+    for ssd in ssds {
+        rig.handle.start_fault(ssd, Fault::new(delay.clone()));
+    }
+    submit_write(&mut rig, DISK, 40, 9);
+    let (mut taken, deadline) = (Vec::new(), rig.engine.now() + LIMIT);
+    while taken.is_empty() {
+        rig.engine.poll(&mut Vec::new()).expect("the engine works");
+        rig.handle.run_for_ns(10_000).expect("the card works");
+        taken = rig.engine.io_get_plan_vd_all_inap(DISK, PlanOwner::ControlPath).expect("the list");
+        assert!(rig.engine.now() < deadline, "it was never under way");
+    }
+    let record = handed_up(&mut rig, DISK);
+    assert_eq!((record.tail.reasons(), record.tail.done()), (reason::TAKE_OVER, 7));
+    // Whatever was written now would fail, and be told.
+    let error = FaultKind::Error { status: 0x4280, after_effect: false };
+    for ssd in ssds {
+        rig.handle.start_fault(ssd, Fault::new(error.clone()));
+    }
+    rig.engine.io_resubmit_plan(record.handle(), Components::NONE).expect("it is owned");
+    assert_eq!(outcome(&mut rig), status::SUCCESS);
+    rig.handle.stop_faults();
+    assert_eq!(rig.engine.take_events(), []);
+    let bytes = rig.bytes(0, 40, 4);
+    rig.shadow[0][bytes].fill(9);
+    rig.compare_all();
+    assert_eq!(compare(&mut rig), Components(7));
     rig.assert_clean();
     rig.stop();
 }
@@ -238,7 +279,7 @@ fn plans_change_hands_under_load() {
             if random.random_bool(0.3) {
                 waiting.push(plan);
             } else {
-                rig.engine.io_resubmit_plan(plan).expect("it is owned");
+                rig.engine.io_resubmit_plan(plan, Components::ALL).expect("it is owned");
             }
         }
         match random.random_range(0..12) {

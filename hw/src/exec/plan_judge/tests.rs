@@ -68,6 +68,10 @@ struct Plan {
     status: u64,
     deactivated: bool,
     owed: Owed,
+    /// Nothing of it is begun: it is to be judged by what it has kept.
+    resumes: bool,
+    /// What it keeps when it is begun again.
+    keeps: u8,
 }
 
 /// How a component's part ends: its status, whether the card gave that, and the cause if it was stopped.
@@ -97,6 +101,12 @@ fn in_sync(states: u64) -> u8 {
     (0..8).filter(|i| states >> (2 * i) & 3 == 1).fold(0, |bits, i| bits | 1 << i)
 }
 
+/// Components that a plan goes to, or may go to one of.
+fn used(states: u64, is_read: bool) -> u8 {
+    let is_used = |i: &u32| matches!((states >> (2 * i) & 3, is_read), (1, _) | (2, false));
+    (0..8).filter(is_used).fold(0, |bits, i| bits | 1 << i)
+}
+
 fn moved_out(states: u64, out: u64) -> u64 {
     let moved = (0..8).filter(|i| out >> i & 1 == 1 && states >> (2 * i) & 3 != 0);
     moved.fold(states, |states, i| states | 3 << (2 * i))
@@ -112,7 +122,14 @@ fn status(random: &mut ChaCha8Rng) -> (u64, bool) {
     }
 }
 
-fn begin(random: &mut ChaCha8Rng, slot: usize, sequence: u64, states: &mut u64, durable: &mut u8) -> Plan {
+/// `before`: it is given back with what that one keeps.
+fn begin(
+    random: &mut ChaCha8Rng,
+    (slot, sequence): (usize, u64),
+    states: &mut u64,
+    durable: &mut u8,
+    before: Option<&Plan>,
+) -> Plan {
     *states = random.random::<u16>().into();
     *durable = random.random::<u8>() | random.random::<u8>();
     let of =
@@ -125,10 +142,15 @@ fn begin(random: &mut ChaCha8Rng, slot: usize, sequence: u64, states: &mut u64, 
     let readable = in_sync(*states);
     let write_only = write_only & !readable;
     let present = readable | write_only | (out & !readable);
-    let is_read = random.random_bool(0.4);
-    let begun = if is_read { readable & readable.wrapping_neg() } else { readable | write_only };
+    let is_read = before.map_or(random.random_bool(0.4), |plan| plan.begun.is_read.any());
+    let kept = before.map_or(0, |plan| plan.keeps);
+    let begun = match is_read {
+        true if kept != 0 => 0,
+        true => readable & readable.wrapping_neg(),
+        false => (readable | write_only) & !kept,
+    };
     // What hardware does not execute begins nothing, and ends in component 0.
-    let foreign = random.random_bool(0.05);
+    let foreign = kept == 0 && random.random_bool(0.05);
     let begun = if foreign { 0 } else { begun };
     let mask =
         |random: &mut ChaCha8Rng| random.random::<u8>() | if random.random_bool(0.5) { 0xFF } else { 0 };
@@ -155,8 +177,9 @@ fn begin(random: &mut ChaCha8Rng, slot: usize, sequence: u64, states: &mut u64, 
         begun: u64::from(begun).to_bits(),
         minimum: minimum.to_bits(),
         is_read: u64::from(is_read).to_bits(),
-        simple: u64::from(is_read || enough).to_bits(),
+        simple: u64::from(kept == 0 && (is_read || enough)).to_bits(),
         locked: u64::from(!is_read && random.random_bool(0.7)).to_bits(),
+        kept: u64::from(kept).to_bits(),
         ..Default::default()
     };
     let mut parts: Vec<End> =
@@ -168,16 +191,18 @@ fn begin(random: &mut ChaCha8Rng, slot: usize, sequence: u64, states: &mut u64, 
     Plan {
         stage: Stage::Running,
         begun: begun_record,
+        resumes: parts.is_empty(),
+        keeps: 0,
         parts,
-        done: 0,
-        failed: 0,
-        refused: 0,
+        done: before.map_or(0, |plan| plan.done & kept),
+        failed: before.map_or(0, |plan| plan.failed & kept),
+        refused: before.map_or(0, |plan| plan.refused & kept),
         stopped: 0,
         stops: 0,
         halted: false,
         aborted: false,
         handed: false,
-        statuses: [0; 8],
+        statuses: before.map_or([0; 8], |plan| plan.statuses),
         hands: 0,
         status: 0,
         deactivated: false,
@@ -240,9 +265,17 @@ impl Plan {
             _ if own => self.refused |= bit,
             _ => self.failed |= bit,
         }
+        self.proceeds(slot, end.is_good() && end.stop.is_some(), states, durable);
+    }
+
+    /// What comes of it now; `stopped`: it was.
+    fn proceeds(&mut self, slot: usize, stopped: bool, states: &mut u64, durable: u8) {
+        let is_read = self.begun.is_read.any();
         let running = if is_read { 0 } else { self.begun.begun.to_u64() as u8 & !self.ended() };
-        let stopped = end.is_good() && end.stop.is_some();
-        let clean = self.failed | self.refused | self.stopped == 0 && !stopped && !self.halted;
+        let clean = !self.begun.kept.any()
+            && self.failed | self.refused | self.stopped == 0
+            && !stopped
+            && !self.halted;
         if clean && running != 0 {
             return;
         }
@@ -316,8 +349,9 @@ impl Plan {
     }
 }
 
-fn order(random: &mut ChaCha8Rng, plans: &[Option<Plan>]) -> PlanOrder {
+fn order(random: &mut ChaCha8Rng, plans: &[Option<Plan>], states: &[u64]) -> PlanOrder {
     let slot = random.random_range(0..SLOTS);
+    let owned = plans[slot].as_ref().filter(|plan| plan.stage == Stage::Owned);
     let opcodes = [
         control_opcode::PLAN_RELEASE,
         control_opcode::PLAN_COMPLETE,
@@ -325,15 +359,26 @@ fn order(random: &mut ChaCha8Rng, plans: &[Option<Plan>]) -> PlanOrder {
         control_opcode::PLAN_TAKE_OVER,
         control_opcode::PLAN_ABORT,
     ];
-    let opcode = opcodes[random.random_range(0..5)];
+    let resubmits = owned.is_some() && random.random_bool(0.7);
+    let opcode = opcodes[if resubmits { 2 } else { random.random_range(0..5) }];
     let generation = plans[slot].as_ref().map_or(0xFFFF_FF01, Plan::generation);
     let wrong = random.random_bool(0.1);
-    let restart = if random.random_bool(0.9) { 0xFFu64 } else { 0 };
+    // All, whatever comes, or what there has to be and some of the rest.
+    let restart = match (random.random_range(0..6), owned) {
+        (0 | 1, _) => 0xFF,
+        (2, _) | (_, None) => random.random::<u8>(),
+        (_, Some(plan)) => {
+            let is_read = plan.begun.is_read.any();
+            let results = plan.done | plan.failed | plan.refused;
+            let more = if random.random_bool(0.5) { 0 } else { random.random::<u8>() };
+            used(states[slot], is_read) & (if is_read { 0 } else { !results } | more)
+        }
+    };
     // A slot beyond all is nobody's, whatever its lower bits say.
     let beyond = random.random_bool(0.05);
     let command = PlanCommand {
         generation: (generation ^ u64::from(wrong)).to_bits(),
-        restart: restart.to_bits(),
+        restart: u64::from(restart).to_bits(),
         status: random.random_range(0..0x8000u64).to_bits(),
         ..Default::default()
     };
@@ -344,10 +389,21 @@ fn order(random: &mut ChaCha8Rng, plans: &[Option<Plan>]) -> PlanOrder {
     }
 }
 
+/// What the judge was shown of a disk: its states, and the template that it names.
+#[derive(Clone, Copy)]
+struct View {
+    states: u64,
+    plan: u64,
+}
+
 impl Plan {
-    /// The answer to an order, and what it does.
-    fn obeys(&mut self, order: &PlanOrder) -> u64 {
+    /// The answer to an order, and what it does. `view`: what it looked at for that.
+    fn obeys(&mut self, order: &PlanOrder, view: Option<View>) -> u64 {
         let command = PlanCommand::from(order.command);
+        let restart = command.restart.to_u64() as u8;
+        let resubmits = order.opcode.to_u64() as u8 == control_opcode::PLAN_RESUBMIT;
+        let fits = command.generation.to_u64() == self.generation() && self.stage == Stage::Owned;
+        assert_eq!(view.is_some(), resubmits && fits && restart != 0xFF, "it looks when it has to");
         if command.generation.to_u64() != self.generation() || self.stage == Stage::Free {
             return 0x1C0;
         }
@@ -360,12 +416,20 @@ impl Plan {
             }
             (control_opcode::PLAN_RELEASE | control_opcode::PLAN_COMPLETE, _) => return 0x1C1,
             (control_opcode::PLAN_RESUBMIT, Stage::Held) => return 0x1C3,
-            (control_opcode::PLAN_RESUBMIT, Stage::Owned)
-                if self.begun.begun.to_u64() & !command.restart.to_u64() != 0 =>
-            {
-                return 2;
-            }
             (control_opcode::PLAN_RESUBMIT, Stage::Owned) => {
+                self.keeps = 0;
+                if let Some(view) = view {
+                    let is_read = self.begun.is_read.any();
+                    let used = used(view.states, is_read);
+                    let results = self.done | self.failed | self.refused;
+                    if view.plan != self.begun.plan.to_u64() {
+                        return 0x1C6;
+                    }
+                    if restart & !used != 0 || !is_read && used & !restart & !results != 0 {
+                        return 0x1C5;
+                    }
+                    self.keeps = used & results & !restart;
+                }
                 self.owed.again = Some((0, true));
                 return 0;
             }
@@ -402,23 +466,36 @@ fn plans_end_as_the_masks_say() {
     let mut sequence = 0;
     let mut offered: Option<(usize, End)> = None;
     let mut change_due: Option<(u32, usize)> = None;
+    let mut plan_now = 0u64;
     let mut ordered: Option<(u32, PlanOrder)> = None;
+    // What the judge looked at for an order.
+    let mut view: Option<View> = None;
+    // Plans that are begun and go on with what there is, and when they say so.
+    let mut resumed: Option<(u32, usize)> = None;
     // Which plans issue nothing more, as those that issue were told.
     let mut stops = [false; SLOTS];
     let mut singles: VecDeque<PlanDone> = VecDeque::new();
     let mut counts = BTreeMap::<&str, u32>::new();
     let mut answers = BTreeMap::<u64, u32>::new();
-    for cycle in 0..200_000u32 {
-        let draining = cycle > 198_000;
+    for cycle in 0..400_000u32 {
+        let draining = cycle > 398_000;
         // A plan begins where none is.
         bench.set("begun_valid", 0);
         let slot = random.random_range(0..SLOTS);
+        let keeps = plans[slot].as_ref().is_some_and(|plan| plan.keeps != 0);
         if plans[slot].as_ref().is_none_or(|plan| plan.stage == Stage::Free && plan.owed.is_empty())
             && bench.get("initialised") == 1
-            && !draining
+            && !(draining || keeps && resumed.is_some())
         {
             sequence = (sequence + 1) % (1 << 24);
-            let plan = begin(&mut random, slot, sequence, &mut states[slot], &mut durable[slot]);
+            // Now and then it begins whole all the same.
+            let before = plans[slot].take().filter(|plan| plan.keeps != 0 && random.random_bool(0.9));
+            let place = (slot, sequence);
+            let plan = begin(&mut random, place, &mut states[slot], &mut durable[slot], before.as_ref());
+            if plan.resumes {
+                resumed = Some((cycle + 2 + random.random_range(0..4), slot));
+            }
+            *counts.entry("begun with results").or_default() += u32::from(plan.begun.kept.any());
             bench.set("begun_valid", 1);
             bench.set("begun_slot", slot as u128);
             bench.set_record::<168>("begun", plan.begun);
@@ -449,10 +526,14 @@ fn plans_end_as_the_masks_say() {
             bench.set_record::<61>("part$data", done);
             bench.set_record::<61>("failed$data", done);
         }
+        let resumes = resumed.filter(|&(due, _)| due <= cycle).map(|(_, slot)| slot);
+        bench.set("resumed$valid", resumes.is_some().into());
+        bench.set("resumed$data", resumes.unwrap_or(0) as u128);
         // Commands of the control path.
         bench.set("command_valid", 0);
         if ordered.is_none() && random.random_bool(0.1) {
-            let order = order(&mut random, &plans);
+            let order = order(&mut random, &plans, &states);
+            view = None;
             bench.set("command_valid", 1);
             bench.set_record::<84>("command", order);
             ordered = Some((cycle, order));
@@ -482,6 +563,7 @@ fn plans_end_as_the_masks_say() {
                     deactivated: 0u64.to_bits(),
                 };
                 bench.set_record::<25>("changed", view);
+                bench.set("changed_plan", plan_now.into());
                 change_due = None;
             } else {
                 change_due = Some((due - 1, slot));
@@ -509,10 +591,33 @@ fn plans_end_as_the_masks_say() {
             }
             *counts.entry("parts").or_default() += 1;
         }
+        if resumes.is_some() && bench.get("resumed$ready") == 1 {
+            let (_, slot) = resumed.take().expect("it is offered");
+            let plan = plans[slot].as_mut().expect("it was begun");
+            assert_eq!(stops[slot], plan.halted, "slot {slot}");
+            let mut after = states[slot];
+            plan.proceeds(slot, false, &mut after, durable[slot]);
+            if after != states[slot] {
+                plan.owed.changes.back_mut().expect("it was pushed").0 |= 1 << 63;
+            }
+            *counts.entry("resumed").or_default() += 1;
+        }
         if change_ready && bench.get("change$valid") == 1 {
             let change: StateChange = bench.get_record::<25, _>("change$data");
             let slot = change.disk.index();
             let plan = plans[slot].as_mut().expect("a plan changes its disk");
+            plan_now = plan.begun.plan.to_u64();
+            if plan.stage == Stage::Owned && plan.owed.changes.is_empty() && view.is_none() {
+                // It looks before it answers. The control path has changed the disk since, or has not.
+                plan_now ^= u64::from(random.random_bool(0.1));
+                states[slot] = match random.random_range(0..6) {
+                    0 => random.random::<u16>().into(),
+                    1 => states[slot] | random.random_range(0..16u64) << (2 * random.random_range(0..7)),
+                    _ => states[slot],
+                };
+                view = Some(View { states: states[slot], plan: plan_now });
+                plan.owed.changes.push_back((0, false));
+            }
             let (out, deactivate) = plan.owed.changes.pop_front().expect("a change is owed");
             assert_eq!(
                 (change.out.to_u64(), change.deactivate.any()),
@@ -530,7 +635,7 @@ fn plans_end_as_the_masks_say() {
             // Whatever was taken before has been done with by now.
             let (_, order) = ordered.take().expect("an answer without a command");
             let plan = plans.get_mut(order.slot.index()).and_then(Option::as_mut);
-            let answer = plan.map_or(0x1C0, |plan| plan.obeys(&order));
+            let answer = plan.map_or(0x1C0, |plan| plan.obeys(&order, view));
             assert_eq!(bench.get("answer"), answer.into(), "slot {}", order.slot.index());
             *answers.entry(answer).or_default() += 1;
         }
@@ -544,6 +649,14 @@ fn plans_end_as_the_masks_say() {
             if fresh {
                 assert!(plan.handed);
                 plan.stage = Stage::Free;
+                let keeps = KeptParts {
+                    slot: again.slot,
+                    kept: u64::from(plan.keeps).to_bits(),
+                    plan: plan.begun.plan,
+                    sequence: plan.begun.sequence,
+                };
+                assert_eq!(bench.get("keeps_valid"), 1);
+                assert_eq!(bench.get_record::<60, KeptParts>("keeps"), keeps);
                 *counts.entry("resubmitted").or_default() += 1;
             } else {
                 assert_eq!(again.component.to_u64(), component);
@@ -599,7 +712,7 @@ fn plans_end_as_the_masks_say() {
         assert!(plan.handed || plan.stage == Stage::Free);
     }
     let least = counts.values().min().expect("something was counted");
-    assert!(counts.len() == 9 && *least > 100 && answers.len() == 7, "{counts:?} {answers:?}");
+    assert!(counts.len() == 11 && *least > 50 && answers.len() == 8, "{counts:?} {answers:?}");
 }
 
 /// Cycles from the take of a part that ends with `status` to its plan's `done`, and the changes on the way; one
@@ -670,4 +783,56 @@ fn latencies_are_those_of_the_header() {
     let deactivating = PlanMasks { deactivate: 1u64.to_bits(), ..masks };
     let begun = PlanBegun { masks: deactivating.into(), ..begun };
     assert_eq!(cycles_to_done(&mut bench, begun, 0x281), (13 + 5 + 1 + 5, 2));
+    // Commands on a plan that the control path has.
+    let begun = PlanBegun { masks: Default::default(), plan: 3u64.to_bits(), ..begun };
+    bench.set("begun_valid", 1);
+    bench.set_record::<168>("begun", PlanBegun { sequence: 9u64.to_bits(), ..begun });
+    bench.cycle();
+    bench.set("begun_valid", 0);
+    bench.set("failed$valid", 1);
+    let mut due = None;
+    while bench.get("item$valid") == 0 {
+        run_change(&mut bench, &mut due, 3);
+        bench.set("failed$valid", 0);
+        assert!(bench.cycles < 500);
+    }
+    bench.cycle();
+    let command = |restart: u64| PlanCommand {
+        generation: (9u64 << 8 | 1).to_bits(),
+        restart: restart.to_bits(),
+        ..Default::default()
+    };
+    for (restart, template, expected) in
+        [(0, 4, (0x1C6, 7 + 3 + 5)), (2, 3, (0x1C5, 7 + 3 + 5)), (1, 3, (0, 7 + 3 + 5)), (1, 3, (0x1C0, 7))]
+    {
+        let order = PlanOrder {
+            opcode: u64::from(control_opcode::PLAN_RESUBMIT).to_bits(),
+            slot: 1u64.to_bits(),
+            command: command(restart).into(),
+        };
+        bench.set("command_valid", 1);
+        bench.set_record::<84>("command", order);
+        let since = bench.cycles;
+        while bench.get("answered") == 0 {
+            run_change(&mut bench, &mut due, template);
+            bench.set("command_valid", 0);
+            assert!(bench.cycles < since + 60);
+        }
+        assert_eq!((bench.get("answer"), bench.cycles - since), expected, "restart {restart:#b}");
+        for _ in 0..8 {
+            bench.cycle();
+        }
+    }
+}
+
+/// A cycle, in which a change is answered that was taken five cycles before: component 0 is in sync.
+fn run_change(bench: &mut Bench, due: &mut Option<u64>, template: u64) {
+    bench.eval();
+    if bench.get("change$valid") == 1 {
+        *due = Some(bench.cycles + 5);
+    }
+    bench.set("changed_valid", u128::from(*due == Some(bench.cycles)));
+    bench.set_record::<25>("changed", DiskStates { states: 1u64.to_bits(), ..Default::default() });
+    bench.set("changed_plan", template.into());
+    bench.cycle();
 }

@@ -122,7 +122,7 @@ fn random_pending(random: &mut ChaCha8Rng, slot: u64) -> PendingCommand {
         command: command.into(),
         slot: slot.to_bits(),
         again: again.into(),
-        is_again: u64::from(random.random_bool(0.2)).to_bits(),
+        is_again: u64::from(random.random_bool(0.35)).to_bits(),
         disk: disk.into(),
         states: states.into(),
     }
@@ -134,6 +134,40 @@ fn is_resubmitted(item: &PendingCommand) -> bool {
     item.is_again.any() && again.fresh.any() && (again.plan.any() || again.retry.any())
 }
 
+/// What a plan that is given back has kept, and which write of which plan it is.
+fn random_row(
+    random: &mut ChaCha8Rng,
+    item: &mut PendingCommand,
+    written: &[(ClientCommand, DiskEntry, u64)],
+) -> KeptParts {
+    let mut sequence = random.random_range(0..1u64 << 24);
+    let wanted: ClientCommand = item.command.into();
+    if let Some((command, disk, number)) = written.iter().rev().nth(random.random_range(0..12)) {
+        if wanted.opcode.to_u64() as u8 == opcode::WRITE {
+            (item.command, sequence) = ((*command).into(), *number);
+            item.disk = DiskEntry { block_shift: disk.block_shift, ..item.disk.into() }.into();
+        }
+    }
+    let plan = DiskEntry::from(item.disk).plan;
+    KeptParts {
+        slot: item.slot,
+        kept: if random.random_bool(0.1) { 0u64 } else { random.random::<u8>().into() }.to_bits(),
+        plan: if random.random_bool(0.8) { plan } else { 9u64.to_bits() },
+        sequence: sequence.to_bits(),
+    }
+}
+
+/// Which plan was the last to write to each region.
+struct Writers([u64; 512]);
+
+impl Writers {
+    fn entries(command: &ClientCommand, disk: &DiskEntry) -> [usize; 2] {
+        let region = command.lba.to_u64() >> (20 - disk.block_shift.to_u64());
+        let first = region + ((command.namespace_id.to_u64() - 1) << 5);
+        [first as usize % 512, (first + 1) as usize % 512]
+    }
+}
+
 /// What becomes of a command.
 #[derive(Default)]
 struct Expected {
@@ -141,6 +175,10 @@ struct Expected {
     begun: Option<PlanBegun>,
     lock: bool,
     unlock: bool,
+    /// Nothing is begun, the judge goes on.
+    resumes: bool,
+    /// It writes.
+    writes: bool,
 }
 
 fn part(
@@ -162,8 +200,8 @@ fn model(
     item: &PendingCommand,
     templates: &[Template],
     ranges: &[(u64, u64)],
-    turn: u8,
-    sequence: u64,
+    (turn, sequence): (u8, u64),
+    (row, writers): (&KeptParts, &Writers),
 ) -> Expected {
     let command: ClientCommand = item.command.into();
     let disk: DiskEntry = item.disk.into();
@@ -211,7 +249,14 @@ fn model(
     let (readable, writable) = (set(&[in_sync]), set(&[in_sync, write_only]));
     let present = set(&[in_sync, write_only, out]);
     let is_read = [opcode::READ, opcode::COMPARE].contains(&(command.opcode.to_u64() as u8));
-    let parts = if is_read {
+    let resubmitted = is_resubmitted(item);
+    let writes = !is_read && command.blocks.any();
+    let last = Writers::entries(&command, &disk).map(|entry| writers.0[entry] == row.sequence.to_u64());
+    let keeps = resubmitted && row.plan == disk.plan && (!writes || last == [true; 2]);
+    let kept = if keeps { row.kept.to_u64() as u8 } else { 0 };
+    let parts = if is_read && kept != 0 {
+        0
+    } else if is_read {
         let from =
             if template.entry.read_policy.any() { turn } else { template.entry.preferred.to_u64() as u8 };
         let among = if template.entry.read_policy.any() { 0xFF << from } else { 1 << from };
@@ -222,15 +267,15 @@ fn model(
             lowest(readable)
         }
     } else {
-        writable
+        writable & !kept
     };
     let (first, count) = (template.entry.first_divert.index(), template.entry.diverts.index());
     let (lba, blocks) = (command.lba.to_u64(), command.blocks.to_u64());
     let touched = |range: &(u64, u64)| lba <= range.1 && range.0 < lba + blocks;
-    let resubmitted = is_resubmitted(item);
     let diverted = blocks != 0 && !resubmitted && ranges[first..first + count].iter().any(touched);
     let stops = diverted || command.foreign.any();
-    if parts == 0 && !stops {
+    let resumes = kept != 0 && parts == 0 && (is_read || writable != 0) && !stops;
+    if parts == 0 && !stops && !resumes {
         let refusal = u64::from(status::INTERNAL_ERROR).to_bits();
         let parts = vec![part(item, 0, true, ClientCommand { refusal, ..command }, disk)];
         return Expected { parts, unlock: parked, ..Expected::default() };
@@ -250,8 +295,9 @@ fn model(
         begun: u64::from(if stops { 0 } else { parts }).to_bits(),
         minimum: template.entry.minimum,
         is_read: u64::from(is_read).to_bits(),
-        simple: u64::from(is_read || enough).to_bits(),
+        simple: u64::from((is_read || enough) && kept == 0).to_bits(),
         locked: u64::from(lock).to_bits(),
+        kept: u64::from(kept).to_bits(),
         ..Default::default()
     };
     let command = ClientCommand { diverted: u64::from(diverted).to_bits(), ..command };
@@ -260,7 +306,7 @@ fn model(
         .filter(|i| parts >> i & 1 == 1)
         .map(|i| ExpandedPart { command: command.into(), ..mapped(disk.plan.to_u64(), i) });
     let parts = parts.collect();
-    Expected { parts, begun: Some(begun), lock, unlock: parked && !lock }
+    Expected { parts, begun: Some(begun), lock, unlock: parked && !lock, resumes, writes }
 }
 
 #[test]
@@ -287,7 +333,10 @@ fn parts_are_those_of_the_template() {
         access(&mut bench, table::DIVERT, index, bit_cast::<256, 128>(entry));
     }
     let (mut turn, mut sequence, mut slot) = (0u8, 1u64, 0u64);
-    let (mut foreign, mut diverted) = (0, 0);
+    let (mut foreign, mut diverted, mut partial) = (0, 0, 0);
+    let mut next: Option<(PendingCommand, Expected)> = None;
+    let (mut writers, mut written) = (Writers([0; 512]), Vec::new());
+    let (mut resumed, mut resumes) = (VecDeque::new(), 0);
     let mut pending: Option<(PendingCommand, Expected)> = None;
     let mut parts: VecDeque<ExpandedPart> = VecDeque::new();
     let mut begun: VecDeque<(u64, PlanBegun)> = VecDeque::new();
@@ -298,13 +347,23 @@ fn parts_are_those_of_the_template() {
     // Parts that are begun, with the component's tries.
     let (mut begins, mut begins_seen) = (VecDeque::<PartBegun>::new(), 0);
     let (mut unlocks, mut unlocked) = (VecDeque::new(), 0);
-    for _ in 0..60_000 {
-        if pending.is_none() && random.random_bool(0.8) {
-            slot = (slot + 1) % 4096;
-            let item = random_pending(&mut random, slot);
-            let expected = model(&item, &templates, &ranges, turn, sequence);
-            pending = Some((item, expected));
+    for _ in 0..80_000 {
+        bench.set("keeps_valid", 0);
+        if pending.is_none() && next.is_some() {
+            pending = next.take();
             (asked, dropped) = (false, false);
+        } else if pending.is_none() && random.random_bool(0.8) {
+            // What it keeps is told before it comes.
+            slot = (slot + 1) % 4096;
+            let mut item = random_pending(&mut random, slot);
+            let mut row = KeptParts::default();
+            if is_resubmitted(&item) {
+                row = random_row(&mut random, &mut item, &written);
+                bench.set("keeps_valid", 1);
+                bench.set_record::<60>("keeps", row);
+            }
+            let expected = model(&item, &templates, &ranges, (turn, sequence), (&row, &writers));
+            next = Some((item, expected));
         }
         bench.set("pending$valid", pending.is_some().into());
         bench.set_record::<547>("pending$data", pending.as_ref().map(|it| it.0).unwrap_or_default());
@@ -333,7 +392,8 @@ fn parts_are_those_of_the_template() {
             assert_eq!(request.block_shift, disk.block_shift);
             assert_eq!(request.resubmitted.any(), is_resubmitted(item));
             asked = true;
-            lock_due = Some(random.random_range(0..12));
+            // The lock takes its time, on which what is kept relies.
+            lock_due = Some(random.random_range(5..12));
         }
         let unlock_ready = random.random_bool(0.5);
         bench.set("unlock$ready", unlock_ready.into());
@@ -341,6 +401,15 @@ fn parts_are_those_of_the_template() {
         if unlock_ready && bench.get("unlock$valid") == 1 {
             assert_eq!(unlocks.pop_front(), Some(bench.get("unlock$data") as u64));
             unlocked += 1;
+        }
+        let resumed_ready = random.random_bool(0.5);
+        bench.set("resumed$ready", resumed_ready.into());
+        bench.eval();
+        if resumed_ready && bench.get("resumed$valid") == 1 {
+            let slot = bench.get("resumed$data") as u64;
+            assert_eq!(resumed.pop_front(), Some(slot));
+            assert!(begun.iter().all(|(begun, _)| *begun != slot), "it was begun before");
+            resumes += 1;
         }
         if bench.get("part_begun_valid") == 1 {
             assert_eq!(Some(bench.get_record::<40, PartBegun>("part_begun")), begins.pop_front());
@@ -361,13 +430,15 @@ fn parts_are_those_of_the_template() {
             seen += 1;
         }
         let idle = bench.get("idle") == 1;
-        assert!(!idle || (pending.is_none() && parts.is_empty() && begun.is_empty()));
+        let nothing = pending.is_none() && parts.is_empty() && begun.is_empty() && resumed.is_empty();
+        assert!(!idle || nothing);
         if pending.is_some() && bench.get("pending$ready") == 1 {
             let (item, expected) = pending.take().expect("only what is pending is taken");
             assert_eq!(expected.lock, asked);
             kinds[usize::from(expected.begun.is_some()) + usize::from(expected.lock)] += 1;
             if !dropped {
-                let tried = PartTerms::from(expected.parts[0].terms).retried.any();
+                let first = expected.parts.first();
+                let tried = first.is_some_and(|part| PartTerms::from(part.terms).retried.any());
                 let plan = if item.is_again.any() && !Again::from(item.again).fresh.any() {
                     Again::from(item.again).plan
                 } else {
@@ -382,7 +453,17 @@ fn parts_are_those_of_the_template() {
                 unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
                 parts.extend(expected.parts);
                 begun.extend(expected.begun.map(|begun| (item.slot.to_u64(), begun)));
-                if let Some(begun) = expected.begun.filter(|begun| !begun.begun.any()) {
+                resumed.extend(expected.resumes.then_some(item.slot.to_u64()));
+                partial += u32::from(expected.begun.is_some_and(|it| it.kept.any() && it.begun.any()));
+                if expected.begun.is_some() && expected.writes {
+                    let (command, disk) = (item.command.into(), item.disk.into());
+                    for entry in Writers::entries(&command, &disk) {
+                        writers.0[entry] = sequence;
+                    }
+                    written.push((command, disk, sequence));
+                }
+                let stopped = |begun: &PlanBegun| !begun.begun.any() && !expected.resumes;
+                if let Some(begun) = expected.begun.filter(stopped) {
                     foreign += u32::from(!begun.is_read.any());
                     diverted += u32::from(begun.is_read.any());
                 }
@@ -398,7 +479,8 @@ fn parts_are_those_of_the_template() {
     assert!(begins_seen > 2_000 && begins.len() < 9, "{begins_seen} {}", begins.len());
     assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
     assert!(parked.abs_diff(denials) <= 1, "{parked} parked, {denials} denied");
-    assert!(foreign > 50 && diverted > 50, "{foreign} {diverted}");
+    assert!(foreign > 50 && diverted > 20, "{foreign} {diverted}");
+    assert!(resumes > 50 && partial > 50, "{resumes} go on, {partial} in part");
 }
 
 /// Cycles from an item to the first of its parts and to the last one of `count`; the lock answers 8 cycles

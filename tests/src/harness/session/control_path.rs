@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane::software::{Admission, Components};
-use volplane_abi::plan::{component_state, reason, TIME_OUT_SHIFT};
+use volplane_abi::plan::{component_state, reason, COMPONENTS_MAX, RESTART_ALL, TIME_OUT_SHIFT};
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, PlanState, SubmissionEntry};
 use volplane_driver::{CardError, ExceptionRecord, PlanHandle, TableWrite};
@@ -17,8 +17,8 @@ use super::judgement::kept;
 use super::{Pending, Session};
 use crate::harness::faults::Weather;
 use crate::harness::mirrors::{Mirror, States, PLANS};
-use crate::harness::plan_judge::Expected;
-use crate::harness::plan_story::{CommandKey, Story};
+use crate::harness::plan_judge::{candidates, Expected};
+use crate::harness::plan_story::{CommandKey, Given, Story};
 
 /// Longest that a record waits for its answer, in simulated ns.
 const ANSWER_NS: u64 = 100_000;
@@ -270,7 +270,7 @@ impl Session {
         }
         if wrong && held {
             let ended = "it has ended and waits to be released";
-            self.expect_problem(command, ended, |session| session.resubmit_plan(plan));
+            self.expect_problem(command, ended, |session| session.resubmit_plan(plan, 0));
         } else if wrong {
             let problem = "it is not the control path's to decide in this way";
             self.expect_problem(command, problem, |session| session.release_plan(plan));
@@ -287,10 +287,9 @@ impl Session {
                 self.release_plan(plan)
             }
             (false, _) => {
-                self.pending.get_mut(&command).expect("it waits").decided = None;
-                self.stories.resubmit(command, true);
+                self.give_back(command, plan);
                 self.coverage.met("a plan resubmitted");
-                self.resubmit_plan(plan)
+                Ok(())
             }
         };
         if let Err(error) = answered {
@@ -375,8 +374,71 @@ impl Session {
         self.machine.card.release_plan(&mut self.machine.platform, plan)
     }
 
-    fn resubmit_plan(&mut self, plan: PlanHandle) -> Result<(), CardError> {
-        self.machine.card.resubmit_plan(&mut self.machine.platform, plan)
+    fn resubmit_plan(&mut self, plan: PlanHandle, restart: u8) -> Result<(), CardError> {
+        self.machine.card.resubmit_plan(&mut self.machine.platform, plan, restart)
+    }
+
+    /// Gives a plan back: some components begin again, or all of them; so they do where some cannot.
+    fn give_back(&mut self, command: CommandKey, plan: PlanHandle) {
+        if let Err(what) = self.hear() {
+            self.fail(&what, None);
+        }
+        let begun = self.stories.get(command).and_then(|story| story.run().begun).expect("it was begun");
+        let decided = self.pending.get_mut(&command).expect("it waits").decided.take();
+        let (outcome, _) = decided.expect("its record was taken");
+        let told = outcome.record.as_ref().map_or([Default::default(); COMPONENTS_MAX], |it| it.components);
+        let all = Components::ALL;
+        let mut given = Given { restart: all, parts: outcome.parts, told, plan: begun.plan, view: None };
+        let (disk, reads) = (u32::from(begun.disk), begun.is_read);
+        let used = candidates(&self.stories.now(disk), reads);
+        let random = &mut self.control.random;
+        let due = if reads { Components::NONE } else { used.without(given.results()) };
+        let more = Components(random.random::<u8>() & random.random::<u8>() & random.random::<u8>());
+        given.restart = match random.random_range(0..10) {
+            0..3 => all,
+            3 => more,
+            4..6 => due.or(more.and(used)),
+            _ => due,
+        };
+        if given.restart != all {
+            let restart = given.restart;
+            self.stories.resubmit(command, Some(given.clone()));
+            let answered = self.resubmit_plan(plan, restart.0);
+            if let Err(what) = self.hear() {
+                self.fail(&what, None);
+            }
+            // The card looked at the states before it answered.
+            let refused = answered.is_err();
+            let view = match refused {
+                true => self.stories.resubmit(command, None),
+                false => self.stories.get(command).and_then(|it| it.run().given.as_ref()?.view),
+            };
+            let used = candidates(&view.unwrap_or_else(|| self.fail("it did not look", None)), reads);
+            let due = if reads { Components::NONE } else { used.without(given.results()) };
+            let wrong = restart.without(used).or(due.without(restart)).any();
+            let expected = match (self.stories.plan_now(disk) != begun.plan, wrong) {
+                (true, _) => Some("its disk has another template than when it was begun"),
+                (false, true) => Some("a component cannot be restarted, or must be"),
+                (false, false) => None,
+            };
+            let problem = match answered {
+                Ok(()) => None,
+                Err(CardError::Plan { problem, .. }) => Some(problem),
+                Err(error) => self.fail(&error.to_string(), self.pending.get(&command)),
+            };
+            if problem != expected {
+                let what = format!("restart of {restart:?} was answered with {problem:?}: {expected:?}");
+                self.fail(&what, self.pending.get(&command));
+            }
+            self.coverage.met(problem.unwrap_or("a plan resubmitted in part"));
+            if problem.is_none() {
+                return;
+            }
+        }
+        self.stories.resubmit(command, Some(Given { restart: all, view: None, ..given }));
+        if let Err(error) = self.resubmit_plan(plan, RESTART_ALL) {
+            self.fail(&format!("{plan:x?} was answered with {error}"), self.pending.get(&command));
+        }
     }
 
     /// Says of components that a held write missed that their being out is durable.

@@ -109,7 +109,7 @@ impl Session {
         }
         let mirror = self.machine.configuration.mirror(claim.disk);
         let parts = match (&run.begun, mirror) {
-            (Some(begun), _) => Components(begun.begun),
+            (Some(begun), _) => Components(begun.begun | begun.kept),
             (None, Some(_)) => return,
             (None, None) if run.attempts.is_empty() => return,
             (None, None) => Components::one(0),
