@@ -3,8 +3,9 @@
 //! Admission looks a disk up (`query`, an NSID, answered in `queried` two cycles later, zero for a disk that is
 //! not there). `change` moves components out and deactivates the disk, in one cycle for whoever
 //! looks it up; a change without either only reads. Each is answered by a pulse `changed_valid` with
-//! what stood there before, and with the template that the disk's entry names (`changed_plan`). The control ring writes by the rules of `ComponentStates`: only selected components;
-//! one that is out becomes in sync only by way of write-only, so that a change is never overwritten by
+//! what stood there before, and with the template that the disk's entry names (`changed_plan`): writes to the table
+//! `VD` are listened to, which may follow each other every cycle, as `LookupTable` has them. The control ring writes by
+//! the rules of `ComponentStates`: only selected components; one that is out becomes in sync only by way of write-only, so that a change is never overwritten by
 //! who has not seen it. A write of all components as absent, with
 //! `reactivate`, clears an entry whatever the memory held.
 //!
@@ -60,7 +61,12 @@ pub struct DiskStateTable {
     /// An access of the control ring waits.
     control_valid: DFF<bool>,
     is_table: DFF<bool>,
+    // Of a write to the table of disks: its cycle, and the next, in which the entry is there.
     is_disk: DFF<bool>,
+    is_write: DFF<bool>,
+    disk_index: DFF<Bits<16>>,
+    disk_write: DFF<bool>,
+    disk_address: DFF<Bits<16>>,
     is_inside: DFF<bool>,
     control_waits: DFF<bool>,
     by_control: DFF<bool>,
@@ -134,6 +140,10 @@ impl DiskStateTable {
             control_valid: Default::default(),
             is_table: Default::default(),
             is_disk: Default::default(),
+            is_write: Default::default(),
+            disk_index: Default::default(),
+            disk_write: Default::default(),
+            disk_address: Default::default(),
             is_inside: Default::default(),
             control_waits: Default::default(),
             by_control: Default::default(),
@@ -187,6 +197,7 @@ impl Logic for DiskStateTable {
         dff_setup!(self, clock, inside1, inside2, state, control_valid, is_table, is_inside, control_waits);
         dff_setup!(self, clock, by_control, address, moved_out, deactivates, found, changed_register);
         dff_setup!(self, clock, acknowledge, answer, is_disk, found_plan);
+        dff_setup!(self, clock, is_write, disk_index, disk_write, disk_address);
         self.looked_up.clock.next = self.clock.val();
         self.entries.clock.next = self.clock.val();
         self.templates.clock.next = self.clock.val();
@@ -215,11 +226,15 @@ impl Logic for DiskStateTable {
         self.is_disk.d.next = (self.table_request.val().table == self.disk_table.val());
         self.disk_bits.next = bit_cast::<144, 256>(self.table_request.val().data);
         self.disk_written.next = self.disk_bits.val().into();
-        self.templates.write.next = self.control_valid.q.val()
+        self.is_write.d.next = (self.table_request.val().write == self.flag.val());
+        self.disk_index.d.next = bit_cast::<16, 32>(self.table_request.val().index);
+        self.disk_write.d.next = self.control_valid.q.val()
             & self.is_disk.q.val()
             & self.is_inside.q.val()
-            & (self.table_request.val().write == self.flag.val());
-        self.templates.write_address.next = bit_cast::<16, 32>(self.table_request.val().index);
+            & self.is_write.q.val();
+        self.disk_address.d.next = self.disk_index.q.val();
+        self.templates.write.next = self.disk_write.q.val();
+        self.templates.write_address.next = self.disk_address.q.val();
         self.templates.write_data.next = self.disk_written.val().plan;
         self.templates.read_address.next = self.address.q.val();
         self.change.ready.next = (self.state.q.val() == State::Idle) & !self.control_waits.q.val();
@@ -339,6 +354,7 @@ impl Logic for DiskStateTable {
         if self.reset.val() {
             self.state.d.next = State::Idle;
             self.control_valid.d.next = false;
+            self.disk_write.d.next = false;
             self.control_waits.d.next = false;
             self.acknowledge.d.next = false;
             self.answer.d.next = self.zero256.val();
@@ -546,5 +562,46 @@ mod tests {
         }
         assert!(changes > 3_000 && accesses > 500 && lookups > 1_000, "{changes} {accesses} {lookups}");
         assert!(named > 1_000, "{named}");
+    }
+
+    /// Entries of disks that are written in every cycle, each two cycles behind its index: as a transaction writes them.
+    #[test]
+    fn templates_of_a_transaction_are_known() {
+        let mut bench = Bench::new(
+            "component_states_commit",
+            DiskStateTable::new(&Sizes { vd_bits: 3, ..Sizes::DEFAULT }),
+        );
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let named = |index: u64| 100 + index * 7;
+        for cycle in 0..u64::from(DISKS) + 2 {
+            bench.set("table_valid", u128::from(cycle < u64::from(DISKS)));
+            let plan: Bits<256> = named(cycle.saturating_sub(2)).to_bits();
+            let request = TableRequest {
+                write: 1u64.to_bits(),
+                table: u64::from(table::VD).to_bits(),
+                index: cycle.to_bits(),
+                data: plan << 128,
+            };
+            bench.set_record::<305>("table_request", request);
+            bench.cycle();
+        }
+        bench.set("table_valid", 0);
+        for index in 0..u64::from(DISKS) {
+            let change = StateChange { disk: index.to_bits(), ..Default::default() };
+            bench.set("change$valid", 1);
+            bench.set_record::<25>("change$data", change);
+            let mut waited = 0;
+            while bench.get("changed_valid") == 0 {
+                bench.cycle();
+                bench.set("change$valid", 0);
+                bench.eval();
+                waited += 1;
+                assert!(waited < 20, "no answer");
+            }
+            assert_eq!(bench.get("changed_plan") as u64, named(index), "disk {index}");
+            bench.cycle();
+        }
     }
 }
