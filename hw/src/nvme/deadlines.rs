@@ -74,6 +74,8 @@ pub struct Deadlines {
     written: DFF<bool>,
     written_path: DFF<Bits<5>>,
     written_valid: DFF<bool>,
+    /// `path_valid`, in step with the turns: a path is open from the cycle on in which its turn has changed.
+    opened: DFF<Bits<32>>,
     state: DFF<State>,
     /// The time of the last look.
     looked_at: DFF<Bits<16>>,
@@ -168,6 +170,7 @@ impl Deadlines {
             written: Default::default(),
             written_path: Default::default(),
             written_valid: Default::default(),
+            opened: Default::default(),
             state: Default::default(),
             looked_at: Default::default(),
             look_due: Default::default(),
@@ -246,7 +249,7 @@ impl Logic for Deadlines {
             late5,
             over5
         );
-        dff_setup!(self, clock, found, found_path, abort_valid, abort_path, abort_id, done);
+        dff_setup!(self, clock, opened, found, found_path, abort_valid, abort_path, abort_id, done);
         clock!(self, clock, last_uses, path_write);
         self.last_uses.reset.next = self.reset.val();
         self.initialised.next = self.last_uses.initialised.val();
@@ -295,7 +298,8 @@ impl Logic for Deadlines {
             & (self.last_uses.path.val() == self.quiesced_path.q.val());
         self.turned4.d.next =
             ((self.turns.q.val() & self.path3_bit.val()).any() != self.last_uses.turn.val());
-        self.valid4.d.next = (self.path_valid.val() & self.path3_bit.val()).any();
+        self.opened.d.next = self.path_valid.val();
+        self.valid4.d.next = (self.opened.q.val() & self.path3_bit.val()).any();
         self.suspect4.d.next = (self.suspects.q.val() & self.path3_bit.val()).any();
         self.looking5.d.next = self.looking4.q.val();
         self.looked5.d.next = self.looked4.q.val();
