@@ -137,6 +137,13 @@ fn component(disk: VdHandle, endurance: Endurance, options: &EngineOptions) -> C
     }
 }
 
+/// The plan of a disk that stands for a whole device: a time-out, and no further tries.
+pub(crate) fn device_plan(disk: VdHandle, options: &EngineOptions) -> PlanTemplate {
+    let mut template = PlanTemplate::single(disk.0);
+    template.components[0] = component(disk, Endurance { time_out: None, retries: Some(0) }, options);
+    template
+}
+
 /// Gives each disk of a configuration its plan, but for bare ones. The first copy is the disk's own map,
 /// further ones are virtual disks behind those of the configuration.
 pub(crate) fn set_plans(

@@ -6,6 +6,7 @@
 //! * `engine`: the disks of a configuration, executed by a card.
 //! * `software`: the software data path, which is the golden model of the card too.
 //! * `copies`: the control path's care for the copies of mirrored disks; `out_copies`: the file it keeps.
+//! * `io_plans`: plans of raw commands, the bookkeeping.
 //! * `events`: what a service tells whoever runs it.
 //! * `service`: the block service that clients and servers are written against.
 
@@ -14,6 +15,7 @@ pub mod configuration;
 mod copies;
 pub mod engine;
 pub mod events;
+mod io_plans;
 pub mod map;
 mod operations;
 mod out_copies;
@@ -22,8 +24,12 @@ pub mod software;
 pub mod vaapi;
 
 pub use configuration::{Configuration, ConfigurationError};
-pub use engine::{Addresses, Engine, EngineOptions, PlanOwner, StartError, StopError, SubmissionMode};
+pub use engine::{
+    Addresses, Engine, EngineOptions, IoOrder, IoTarget, PlanOwner, StartError, StopError, SubmissionMode,
+    SubmitPlanError,
+};
 pub use events::{Event, EventKind};
+pub use io_plans::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use out_copies::StateError;
 pub use service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,

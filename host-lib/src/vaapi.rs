@@ -339,6 +339,11 @@ impl ControlPath {
         self.disk(call, disk).map(|_| ())
     }
 
+    /// Blocks of a device, and log2 of their bytes.
+    pub(crate) fn device_size(&self, device: u16) -> Option<(u64, u8)> {
+        self.devices.get(&device).map(|info| (info.blocks, info.block_shift))
+    }
+
     fn disk(&self, call: &'static str, disk: VdHandle) -> Result<&MappedDisk, VaapiError> {
         self.disks.get(&disk).ok_or(VaapiError::NoSuchDisk { call, disk })
     }

@@ -1,5 +1,7 @@
 //! The whole engine of host-lib on the Verilated card and simulated SSDs.
 
+#[path = "engine/io_plans.rs"]
+mod io_plans;
 #[path = "engine/mirror.rs"]
 mod mirror;
 #[path = "engine/moves.rs"]

@@ -75,6 +75,7 @@ impl<P: Platform> Engine<P> {
             disks,
             copies,
             kept: Default::default(),
+            own: Default::default(),
             vectors,
             options: *options,
             platform,

@@ -1,9 +1,10 @@
 //! The control path's part of the engine: it ends what the card hands up.
 //!
 //! A write that missed a copy is released when the state file says that the copy is out; where that cannot be
-//! written, the write fails. A plan whose component failed unforgiven ends with that failure.
+//! written, the write fails. A plan whose component failed unforgiven ends with that failure. The engine's own commands
+//! pass divert ranges.
 
-use volplane_abi::plan::reason;
+use volplane_abi::plan::{reason, RESTART_ALL};
 use volplane_abi::status::{self, DNR};
 use volplane_abi::ExceptionTail;
 use volplane_driver::{CardError, ExceptionRecord, Platform};
@@ -28,10 +29,15 @@ enum Decision {
 impl<P: Platform> Engine<P> {
     /// Ends every plan that the card handed to the control path, or leaves it to the application.
     pub(super) fn decide(&mut self) -> Result<(), ServiceError> {
+        self.own.turn()?;
         // All that there are, which is less than the ring holds: no interrupt tells again of one that is left.
         for record in self.card.take_exceptions(usize::MAX)? {
             if record.tail.fence() == 1 {
                 self.fence(record.tail.path())?;
+                continue;
+            }
+            if self.own.is_diverted(&record) {
+                self.card.resubmit_plan(&mut self.platform, record.handle(), RESTART_ALL)?;
                 continue;
             }
             self.tell(&record);

@@ -8,6 +8,7 @@
 //! * `bring_up`: from configuration to running queues.
 //! * `decisions`: the control path's part, which ends what the card hands up.
 //! * `plans`: what an application may do with plans instead.
+//! * `io_plans`: commands of its own, to disks and devices.
 //! * `fences`: SSDs that do not answer in time are made quiet.
 //!
 //! Operations become commands in `operations`.
@@ -15,6 +16,7 @@
 mod bring_up;
 mod decisions;
 mod fences;
+mod io_plans;
 mod plans;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,8 @@ use std::time::Duration;
 
 use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
 
+use io_plans::OwnCommands;
+pub use io_plans::{IoOrder, IoTarget, SubmitPlanError};
 use plans::KeptPlans;
 pub use plans::PlanOwner;
 
@@ -162,6 +166,7 @@ pub struct Engine<P: Platform> {
     disks: Vec<VirtualDisk>,
     copies: Copies,
     kept: KeptPlans,
+    own: OwnCommands<P::Function>,
     /// Interrupt vectors of the client queues and of the card's records.
     vectors: Vec<u16>,
     options: EngineOptions,
@@ -204,18 +209,19 @@ where
         let limit = self.options.stop_limit;
         let ended = self.end_all_exceptions();
         let mut result = ended.map_err(StopError::from).and_then(|()| drain_and_flush(&mut self, limit));
+        result = result.and_then(|()| self.drain_own(limit));
         self.dispatcher.stop();
         let quiet = result.is_ok();
-        let Self { ssds, gone, mut card, dispatcher, mut platform, .. } = self;
+        let Self { ssds, gone, mut card, dispatcher, own, mut platform, .. } = self;
         // Queues hold the card's rings, and a busy one its buffers: they go after the reset.
         let mut held = None;
         if quiet {
-            for queue in dispatcher.into_queues() {
+            for queue in dispatcher.into_queues().into_iter().chain(own.into_queue()) {
                 let deleted = card.delete_queue(&mut platform, queue, limit);
                 result = result.and(deleted.map_err(StopError::from));
             }
         } else {
-            held = Some(dispatcher);
+            held = Some((dispatcher, own));
         }
         for (number, Ssd { name, mut controller }) in ssds.into_iter().enumerate() {
             if gone.contains(&(number as u8)) {

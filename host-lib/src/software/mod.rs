@@ -38,11 +38,11 @@ pub mod verdict;
 #[cfg(test)]
 mod world;
 
+pub use crate::io_plans::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use control::{ControlError, DiskStatus};
 pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
 pub use engine::{Action, Bounds, DataPath};
 pub use pages::{Memory, Pages, Segment};
-pub use pass_through::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};
 pub use plan::{ClientTag, PlanHandle};
 pub use record::{ComponentStatus, Record};
 pub use service::SoftwareEngine;

@@ -11,99 +11,22 @@ use volplane_abi::plan::plan_status;
 use volplane_abi::SubmissionEntry;
 
 use super::engine::{Action, DataPath};
-
-/// Bytes of a payload area.
-pub const PAYLOAD_BYTES: usize = 256;
-/// Most pass-through plans.
-const PLANS_MAX: usize = 64;
-/// Most commands of one.
-const COMMANDS_MAX: usize = 64;
-/// Most payload areas.
-const PAYLOADS_MAX: usize = 256;
-
-/// A pass-through plan's number; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IoPlanId(u64);
-
-/// A payload area's number; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PayloadId(u64);
-
-/// Why a call had no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IoPlanError {
-    /// There is no such plan.
-    #[error("there is no pass-through plan {0:?}")]
-    NoPlan(IoPlanId),
-    /// The plan has no such command.
-    #[error("pass-through plan {plan:?} has no command {index}")]
-    NoCommand {
-        /// Plan.
-        plan: IoPlanId,
-        /// Command.
-        index: usize,
-    },
-    /// The plan was submitted: only what is new, or was re-initialised, can be changed or submitted.
-    #[error("pass-through plan {0:?} was submitted")]
-    Submitted(IoPlanId),
-    /// The plan's commands are with their devices.
-    #[error("pass-through plan {0:?} is under way")]
-    UnderWay(IoPlanId),
-    /// Nothing can be added.
-    #[error("there is no room for another {0}")]
-    NoRoom(&'static str),
-    /// There is no such device, or no path to it.
-    #[error("there is no usable device {0}")]
-    NoDevice(u16),
-    /// There is no such payload area.
-    #[error("there is no payload area {0:?}")]
-    NoPayload(PayloadId),
-}
-
-/// Where a command stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    New,
-    Issued,
-    Ended(u16),
-}
-
-#[derive(Clone, Debug)]
-struct RawCommand {
-    device: u16,
-    entry: SubmissionEntry,
-    standing: Standing,
-}
-
-#[derive(Clone, Debug, Default)]
-struct IoPlan {
-    commands: Vec<RawCommand>,
-    submitted: bool,
-}
-
-impl IoPlan {
-    fn is_under_way(&self) -> bool {
-        self.commands.iter().any(|command| command.standing == Standing::Issued)
-    }
-}
+use crate::io_plans::{IoPlanError, IoPlanId, IoPlans, PayloadId, PAYLOADS_MAX, PAYLOAD_BYTES};
 
 /// All pass-through plans.
 #[derive(Debug, Default)]
 pub(super) struct PassThrough {
-    plans: BTreeMap<IoPlanId, IoPlan>,
+    plans: IoPlans<u16>,
     payloads: BTreeMap<PayloadId, Box<[u8; PAYLOAD_BYTES]>>,
     /// Plan, command and path of each identifier.
     outstanding: BTreeMap<u64, (IoPlanId, usize, u8)>,
-    next: u64,
 }
 
 impl PassThrough {
     /// Takes a completion; the path it came by, if it was one of these.
     pub(super) fn returned(&mut self, id: u64, status: u16) -> Option<u8> {
         let (plan, index, path) = self.outstanding.remove(&id)?;
-        if let Some(plan) = self.plans.get_mut(&plan) {
-            plan.commands[index].standing = Standing::Ended(status);
-        }
+        self.plans.ended(plan, index, status);
         Some(path)
     }
 
@@ -116,24 +39,6 @@ impl PassThrough {
         }
         lost.len() as u32
     }
-
-    fn plan(&mut self, id: IoPlanId) -> Result<&mut IoPlan, IoPlanError> {
-        self.plans.get_mut(&id).ok_or(IoPlanError::NoPlan(id))
-    }
-
-    /// A plan that may be changed.
-    fn open(&mut self, id: IoPlanId) -> Result<&mut IoPlan, IoPlanError> {
-        let plan = self.plan(id)?;
-        if plan.submitted {
-            return Err(IoPlanError::Submitted(id));
-        }
-        Ok(plan)
-    }
-
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
 }
 
 impl DataPath {
@@ -142,12 +47,7 @@ impl DataPath {
     /// # Errors
     /// `NoRoom`.
     pub fn create_io_plan(&mut self) -> Result<IoPlanId, IoPlanError> {
-        if self.raw.plans.len() >= PLANS_MAX {
-            return Err(IoPlanError::NoRoom("pass-through plan"));
-        }
-        let id = IoPlanId(self.raw.number());
-        self.raw.plans.insert(id, IoPlan::default());
-        Ok(id)
+        self.raw.plans.create()
     }
 
     /// IOP_AddIO: appends a command to a device; its number in the plan. The command identifier of `entry`
@@ -161,12 +61,7 @@ impl DataPath {
         device: u16,
         entry: SubmissionEntry,
     ) -> Result<usize, IoPlanError> {
-        let plan = self.raw.open(plan)?;
-        if plan.commands.len() >= COMMANDS_MAX {
-            return Err(IoPlanError::NoRoom("command"));
-        }
-        plan.commands.push(RawCommand { device, entry, standing: Standing::New });
-        Ok(plan.commands.len() - 1)
+        self.raw.plans.add(plan, device, entry)
     }
 
     /// IOP_ChangeIO: replaces a command.
@@ -180,10 +75,7 @@ impl DataPath {
         device: u16,
         entry: SubmissionEntry,
     ) -> Result<(), IoPlanError> {
-        let open = self.raw.open(plan)?;
-        let command = open.commands.get_mut(index).ok_or(IoPlanError::NoCommand { plan, index })?;
-        (command.device, command.entry) = (device, entry);
-        Ok(())
+        self.raw.plans.change(plan, index, device, entry)
     }
 
     /// Gives all commands of a plan to their devices.
@@ -191,16 +83,14 @@ impl DataPath {
     /// # Errors
     /// `NoPlan`, `Submitted`; `NoDevice` if one of them has no usable path: then none is given.
     pub fn submit_io_plan(&mut self, plan: IoPlanId) -> Result<(), IoPlanError> {
-        let commands: Vec<(u16, SubmissionEntry)> =
-            self.raw.open(plan)?.commands.iter().map(|command| (command.device, command.entry)).collect();
+        let commands = self.raw.plans.commands(plan)?;
         let path = |device| self.any_path(device).ok_or(IoPlanError::NoDevice(device));
         let paths: Vec<u8> =
             commands.iter().map(|&(device, _)| path(device)).collect::<Result<_, IoPlanError>>()?;
-        self.raw.plan(plan)?.submitted = true;
+        self.raw.plans.submit(plan)?;
         for (index, ((_, entry), path)) in commands.into_iter().zip(paths).enumerate() {
             let id = self.take_id(Some(path));
             self.raw.outstanding.insert(id, (plan, index, path));
-            self.raw.plan(plan)?.commands[index].standing = Standing::Issued;
             self.act(Action::Raw { id, path, entry });
         }
         Ok(())
@@ -211,11 +101,7 @@ impl DataPath {
     /// # Errors
     /// `NoPlan`, `NoCommand`.
     pub fn io_error_code(&mut self, plan: IoPlanId, index: usize) -> Result<Option<u16>, IoPlanError> {
-        let commands = &self.raw.plan(plan)?.commands;
-        match commands.get(index).ok_or(IoPlanError::NoCommand { plan, index })?.standing {
-            Standing::Ended(status) => Ok(Some(status)),
-            Standing::New | Standing::Issued => Ok(None),
-        }
+        self.raw.plans.error_code(plan, index)
     }
 
     /// IOP_ReInitIOPlan: the plan as it was before it was submitted.
@@ -223,13 +109,7 @@ impl DataPath {
     /// # Errors
     /// `NoPlan`, `UnderWay`.
     pub fn reinit_io_plan(&mut self, plan: IoPlanId) -> Result<(), IoPlanError> {
-        let found = self.raw.plan(plan)?;
-        if found.is_under_way() {
-            return Err(IoPlanError::UnderWay(plan));
-        }
-        found.submitted = false;
-        found.commands.iter_mut().for_each(|command| command.standing = Standing::New);
-        Ok(())
+        self.raw.plans.reinit(plan)
     }
 
     /// IOP_DestroyIOPlan.
@@ -237,11 +117,7 @@ impl DataPath {
     /// # Errors
     /// `NoPlan`, `UnderWay`.
     pub fn destroy_io_plan(&mut self, plan: IoPlanId) -> Result<(), IoPlanError> {
-        if self.raw.plan(plan)?.is_under_way() {
-            return Err(IoPlanError::UnderWay(plan));
-        }
-        self.raw.plans.remove(&plan);
-        Ok(())
+        self.raw.plans.destroy(plan)
     }
 
     /// IOP_AllocPayloadSGLBuf: a zeroed payload area.
@@ -252,7 +128,7 @@ impl DataPath {
         if self.raw.payloads.len() >= PAYLOADS_MAX {
             return Err(IoPlanError::NoRoom("payload area"));
         }
-        let id = PayloadId(self.raw.number());
+        let id = PayloadId(self.raw.plans.number());
         self.raw.payloads.insert(id, Box::new([0; PAYLOAD_BYTES]));
         Ok(id)
     }
@@ -279,6 +155,7 @@ mod tests {
     use super::super::engine::Bounds;
     use super::super::world::{command, World};
     use super::*;
+    use crate::io_plans::{COMMANDS_MAX, PLANS_MAX};
     use volplane_abi::opcode;
 
     #[test]

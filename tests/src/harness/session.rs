@@ -269,8 +269,20 @@ impl Session {
         let (serial, sent) = (self.sent, self.step);
         let epoch = self.epochs.oldest;
         let (decided, logged) = (None, false);
-        let pending =
-            Pending { serial, entry, asked, cuts, buffer, claim, token, offered, sent, decided, logged, epoch };
+        let pending = Pending {
+            serial,
+            entry,
+            asked,
+            cuts,
+            buffer,
+            claim,
+            token,
+            offered,
+            sent,
+            decided,
+            logged,
+            epoch,
+        };
         self.pending.insert((number, id), pending);
         (self.sent, self.step) = (self.sent + 1, self.step + 1);
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use volplane::map::DiskMap;
+use volplane::software::Components;
 use volplane::vaapi::StorageExtent;
 use volplane::{BlockService, Engine, VdHandle};
 use volplane_sim::{Fault, FaultKind, SimPlatform};
@@ -54,7 +55,7 @@ fn copy(rig: &CardRig, blocks: u64, from: (u16, u64), to: (u16, u64)) {
 fn give_back(rig: &mut CardRig, disk: VdHandle) -> u32 {
     let mut given = 0;
     while let Some(record) = rig.engine.io_get_plan_vd(disk).expect("the engine works") {
-        rig.engine.io_resubmit_plan(record.handle()).expect("it is owned");
+        rig.engine.io_resubmit_plan(record.handle(), Components::ALL).expect("it is owned");
         given += 1;
     }
     given

@@ -146,9 +146,9 @@ fn an_epoch_is_open_while_a_command_of_it_is_the_cards() {
     let kept = handed_up(&mut rig, DISK);
     submit_write(&mut rig, DISK, 16, 2);
     divert(&mut rig, DISK, 100..101).expect("neither of the two is the card's");
-    rig.engine.io_resubmit_plan(kept.handle()).expect("it is owned");
+    rig.engine.io_resubmit_plan(kept.handle(), Components::ALL).expect("it is owned");
     let second = handed_up_beside(&mut rig, DISK, 1);
-    rig.engine.io_resubmit_plan(second.handle()).expect("it is owned");
+    rig.engine.io_resubmit_plan(second.handle(), Components::ALL).expect("it is owned");
     assert_eq!(rig.settle().len(), 1);
     let delay = FaultKind::Delay { shortest_ns: 400_000, longest_ns: 500_000 };
     let fault = rig.handle.start_fault("ssd-0", Fault::new(delay));
