@@ -147,7 +147,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         let template = template.filter(|_| run.plans.contains(&begun.plan)).ok_or_else(|| {
             format!("it was begun with template {}, but the disk's were {:?}", begun.plan, run.plans)
         })?;
-        if let (Admission::Ends(status), 0) = (&asked.admission, begun.begun) {
+        if let (Admission::Ends(status), 0, 0) = (&asked.admission, begun.begun, begun.kept) {
             return self.refused(asked, begun, run, *status);
         }
         let kept = Kept::of(begun, run, asked)?;
