@@ -11,8 +11,8 @@ use volplane_abi::plan::EXCEPTION_BYTES;
 use volplane_abi::registers::{self as register, Access};
 use volplane_abi::tables::table;
 use volplane_abi::{
-    control_opcode, opcode, status, CompletionEntry, ControlCommand, ControlCompletion, ExceptionTail,
-    QueueEntry, QueueState, SubmissionEntry,
+    control_opcode, opcode, status, CompletionEntry, ControlCommand, ControlCompletion, EpochState,
+    ExceptionTail, QueueEntry, QueueState, SubmissionEntry, TRANSACTION_MAX,
 };
 use volplane_driver::{AccessError, Bar, DmaMemory, Function, Iova, Platform, PAGE};
 
@@ -79,6 +79,9 @@ struct State {
     memory: Vec<DmaMemory>,
     doorbells: usize,
     now: Duration,
+    /// Writes that wait for a commit.
+    staged: Vec<ControlCommand>,
+    epoch: u32,
 }
 
 /// The machine: the model and host memory, with a clock that runs only in `wait`.
@@ -217,6 +220,8 @@ impl State {
         self.registers.clear();
         self.tables.clear();
         self.pairs.clear();
+        self.staged.clear();
+        self.epoch = 0;
     }
 
     fn read_register(&self, offset: u32) -> u32 {
@@ -291,10 +296,24 @@ impl State {
         let mut command = ControlCommand::default();
         self.dma(entry).read(0, &mut command.0);
         let before = pair.cq_tail;
+        let mut result = 0;
         let (payload, status) = match command.opcode() {
             control_opcode::NOP => ([0; 32], status::SUCCESS),
             control_opcode::TABLE_WRITE => self.write_entry(&command),
             control_opcode::TABLE_READ => self.read_entry(command.table(), command.index()),
+            control_opcode::TRANSACTION_STAGE => self.stage(command),
+            control_opcode::TRANSACTION_COMMIT => {
+                for staged in std::mem::take(&mut self.staged) {
+                    self.write_entry(&staged);
+                }
+                result = self.epoch;
+                self.epoch += 1;
+                ([0; 32], status::SUCCESS)
+            }
+            control_opcode::TRANSACTION_CANCEL => {
+                self.staged.clear();
+                ([0; 32], status::SUCCESS)
+            }
             _ => ([0; 32], status::INVALID_OPCODE),
         };
         if self.faults.silent {
@@ -304,6 +323,7 @@ impl State {
             .with_sq_head(self.faults.control_sq_head.unwrap_or(pair.head))
             .with_command_id(command.command_id())
             .with_phase(pair.phase)
+            .with_result(result)
             .with_status(status);
         completion.0[..32].copy_from_slice(&payload);
         self.dma(pair.cq_base + u64::from(before) * 64).write(0, &completion.0);
@@ -333,6 +353,20 @@ impl State {
             .with_status(refusal | status::DNR);
         self.dma(pair.cq_base + u64::from(pair.cq_tail) * 16).write(0, &completion.0);
         advance(pair);
+    }
+
+    fn stage(&mut self, command: ControlCommand) -> ([u8; 32], u16) {
+        let refusal = match self.staged.len() {
+            _ if command.table() != table::VD || !self.has_entry(table::VD, command.index()) => {
+                status::INVALID_FIELD
+            }
+            TRANSACTION_MAX => status::COMMAND_SEQUENCE_ERROR,
+            _ => {
+                self.staged.push(command);
+                return ([0; 32], status::SUCCESS);
+            }
+        };
+        ([0; 32], refusal | status::DNR)
     }
 
     fn write_entry(&mut self, command: &ControlCommand) -> ([u8; 32], u16) {
@@ -365,6 +399,13 @@ impl State {
     }
 
     fn read_entry(&self, table: u16, index: u32) -> ([u8; 32], u16) {
+        if (table, index) == (table::EPOCH, 0) {
+            // Every command ends at once here.
+            let mut payload = [0; 32];
+            let state = EpochState::default().with_current(self.epoch).with_oldest(self.epoch);
+            payload[..EpochState::BYTES].copy_from_slice(&state.0);
+            return (payload, status::SUCCESS);
+        }
         if !self.has_entry(table, index) {
             return ([0; 32], status::INVALID_FIELD | status::DNR);
         }

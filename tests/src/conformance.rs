@@ -14,7 +14,7 @@ use volplane_abi::registers::{self as register, Access, Register};
 use volplane_abi::tables::table;
 use volplane_abi::{
     opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, DivertEntry, ExtentEntry, PathEntry,
-    PlanEntry, QueueEntry, SubmissionEntry, VdEntry,
+    PlanEntry, QueueEntry, SubmissionEntry, VdEntry, TRANSACTION_MAX,
 };
 use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function, Platform, TableWrite};
 
@@ -32,6 +32,7 @@ pub fn run<P: Platform>(platform: &mut P, address: &str, seed: u64) {
     control_ring(platform, &mut card);
     tables(platform, &mut card, &mut random);
     bad_indices(platform, &mut card);
+    transactions(platform, &mut card, &mut random);
     bad_doorbells(platform, &mut card);
     register_map(&card, &mut random);
     card.close(platform).expect("the card resets");
@@ -186,7 +187,8 @@ fn bad_indices<P: Platform>(platform: &mut P, card: &mut Card<P::Function>) {
             refused(card.table_read(platform, table.number, index).map(drop), &what);
         }
     }
-    for number in [0, 14, 0x7F, 0xFFFF] {
+    let last = table::NAMES.last().expect("tables").0;
+    for number in [0, last + 1, 0x7F, 0xFFFF] {
         refused(card.table_write(platform, number, 0, &[]), "a table that does not exist");
         refused(card.table_read(platform, number, 0).map(drop), "a table that does not exist");
     }
@@ -195,6 +197,46 @@ fn bad_indices<P: Platform>(platform: &mut P, card: &mut Card<P::Function>) {
     refused(card.table_write(platform, table::PATH_STATE, 0, &[]), "live state is read only");
     refused(card.table_write(platform, table::PLAN_STATE, 0, &[]), "live state is read only");
     card.nop(platform).expect("the control ring lives");
+}
+
+/// What is committed is written, in order; what is not is not; and each commit ends an epoch.
+fn transactions<P: Platform>(platform: &mut P, card: &mut Card<P::Function>, random: &mut ChaCha8Rng) {
+    let disks = card.capabilities().vds;
+    let entry = |size: u64| VdEntry::default().with_size_blocks(size);
+    let mut sizes: Vec<u64> = vec![0; disks as usize];
+    let mut ended = card.epochs(platform).expect("epochs").current();
+    for round in 0..20 {
+        let count = [0, 1, TRANSACTION_MAX, TRANSACTION_MAX + 1][random.random_range(0..4)];
+        let mut writes: Vec<(u32, u64)> =
+            (0..count).map(|_| (random.random_range(0..disks), random.random_range(1..1 << 48))).collect();
+        let wrong = count > 0 && random.random_bool(0.3);
+        if wrong {
+            writes[random.random_range(0..count)].0 = disks + random.random_range(0..4);
+        }
+        let staged: Vec<TableWrite> =
+            writes.iter().map(|&(disk, size)| TableWrite::new(table::VD, disk, &entry(size).0)).collect();
+        match card.commit(platform, &staged) {
+            Ok(epoch) => {
+                assert!(!wrong && count <= TRANSACTION_MAX, "round {round}");
+                assert_eq!(epoch, ended);
+                writes.iter().for_each(|&(disk, size)| sizes[disk as usize] = size);
+                ended += 1;
+            }
+            Err(CardError::TransactionSize { .. }) => assert!(count > TRANSACTION_MAX),
+            Err(CardError::Table { status, .. }) => {
+                assert!(wrong && status & 0x7FF == status::INVALID_FIELD, "round {round}: {status:#x}");
+            }
+            Err(error) => panic!("round {round}: {error}"),
+        }
+        for (disk, &size) in sizes.iter().enumerate() {
+            let found: VdEntry = card.table_record(platform, table::VD, disk as u32).expect("an entry");
+            assert_eq!(found, entry(size), "round {round}, disk {disk}");
+        }
+        let state = card.epochs(platform).expect("epochs");
+        assert_eq!((state.current(), state.oldest()), (ended, ended), "nothing is under way");
+    }
+    card.table_write_all(platform, (0..disks).map(|disk| TableWrite::new(table::VD, disk, &entry(0).0)))
+        .expect("cleared");
 }
 
 /// A doorbell beyond the ring stops that queue; its neighbour, and the control ring, go on.
