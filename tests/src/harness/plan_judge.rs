@@ -496,7 +496,7 @@ impl Kept {
         let (given, components) = (run.given.as_ref(), Components(begun.kept));
         let may = given.map_or(Components::NONE, |given| given.keeps(begun.is_read));
         let replaced = given.is_some_and(|given| given.plan != begun.plan);
-        let writes = !begun.is_read && matches!(asked.admission, Admission::Blocks(_));
+        let writes = !begun.is_read && matches!(asked.admission, Admission::Blocks(_) | Admission::Ends(_));
         let whole = components == Components::NONE && (replaced || writes || !may.any());
         if !whole && (components != may || replaced) {
             return Err(format!("it keeps {components:?}, expected {may:?}: {given:x?}"));
