@@ -160,7 +160,12 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         check_begun(self.mirror.disk, template, asked, begun, &run.seen, handed_over.is_some())?;
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
-        let retries = Retries::follow(run, Some(template), faults, self.paths)?;
+        // A failure that was kept, and is not forgiven, stops the plan as soon as anything else ends.
+        let unforgiven = |number: usize| {
+            matches!(kept.parts[number], Progress::Failed(_)) && !template.write.continuation.has(number)
+        };
+        let stopped = faults || !begun.is_read && kept.components.numbers().any(unforgiven);
+        let retries = Retries::follow(run, Some(template), stopped, self.paths)?;
         let of = Of { template, begun, run, retries, kept };
         let mut outcome = match handed_over {
             _ if run.aborted => self.aborted(&of),
