@@ -233,38 +233,49 @@ plan_command!(packed_record);
 
 /// Opcodes of the control ring.
 pub mod control_opcode {
-    /// Completes and does nothing else.
-    pub const NOP: u8 = 0x00;
-    /// Writes the payload to an entry of a table.
-    pub const TABLE_WRITE: u8 = 0x01;
-    /// Reads an entry of a table into the completion's payload.
-    pub const TABLE_READ: u8 = 0x02;
-    /// Releases a held plan: it ends as its record says.
-    pub const PLAN_RELEASE: u8 = 0x10;
-    /// Ends a plan that the control path owns or holds, with the status in the payload (`PlanCommand`).
-    pub const PLAN_COMPLETE: u8 = 0x11;
-    /// Gives a plan that the control path owns back: it is admitted anew.
-    pub const PLAN_RESUBMIT: u8 = 0x12;
-    /// Takes over a plan that is under way: it issues nothing more, and is the control path's when what was
-    /// issued has come back.
-    pub const PLAN_TAKE_OVER: u8 = 0x13;
-    /// Ends a plan with Command Abort Requested: at once if the control path has it, else when what was issued
-    /// has come back.
-    pub const PLAN_ABORT: u8 = 0x14;
-    /// Nothing that the path `index` was given before its table entry was last written is executed any more, now
-    /// or later: all of it that is outstanding ends, with Command Aborted due to SQ Deletion. To be given when
-    /// the entry was written, as not valid or for a new queue, and the old queue was deleted or its controller
-    /// reset.
-    pub const PATH_QUIESCED: u8 = 0x20;
-    /// Stages a write of the payload to an entry of the table of virtual disks, the only one that admission looks
-    /// up. At most `TRANSACTION_MAX`; more are a Command Sequence Error.
-    pub const TRANSACTION_STAGE: u8 = 0x30;
-    /// Makes all staged writes, in order, between two commands that are admitted, and begins an epoch. The
-    /// completion's `result` is the epoch to wait for: when it is closed (`EpochState`), whatever was admitted
-    /// before has ended, or is the control path's.
-    pub const TRANSACTION_COMMIT: u8 = 0x31;
-    /// Forgets all staged writes.
-    pub const TRANSACTION_CANCEL: u8 = 0x32;
+    macro_rules! opcodes {
+        ($( $(#[doc = $doc:literal])* $name:ident = $value:literal, )*) => {
+            $( $(#[doc = $doc])* pub const $name: u8 = $value; )*
+            /// Every opcode, with its name and meaning.
+            pub const ALL: &[(u8, &str, &str)] =
+                &[ $( ($value, stringify!($name), concat!($($doc, " ",)*)), )* ];
+        };
+    }
+
+    opcodes! {
+        /// Completes and does nothing else.
+        NOP = 0x00,
+        /// Writes the payload to an entry of a table.
+        TABLE_WRITE = 0x01,
+        /// Reads an entry of a table into the completion's payload.
+        TABLE_READ = 0x02,
+        /// Releases a held plan: it ends as its record says.
+        PLAN_RELEASE = 0x10,
+        /// Ends a plan that the control path owns or holds, with the status in the payload (`PlanCommand`).
+        PLAN_COMPLETE = 0x11,
+        /// Gives a plan that the control path owns back: it is admitted anew.
+        PLAN_RESUBMIT = 0x12,
+        /// Takes over a plan that is under way: it issues nothing more, and is the control path's when what was
+        /// issued has come back.
+        PLAN_TAKE_OVER = 0x13,
+        /// Ends a plan with Command Abort Requested: at once if the control path has it, else when what was issued
+        /// has come back.
+        PLAN_ABORT = 0x14,
+        /// Nothing that the path `index` was given before its table entry was last written is executed any more, now
+        /// or later: all of it that is outstanding ends, with Command Aborted due to SQ Deletion. To be given when
+        /// the entry was written, as not valid or for a new queue, and the old queue was deleted or its controller
+        /// reset.
+        PATH_QUIESCED = 0x20,
+        /// Stages a write of the payload to an entry of the table of virtual disks, the only one that admission looks
+        /// up. At most `TRANSACTION_MAX`; more are a Command Sequence Error.
+        TRANSACTION_STAGE = 0x30,
+        /// Makes all staged writes, in order, between two commands that are admitted, and begins an epoch. The
+        /// completion's `result` is the epoch to wait for: when it is closed (`EpochState`), whatever was admitted
+        /// before has ended, or is the control path's.
+        TRANSACTION_COMMIT = 0x31,
+        /// Forgets all staged writes.
+        TRANSACTION_CANCEL = 0x32,
+    }
 }
 
 /// Most writes that are staged at once.

@@ -6,10 +6,10 @@ use volplane_abi::layout::{offset_of, Field};
 use volplane_abi::plan::reason;
 use volplane_abi::registers::{self, Access};
 use volplane_abi::{
-    AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand, ControlCompletion,
-    DeallocateRange, DeviceEntry, DivertEntry, EpochState, ExceptionComponent, ExceptionTail, ExtentEntry,
-    PathEntry, PathState, PlanCommand, PlanEntry, PlanMasks, PlanState, QueueEntry, QueueState,
-    SubmissionEntry, VdEntry,
+    control_opcode, AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand,
+    ControlCompletion, DeallocateRange, DeviceEntry, DivertEntry, EpochState, ExceptionComponent,
+    ExceptionTail, ExtentEntry, PathEntry, PathState, PlanCommand, PlanEntry, PlanMasks, PlanState,
+    QueueEntry, QueueState, SubmissionEntry, VdEntry,
 };
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
@@ -92,6 +92,11 @@ pub fn page() -> String {
         ExceptionComponent,
         ExceptionTail
     );
+    out.push_str("\n## Control opcodes\n\n| value | name | meaning |\n|---|---|---|\n");
+    for (value, name, doc) in control_opcode::ALL {
+        let meaning: Vec<&str> = doc.split_whitespace().collect();
+        let _ = writeln!(out, "| {value:#04x} | {name} | {} |", meaning.join(" "));
+    }
     out.push_str("\n## Tables\n\n| number | table |\n|---|---|\n");
     for (number, name) in volplane_abi::table::NAMES {
         let _ = writeln!(out, "| {number} | {name} |");
