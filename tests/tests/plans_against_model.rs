@@ -25,7 +25,7 @@ fn run(seeds: impl Iterator<Item = u64>, whole: bool) {
     for seed in seeds {
         coverage.merge(&Session::start(Configuration::mirrored(seed, 128)).run(commands));
     }
-    println!("{}", coverage.plans());
+    println!("{}{}", coverage.plans(), coverage.ends());
     if whole && commands == COMMANDS {
         coverage.assert_plans_complete();
     }

@@ -24,6 +24,7 @@ fn run(width: usize, first: u64, count: u64) {
     for seed in seeds {
         coverage.merge(&Session::start(Configuration::random(seed, width)).run(commands));
     }
+    println!("{}", coverage.ends());
     if whole {
         coverage.assert_complete();
     }

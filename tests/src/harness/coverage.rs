@@ -71,6 +71,8 @@ const ALONE: &str = "without a plan";
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     counts: BTreeMap<String, u64>,
+    /// Most cycles after the last fault until nothing was left, and where it came closest to its limit.
+    drained: (u64, (u64, u64)),
 }
 
 impl Coverage {
@@ -110,6 +112,23 @@ impl Coverage {
         let of_plans = |what: &String| !what.starts_with("status ") && !what.starts_with("opcode ");
         let met = self.counts.iter().filter(|(what, _)| of_plans(what));
         met.map(|(what, count)| format!("{what}: {count}\n")).collect()
+    }
+
+    /// Notes how many cycles after the last fault nothing was left, and how many it might have taken.
+    pub fn drained(&mut self, cycles: u64, limit: u64) {
+        let (longest, (closest, of)) = &mut self.drained;
+        *longest = cycles.max(*longest);
+        if cycles * *of >= *closest * limit {
+            (*closest, *of) = (cycles, limit);
+        }
+    }
+
+    /// The longest that anything took to end after the last fault.
+    pub fn ends(&self) -> String {
+        let (longest, (closest, of)) = self.drained;
+        format!(
+            "all ended at most {longest} cycles after the last fault, at the closest in {closest} of {of}"
+        )
     }
 
     /// Notes something else that was met.
@@ -193,6 +212,9 @@ impl Coverage {
         for (what, count) in &other.counts {
             *self.counts.entry(what.clone()).or_default() += count;
         }
+        let (longest, (closest, of)) = other.drained;
+        self.drained(closest, of);
+        self.drained.0 = self.drained.0.max(longest);
     }
 
     /// Panics unless everything that the traffic can bring about was met.

@@ -18,13 +18,13 @@ const SEEN: u64 = 512;
 /// Cycles that parts wait for a path after none is made anew any more; a few less or more.
 const GRACE: (u64, u64) = (900, 1_100);
 /// Ticks between two looks of the card at what is overdue.
-const UNIT: u64 = 1 << TIME_OUT_SHIFT;
+pub const UNIT: u64 = 1 << TIME_OUT_SHIFT;
 /// Units after its time-out in which a fragment must have been noticed: rounding, a look, and its record.
-const NOTICED_UNITS: u64 = 5;
+pub const NOTICED_UNITS: u64 = 5;
 /// Simulated ns in which the record of a fence is taken.
 const TAKEN_NS: u64 = 500_000;
 /// Units after which the control path makes a path anew where nobody waits with a time-out.
-const UNTIMED_UNITS: u64 = 24;
+pub const UNTIMED_UNITS: u64 = 24;
 
 /// A span of cycles whose ends are known to lie between two cycles each.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ mod compare;
 mod control_path;
 mod epochs;
 mod judgement;
+mod liveness;
 mod renewal;
 mod witness;
 
@@ -28,6 +29,7 @@ use super::volumes::Volumes;
 use super::{fork, Configuration, Coverage, Machine};
 use control_path::{ControlPath, Told};
 use epochs::Epochs;
+use liveness::{Calm, Drained};
 use renewal::Renewals;
 use witness::Flight;
 
@@ -89,6 +91,11 @@ pub struct Session {
     volumes: Volumes,
     control: ControlPath,
     epochs: Epochs,
+    /// Since when no fault begins any more.
+    calm: Option<Calm>,
+    drained: Option<Drained>,
+    /// Commands to send in all.
+    wanted: u64,
     /// Records that must come of commands that were completed.
     told: BTreeMap<CommandKey, Told>,
     sent: u64,
@@ -143,6 +150,9 @@ impl Session {
             volumes,
             control,
             epochs: Epochs::new(fork(seed, "epochs")),
+            calm: None,
+            drained: None,
+            wanted: 0,
             told: BTreeMap::new(),
             sent: 0,
             step: 0,
@@ -158,12 +168,13 @@ impl Session {
     /// # Panics
     /// At the first difference, with how to see it again.
     pub fn run(mut self, commands: u64) -> Coverage {
+        self.wanted = commands;
         self.coalesce();
         let (least, most) = if self.is_mirrored() { (96, 256) } else { (1, 256) };
         while self.sent < commands {
             let depth = self.random.random_range(least..=most);
             let end = (self.sent + self.batch_commands()).min(commands);
-            self.batch(end, depth);
+            self.batch(end, depth, end == commands);
             self.resynchronise();
         }
         let coverage = std::mem::take(&mut self.coverage);
@@ -195,13 +206,14 @@ impl Session {
         card.write32(Bar::Bar0, registers::INTERRUPT_COALESCING.into(), setting).expect("a register write");
     }
 
-    /// Sends until `end` were sent, at most `depth` at once, waits for all, and compares.
-    fn batch(&mut self, end: u64, depth: usize) {
+    /// Sends until `end` were sent, at most `depth` at once, waits for all, and compares. In the `last` one faults end
+    /// when all is sent.
+    fn batch(&mut self, end: u64, depth: usize, last: bool) {
         self.progress();
         self.media.begin();
         let stories = &self.stories;
         self.volumes.begin(&self.machine.configuration.mirrors, |disk| stories.now(disk));
-        while self.sent < end || !self.pending.is_empty() || self.renewals.any() {
+        while self.sent < end || !last && (!self.pending.is_empty() || self.renewals.any()) {
             if self.sent < end {
                 let few = self.random.random_range(1..=16);
                 let count =
@@ -216,6 +228,9 @@ impl Session {
             self.poll();
             self.control();
             self.check_progress();
+        }
+        if last {
+            self.drained = Some(self.drain());
         }
         self.settle();
     }
@@ -414,8 +429,11 @@ impl Session {
         }
         let counters = self.machine.handle.counters();
         println!(
-            "seed {}: {} commands, {fragments} fragments, {} cycles",
-            self.machine.configuration.seed, self.sent, counters.cycles_evaluated
+            "seed {}: {} commands, {fragments} fragments, {} cycles; {}",
+            self.machine.configuration.seed,
+            self.sent,
+            counters.cycles_evaluated,
+            self.drained.map_or_else(String::new, |drained| drained.to_string())
         );
         self.machine.card.close(&mut self.machine.platform).expect("the card resets");
     }
@@ -443,7 +461,8 @@ impl Session {
             "{what}\n{}\nafter {} commands; replay {test} with VOLPLANE_SEED={seed} VOLPLANE_COMMANDS={}\n{}",
             pending.map(describe).unwrap_or_default(),
             self.sent,
-            self.sent.next_multiple_of(self.batch_commands()),
+            // One more, if this batch was not the last, whose end is another.
+            (self.sent.next_multiple_of(self.batch_commands()) + 1).min(self.wanted),
             self.machine.configuration.summary()
         )
     }

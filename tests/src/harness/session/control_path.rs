@@ -12,6 +12,7 @@ use volplane_abi::plan::{component_state, reason, COMPONENTS_MAX, RESTART_ALL, T
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, PlanState, SubmissionEntry};
 use volplane_driver::{CardError, ExceptionRecord, PlanHandle, TableWrite};
+use volplane_sim::SimHandle;
 
 use super::judgement::kept;
 use super::{Pending, Session};
@@ -39,7 +40,7 @@ pub(super) struct Told {
 }
 
 /// A plan that waits for an answer.
-struct Waiting {
+pub(super) struct Waiting {
     command: CommandKey,
     plan: PlanHandle,
     due_ns: u64,
@@ -69,6 +70,16 @@ impl ControlPath {
             next_plan: mirrors.iter().map(|mirror| mirror.plan).max().unwrap_or(0),
             weather: Weather::default(),
         }
+    }
+
+    /// All faults end.
+    pub(super) fn end_weather(&mut self, handle: &SimHandle) {
+        self.weather.end(handle);
+    }
+
+    /// Any plan that waits for its answer.
+    pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
+        self.waiting.pop()
     }
 }
 
@@ -257,13 +268,16 @@ impl Session {
     }
 
     /// Answers a record: rightly, and now and then wrongly before, or once more after.
-    fn answer(&mut self, waiting: &Waiting) {
+    pub(super) fn answer(&mut self, waiting: &Waiting) {
         let &Waiting { command, plan, held, .. } = waiting;
         let random = &mut self.control.random;
         let (wrong, stale, twice) =
             (random.random_bool(0.15), random.random_bool(0.15), random.random_bool(0.3));
-        let choice = random.random_range(0..4);
+        let mut choice = random.random_range(0..4);
         let status = kept(random.random::<u16>());
+        if !held && self.calm.as_mut().is_some_and(|calm| !calm.may_give_back(command)) {
+            choice = 0;
+        }
         if stale {
             let old = PlanHandle { generation: plan.generation ^ 1 << (status % 32), ..plan };
             self.expect_problem(command, "it is gone", |session| session.complete_plan(old, status));
@@ -592,7 +606,7 @@ impl Session {
         if self.is_mirrored() {
             self.close_epochs();
         }
-        self.control.weather.end(&self.machine.handle);
+        self.control.end_weather(&self.machine.handle);
         let mirrors: Vec<u32> = self.machine.configuration.mirrors.iter().map(|mirror| mirror.disk).collect();
         for disk in mirrors {
             if self.control.random.random_bool(0.8) {

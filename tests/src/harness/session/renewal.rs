@@ -13,7 +13,7 @@ use crate::harness::plan_story::Run;
 /// Longest between two steps, in simulated ns.
 const STEP_NS: u64 = 30_000;
 /// Time in which all that was quiesced has come back.
-const QUIET_NS: u64 = 50_000;
+pub(super) const QUIET_NS: u64 = 50_000;
 /// One in so many looks makes a path anew that is well, and finds those on which something is stuck.
 const WELL_OF: u32 = 400;
 const LOOK_OF: u32 = 8;
@@ -57,6 +57,12 @@ impl Renewals {
     /// Whether there are any.
     pub(super) fn any(&self) -> bool {
         !self.under_way.is_empty()
+    }
+
+    /// Whatever is to be done next is due now, but for looks.
+    pub(super) fn hurry(&mut self, now_ns: u64) {
+        let steps = self.under_way.iter_mut().filter(|renewal| renewal.steps.last() != Some(&Step::Look));
+        steps.for_each(|renewal| renewal.due_ns = now_ns);
     }
 
     fn begin(&mut self, path: u8, now_ns: u64) {
@@ -118,6 +124,20 @@ impl Session {
             self.begin_unasked(path, now_ns);
         }
         if let Some(due) = self.renewals.due(now_ns) {
+            self.next_step(due);
+        }
+    }
+
+    /// Makes those paths anew that must be, each step as soon as it can be.
+    pub(super) fn renew_at_once(&mut self) {
+        if !self.machine.configuration.is_hurried() {
+            return;
+        }
+        self.find_stuck(self.machine.handle.now_ns());
+        loop {
+            let now_ns = self.machine.handle.now_ns();
+            self.renewals.hurry(now_ns);
+            let Some(due) = self.renewals.due(now_ns) else { break };
             self.next_step(due);
         }
     }
