@@ -6,11 +6,10 @@
 use std::sync::Arc;
 
 use volplane_abi::{CompletionEntry, SubmissionEntry};
-use zerocopy::{Immutable, IntoBytes};
 
 use crate::memory::DmaMemory;
 use crate::platform::{AccessError, Bar, Function};
-use crate::ring::{BadHead, Completion, CompletionRing, Full, SubmissionRing};
+use crate::ring::{BadHead, Completion, CompletionRing, Full, Submission, SubmissionRing};
 
 /// What makes a queue pair unusable; who made the pair deletes it.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +54,20 @@ pub(crate) struct Placement {
     pub(crate) cq_head_doorbell: u64,
 }
 
+/// The identifiers of outstanding commands: a bit for each that there can be.
+struct Identifiers(Box<[u64; 1 << 10]>);
+
+impl Identifiers {
+    fn set(&mut self, id: u16, outstanding: bool) {
+        let (word, bit) = (&mut self.0[usize::from(id >> 6)], id & 63);
+        *word = *word & !(1 << bit) | u64::from(outstanding) << bit;
+    }
+
+    fn all(&self) -> Vec<u16> {
+        (0..=u16::MAX).filter(|&id| self.0[usize::from(id >> 6)] >> (id & 63) & 1 == 1).collect()
+    }
+}
+
 /// A queue pair. It has a doorbell handle of its own and takes no lock.
 pub struct QueuePair<F, S = SubmissionEntry, C = CompletionEntry> {
     function: Arc<F>,
@@ -65,12 +78,13 @@ pub struct QueuePair<F, S = SubmissionEntry, C = CompletionEntry> {
     cq_head_doorbell: u64,
     cq_doorbell_every: u16,
     outstanding: usize,
+    identifiers: Identifiers,
 }
 
 /// A client's queue pair on the card.
 pub type ClientQueue<F> = QueuePair<F>;
 
-impl<F: Function, S: IntoBytes + Immutable, C: Completion> QueuePair<F, S, C> {
+impl<F: Function, S: Submission, C: Completion> QueuePair<F, S, C> {
     /// The completion ring's memory must be zero.
     pub(crate) fn new(function: Arc<F>, place: Placement) -> Self {
         Self {
@@ -82,6 +96,7 @@ impl<F: Function, S: IntoBytes + Immutable, C: Completion> QueuePair<F, S, C> {
             cq_head_doorbell: place.cq_head_doorbell,
             cq_doorbell_every: (place.cq_entries / 4).max(1),
             outstanding: 0,
+            identifiers: Identifiers(Box::new([0; 1 << 10])),
         }
     }
 
@@ -113,6 +128,7 @@ impl<F: Function, S: IntoBytes + Immutable, C: Completion> QueuePair<F, S, C> {
     pub fn submit(&mut self, entry: S) -> Result<(), Full> {
         self.submissions.push(&entry)?;
         self.outstanding += 1;
+        self.identifiers.set(entry.command_id(), true);
         Ok(())
     }
 
@@ -144,6 +160,7 @@ impl<F: Function, S: IntoBytes + Immutable, C: Completion> QueuePair<F, S, C> {
             return Err(QueueError::Unexpected { function: function(), queue, command });
         }
         self.outstanding -= 1;
+        self.identifiers.set(command, false);
         self.submissions.advance(completion.sq_head()).map_err(|source| QueueError::BadHead {
             function: function(),
             queue,
@@ -151,6 +168,16 @@ impl<F: Function, S: IntoBytes + Immutable, C: Completion> QueuePair<F, S, C> {
             source,
         })?;
         Ok(Some(completion))
+    }
+
+    /// Gives up the pair after its device was reset: the identifiers of the commands that are lost, ascending. They were
+    /// submitted, rung or not, and their completion was never polled; nobody completes them any more.
+    ///
+    /// Two things come before. Whoever else moves the data of these commands must have ended: of a card, every queue of
+    /// the SSDs behind it was deleted, or its controller reset. Only then may a buffer be used again. And `poll` until
+    /// it gives nothing: what the device completed before its reset is in the ring, and is not lost.
+    pub fn lost(self) -> Vec<u16> {
+        self.identifiers.all()
     }
 
     /// Whether the pair belongs to this handle of a function.
@@ -261,6 +288,23 @@ mod tests {
         assert!(pair.poll().expect("nothing").is_none());
         assert_eq!(doorbells.take(), [(CQ_HEAD, 10)]);
         assert_eq!(pair.free(), pair.capacity());
+    }
+
+    #[test]
+    fn what_was_submitted_and_not_polled_is_lost() {
+        let (mut pair, _, cq) = pair(16);
+        for id in [0xFFFF, 0, 1, 63, 64, 40_000] {
+            pair.submit(SubmissionEntry::default().with_command_id(id)).expect("room");
+        }
+        pair.ring().expect("doorbell");
+        pair.submit(SubmissionEntry::default().with_command_id(7)).expect("room");
+        for (slot, id) in [1, 40_000].into_iter().enumerate() {
+            let entry = CompletionEntry::default().with_sq_head(6).with_command_id(id).with_phase(1);
+            cq.write_record(slot * 16, &entry);
+            assert_eq!(pair.poll().expect("honest").expect("a completion").command_id(), id);
+        }
+        assert_eq!(pair.outstanding(), 5);
+        assert_eq!(pair.lost(), [0, 7, 63, 64, 0xFFFF], "the one that was not rung, too");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 
 use volplane_abi::layout::{index_of, offset_of};
-use volplane_abi::{CompletionEntry, ControlCompletion};
+use volplane_abi::{CompletionEntry, ControlCommand, ControlCompletion, SubmissionEntry};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::memory::DmaMemory;
@@ -29,6 +29,24 @@ pub struct BadHead {
     pub rung: u16,
     /// Entries of the ring.
     pub entries: u16,
+}
+
+/// A command, as far as a queue pair must know it.
+pub trait Submission: IntoBytes + Immutable {
+    /// Command identifier.
+    fn command_id(&self) -> u16;
+}
+
+impl Submission for SubmissionEntry {
+    fn command_id(&self) -> u16 {
+        SubmissionEntry::command_id(self)
+    }
+}
+
+impl Submission for ControlCommand {
+    fn command_id(&self) -> u16 {
+        ControlCommand::command_id(self)
+    }
 }
 
 /// The producer's half. One entry stays free, so that a full ring differs from an empty one.
@@ -205,12 +223,10 @@ fn distance(from: u16, to: u16, entries: u16) -> u16 {
 mod tests {
     use std::collections::VecDeque;
 
-    use rand::{RngExt, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
-    use volplane_abi::{ControlCommand, SubmissionEntry};
-
     use super::*;
     use crate::memory::Iova;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     fn memory(bytes: usize) -> DmaMemory {
         DmaMemory::new(memmap2::MmapMut::map_anon(bytes).expect("memory"), Iova(0x1000), ())

@@ -321,6 +321,11 @@ impl SimHandle {
         lock(&self.simulator).card.as_mut().map_or_else(Default::default, card::Card::take_plan_events)
     }
 
+    /// Resets the card as a Function Level Reset does, whoever drives it: the driver is not told.
+    pub fn reset_card(&self) {
+        lock(&self.simulator).reset_card();
+    }
+
     /// Writes to the card's BAR2 as a peer does: up to 16 bytes at `offset`, posted.
     ///
     /// # Panics

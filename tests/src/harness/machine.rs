@@ -173,6 +173,30 @@ impl Machine {
         Self { platform, handle, card, controllers, queues, rings, configuration }
     }
 
+    /// Resets the SSDs: what they were given they do no more, and their queues are gone.
+    ///
+    /// # Panics
+    /// When one does not come back.
+    pub fn reset_ssds(&mut self) {
+        for controller in &mut self.controllers {
+            controller.reset(&mut self.platform).expect("the controller resets");
+        }
+    }
+
+    /// Opens the card again, empty, after whatever has reset it; the SSDs were reset before. All rings are released.
+    ///
+    /// # Panics
+    /// When the card does not come back.
+    #[must_use]
+    pub fn reopen_card(self) -> Self {
+        let Self { mut platform, handle, card, controllers, configuration, rings, queues } = self;
+        card.close(&mut platform).expect("the card resets in time");
+        drop((rings, queues));
+        let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
+        let (queues, rings) = (Vec::new(), Vec::new());
+        Self { platform, handle, card, controllers, queues, rings, configuration }
+    }
+
     /// Polls until a completion of queue `index` comes.
     ///
     /// # Panics

@@ -15,7 +15,8 @@
 //!   that begin again. `path_story`: what has become of paths meanwhile.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
 //!   of a Compare, `control_path` answers, `renewal`
-//!   makes paths anew. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
+//!   makes paths anew, and `liveness` says how long all takes to end. `ledger`: what becomes of each command when a card
+//!   is reset. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;
 pub mod configuration;
@@ -23,6 +24,7 @@ pub mod coverage;
 pub mod disks;
 pub mod faults;
 pub mod intervals;
+pub mod ledger;
 pub mod machine;
 pub mod media;
 pub mod mirrors;

@@ -19,7 +19,7 @@ pub const PLAN: u32 = 3;
 /// Copies of the disk, one on each SSD.
 pub const COPIES: u32 = 3;
 /// Blocks of the disk, of 512 bytes: as many as an extent of each SSD.
-const BLOCKS: u64 = 1 << 11;
+pub const BLOCKS: u64 = 1 << 11;
 /// Where its copy begins on each SSD: the second disk of the plain machine is not used.
 const START: u64 = 1 << 11;
 /// All copies.
@@ -42,7 +42,15 @@ impl Mirror {
     /// # Panics
     /// When anything refuses.
     pub fn start_on(configuration: Configuration, policy: u8, write: PlanMasks, read: PlanMasks) -> Self {
-        let mut mirror = Self { machine: Machine::start(configuration) };
+        Self::on(Machine::start(configuration), policy, write, read)
+    }
+
+    /// On a machine of three SSDs that has none.
+    ///
+    /// # Panics
+    /// When anything refuses.
+    pub fn on(machine: Machine, policy: u8, write: PlanMasks, read: PlanMasks) -> Self {
+        let mut mirror = Self { machine };
         let plan = PlanEntry::default()
             .with_read_masks(read.field())
             .with_write_masks(write.field())
@@ -128,7 +136,7 @@ impl Mirror {
     ///
     /// # Panics
     /// When the machine does not answer.
-    pub fn media(&mut self, copy: u32, lba: u64, blocks: u64) -> Vec<u8> {
+    pub fn media(&self, copy: u32, lba: u64, blocks: u64) -> Vec<u8> {
         let mut found = vec![0; blocks as usize * 512];
         let at = (START + lba) * 512;
         self.machine.handle.read_media(&format!("nvme{copy}"), at, &mut found).expect("media");
