@@ -307,13 +307,13 @@ impl ControlPath {
     /// Frees what was replaced and is not used any more.
     fn reclaim(&mut self, call: &'static str, tables: &mut dyn Tables) -> Result<(), VaapiError> {
         let mut closed = None;
-        while let Some((epoch, retired)) = self.retired.pop_front() {
+        while let Some(&(epoch, _)) = self.retired.front() {
             let card = |source| VaapiError::Card { call, source };
             if closed != Some(epoch) && !tables.is_closed(epoch).map_err(card)? {
-                self.retired.push_front((epoch, retired));
                 break;
             }
             closed = Some(epoch);
+            let Some((_, retired)) = self.retired.pop_front() else { break };
             match retired {
                 Retired::Allocations(range) => self.allocations.give(range),
                 Retired::Extents(range) => self.extents.give(range),

@@ -192,8 +192,16 @@ fn each_wrong_field_is_named_with_its_line() {
 #[test]
 fn copies_take_room_too() {
     let read = parse(GOOD).expect("good");
-    let room =
-        TableSizes { disks: 4, devices: 2, allocations: 7, extents: 9, columns: 2, plans: 3, diverts: 0 };
+    let room = TableSizes {
+        disks: 4,
+        devices: 2,
+        allocations: 7,
+        extents: 9,
+        columns: 2,
+        plans: 3,
+        diverts: 0,
+        slots: 0,
+    };
     read.check_room(&room).expect("fits exactly");
     let message = |room: TableSizes| read.check_room(&room).expect_err("too much").to_string();
     assert_eq!(

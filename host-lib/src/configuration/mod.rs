@@ -92,6 +92,7 @@ use std::time::Duration;
 use crate::map::DiskMap;
 use crate::software::{MaskSet, ReadPolicy};
 pub(crate) use document::Origin;
+pub(crate) use read::ALLOCATION_BYTES_MIN;
 
 /// What is wrong with a configuration: one message, the first in order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -266,6 +267,8 @@ pub struct TableSizes {
     pub plans: u64,
     /// Divert ranges.
     pub diverts: u64,
+    /// Plan slots.
+    pub slots: u64,
 }
 
 impl Configuration {

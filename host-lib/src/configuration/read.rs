@@ -60,7 +60,7 @@ const BLOCKS_MAX: u64 = (1 << 48) - 1;
 const COLUMNS_MAX: usize = 16;
 /// `ComponentEntry::time_out` has 24 bits, and a tick of the software data path is a microsecond.
 const TIME_OUT_MS_MAX: u32 = 16_000;
-const ALLOCATION_BYTES_MIN: u64 = 1 << 20;
+pub(crate) const ALLOCATION_BYTES_MIN: u64 = 1 << 20;
 const ALLOCATION_BLOCKS_MAX: u64 = 1 << 32;
 
 pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {

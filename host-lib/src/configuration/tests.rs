@@ -313,8 +313,16 @@ fn files_are_looked_at_and_made_only_when_asked_for() {
 fn the_card_has_room_or_the_disk_is_named() {
     let read = parse(GOOD).expect("good");
     // 6 allocations of 2 columns × 2 extents; then 2 of one extent.
-    let room =
-        TableSizes { disks: 2, devices: 2, allocations: 8, extents: 26, columns: 2, plans: 3, diverts: 0 };
+    let room = TableSizes {
+        disks: 2,
+        devices: 2,
+        allocations: 8,
+        extents: 26,
+        columns: 2,
+        plans: 3,
+        diverts: 0,
+        slots: 0,
+    };
     read.check_room(&room).expect("fits exactly");
     let message = |room: TableSizes| read.check_room(&room).expect_err("too much").to_string();
     assert_eq!(

@@ -16,7 +16,7 @@ use crate::operations::dispatcher::{Bounds, Dispatcher};
 use crate::vaapi::{CardTables, ControlPath};
 
 /// The client that the engine is to the card.
-const CLIENT: u16 = 0;
+pub(super) const CLIENT: u16 = 0;
 
 impl<P: Platform> Engine<P> {
     /// Brings up the card and the devices of a configuration, and maps its disks.
@@ -93,6 +93,7 @@ fn room(capabilities: &Capabilities) -> TableSizes {
         columns: capabilities.columns.into(),
         plans: capabilities.plans.into(),
         diverts: capabilities.divert_ranges.into(),
+        slots: capabilities.slots.into(),
     }
 }
 

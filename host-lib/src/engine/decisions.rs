@@ -37,7 +37,8 @@ impl<P: Platform> Engine<P> {
                 continue;
             }
             if self.own.is_diverted(&record) {
-                self.card.resubmit_plan(&mut self.platform, record.handle(), RESTART_ALL)?;
+                let given = self.card.resubmit_plan(&mut self.platform, record.handle(), RESTART_ALL);
+                unless_gone(given)?;
                 continue;
             }
             self.tell(&record);
@@ -74,11 +75,7 @@ impl<P: Platform> Engine<P> {
                 self.card.complete_plan(&mut self.platform, record.handle(), status)
             }
         };
-        match decided {
-            // Somebody else with the same card has ended it.
-            Ok(()) | Err(CardError::Plan { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        unless_gone(decided)
     }
 
     fn decision(&mut self, record: &ExceptionRecord) -> Result<Decision, VaapiError> {
@@ -114,6 +111,14 @@ impl<P: Platform> Engine<P> {
         if tail.deactivated() == 1 {
             self.copies.note(EventKind::Deactivated { disk });
         }
+    }
+}
+
+/// Somebody else with the same card may have decided on a plan before.
+fn unless_gone(decided: Result<(), CardError>) -> Result<(), ServiceError> {
+    match decided {
+        Ok(()) | Err(CardError::Plan { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

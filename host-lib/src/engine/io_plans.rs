@@ -18,21 +18,17 @@ use volplane_abi::status::{DNR, SUCCESS};
 use volplane_abi::SubmissionEntry;
 use volplane_driver::{CardError, ClientQueue, DmaMemory, ExceptionRecord, Function, Platform};
 
+use super::bring_up::CLIENT;
 use super::{Engine, StopError};
 use crate::bring_up::device_plan;
+use crate::configuration::ALLOCATION_BYTES_MIN;
 use crate::io_plans::{IoPlanError, IoPlanId, IoPlans, PayloadId, PAYLOADS_MAX, PAYLOAD_BYTES};
 use crate::map::{Column, DiskMap, Segment};
 use crate::service::VdHandle;
 use crate::vaapi::VaapiError;
 
-/// Longest pause between two looks at commands that are waited for.
-const LOOK: Duration = Duration::from_micros(50);
 /// Entries of the engine's own queue: commands that are under way at once.
 const ENTRIES: u16 = 256;
-/// The client that the engine is to the card.
-const CLIENT: u16 = 0;
-/// log2 of the bytes of the smallest allocation.
-const ALLOCATION_SHIFT_MIN: u32 = 20;
 
 /// Where a command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +67,6 @@ pub enum SubmitPlanError {
 struct Given {
     plan: IoPlanId,
     index: usize,
-    /// The command behind it in its plan waits for it.
-    leads: bool,
 }
 
 /// The engine's own commands.
@@ -83,10 +77,10 @@ pub(super) struct OwnCommands<F> {
     given: BTreeMap<u16, Given>,
     /// Commands that are to be given, in order.
     waiting: VecDeque<(Given, SubmissionEntry)>,
-    /// Of a plan that goes one by one: what is left of it, first the next.
+    /// Of plans that go one by one and are under way: what is left of them, first the next.
     chains: BTreeMap<IoPlanId, VecDeque<(Given, SubmissionEntry)>>,
-    /// Disks of whole devices.
-    devices: BTreeMap<u16, VdHandle>,
+    /// Disks of whole devices, and whether they have their plan.
+    devices: BTreeMap<u16, (VdHandle, bool)>,
     /// Areas that were given out, by address.
     payloads: BTreeMap<u64, DmaMemory>,
 }
@@ -127,21 +121,17 @@ impl<F: Function> OwnCommands<F> {
     pub(super) fn turn(&mut self) -> Result<(), CardError> {
         let Some(queue) = &mut self.queue else { return Ok(()) };
         while let Some(completion) = queue.poll()? {
-            let Some(Given { plan, index, leads }) = self.given.remove(&completion.command_id()) else {
-                continue;
-            };
+            let Some(Given { plan, index }) = self.given.remove(&completion.command_id()) else { continue };
             self.plans.ended(plan, index, completion.status());
-            let Some(mut chain) = self.chains.remove(&plan).filter(|_| leads) else { continue };
-            match (completion.status(), chain.pop_front()) {
-                (SUCCESS, Some(next)) => {
+            let Some(mut chain) = self.chains.remove(&plan) else { continue };
+            if completion.status() == SUCCESS {
+                if let Some(next) = chain.pop_front() {
                     self.waiting.push_back(next);
                     self.chains.insert(plan, chain);
                 }
-                (_, first) => {
-                    let aborted = plan_status::ABORT_REQUESTED | DNR;
-                    let left = first.into_iter().chain(chain);
-                    left.for_each(|(Given { plan, index, .. }, _)| self.plans.ended(plan, index, aborted));
-                }
+            } else {
+                let aborted = plan_status::ABORT_REQUESTED | DNR;
+                chain.iter().for_each(|(left, _)| self.plans.ended(plan, left.index, aborted));
             }
         }
         while queue.free() > 0 {
@@ -193,7 +183,7 @@ impl<P: Platform> Engine<P> {
     /// IO_SubmitPlan: gives a plan's commands to the card. `poll` and `iop_get_error_code` see to it that they go on.
     ///
     /// # Errors
-    /// `SubmitPlanError`; none of the commands was given then.
+    /// `SubmitPlanError`; unless the card fails at the doorbell, none of the commands was given then.
     pub fn io_submit_plan(&mut self, plan: IoPlanId, order: IoOrder) -> Result<(), SubmitPlanError> {
         const CALL: &str = "IO_SubmitPlan";
         let commands = self.own.plans.commands(plan)?;
@@ -204,8 +194,7 @@ impl<P: Platform> Engine<P> {
                 IoTarget::Device(device) => self.device_disk(CALL, device)?,
             };
             self.control.check_disk(CALL, disk)?;
-            let leads = order == IoOrder::OneByOne;
-            entries.push_back((Given { plan, index, leads }, entry.with_namespace_id(u32::from(disk.0) + 1)));
+            entries.push_back((Given { plan, index }, entry.with_namespace_id(u32::from(disk.0) + 1)));
         }
         if self.own.queue.is_none() {
             // The last one: those of clients are counted from 1.
@@ -214,12 +203,15 @@ impl<P: Platform> Engine<P> {
                 Some(self.card.create_queue(&mut self.platform, number, ENTRIES, None, CLIENT)?);
         }
         self.own.plans.submit(plan)?;
-        if order == IoOrder::OneByOne {
-            let first = entries.pop_front();
-            self.own.chains.insert(plan, entries);
-            entries = first.into_iter().collect();
+        match order {
+            IoOrder::AtOnce => self.own.waiting.extend(entries),
+            IoOrder::OneByOne => {
+                if let Some(first) = entries.pop_front() {
+                    self.own.waiting.push_back(first);
+                    self.own.chains.insert(plan, entries);
+                }
+            }
         }
-        self.own.waiting.extend(entries);
         Ok(self.own.turn()?)
     }
 
@@ -279,26 +271,28 @@ impl<P: Platform> Engine<P> {
 
     /// Waits for the engine's own commands.
     pub(super) fn drain_own(&mut self, limit: Duration) -> Result<(), StopError> {
-        let since = self.platform.now();
-        loop {
-            self.decide()?;
-            if !self.own.is_busy() {
-                return Ok(());
-            }
-            let now = self.platform.now();
-            if now >= since + limit {
-                let outstanding = self.own.given.len() + self.own.waiting.len();
-                return Err(StopError::Outstanding { outstanding, waited: now - since });
-            }
-            self.platform.wait((now + LOOK).min(since + limit)).map_err(CardError::from)?;
-        }
+        let late = self.look_until(limit, |engine| Ok(!engine.own.is_busy()))?;
+        let outstanding = self.own.given.len() + self.own.waiting.len();
+        late.map_or(Ok(()), |waited| Err(StopError::Outstanding { outstanding, waited }))
     }
 
     /// The disk of a whole device.
     fn device_disk(&mut self, call: &'static str, device: u16) -> Result<VdHandle, SubmitPlanError> {
-        if let Some(&disk) = self.own.devices.get(&device) {
-            return Ok(disk);
-        }
+        let disk = match self.own.devices.get(&device) {
+            Some(&(disk, true)) => return Ok(disk),
+            Some(&(disk, false)) => disk,
+            None => self.map_device(call, device)?,
+        };
+        self.own.devices.insert(device, (disk, false));
+        let plan = device_plan(disk, &self.options);
+        let (control, mut tables) = self.vaapi();
+        control.ssap_set_io_plan(&mut tables, disk, &plan)?;
+        self.own.devices.insert(device, (disk, true));
+        Ok(disk)
+    }
+
+    /// Maps a whole device.
+    fn map_device(&mut self, call: &'static str, device: u16) -> Result<VdHandle, SubmitPlanError> {
         let (blocks, block_shift) = self.control.device_size(device).ok_or(IoPlanError::NoDevice(device))?;
         let disks = self.card.capabilities().vds;
         let number = disks.checked_sub(1 + u32::from(device)).map(|number| VdHandle(number as u16));
@@ -307,16 +301,13 @@ impl<P: Platform> Engine<P> {
             return Err(full.into());
         };
         // One allocation of one extent, where that holds it all.
-        let smallest = (ALLOCATION_SHIFT_MIN - u32::from(block_shift)) as u8;
+        let smallest = (ALLOCATION_BYTES_MIN.trailing_zeros() - u32::from(block_shift)) as u8;
         let shift = (blocks.next_power_of_two().trailing_zeros() as u8).clamp(smallest, 32);
         let columns = vec![Column { device, start: 0 }];
         let segment = Segment { blocks, columns, stripe_shift: shift, extent_shift: shift };
         let map = DiskMap { block_shift, allocation_shift: shift, segments: vec![segment] };
-        let plan = device_plan(disk, &self.options);
         let (control, mut tables) = self.vaapi();
         control.ap_set_map_vd(&mut tables, disk, &map)?;
-        control.ssap_set_io_plan(&mut tables, disk, &plan)?;
-        self.own.devices.insert(device, disk);
         Ok(disk)
     }
 }

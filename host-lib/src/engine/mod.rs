@@ -41,6 +41,9 @@ use crate::service::{
 };
 use crate::vaapi::{CardTables, ControlPath, VaapiError};
 
+/// Longest pause between two looks at what is waited for.
+const LOOK: Duration = Duration::from_micros(50);
+
 /// Where the functions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -188,6 +191,26 @@ impl<P: Platform> Engine<P> {
     /// were at the start.
     pub fn vaapi(&mut self) -> (&mut ControlPath, CardTables<'_, P>) {
         (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
+    }
+
+    /// Does the control path's part until something is `over`; how long was waited, when it is not after `limit`.
+    fn look_until(
+        &mut self,
+        limit: Duration,
+        mut over: impl FnMut(&mut Self) -> Result<bool, CardError>,
+    ) -> Result<Option<Duration>, ServiceError> {
+        let since = self.platform.now();
+        loop {
+            self.decide()?;
+            if over(self)? {
+                return Ok(None);
+            }
+            let now = self.platform.now();
+            if now >= since + limit {
+                return Ok(Some(now - since));
+            }
+            self.platform.wait((now + LOOK).min(since + limit))?;
+        }
     }
 
     /// Whether a client queue or a record raised its interrupt since it was last asked.

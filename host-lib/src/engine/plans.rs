@@ -20,9 +20,6 @@ use crate::service::{ServiceError, VdHandle};
 use crate::software::Components;
 use crate::vaapi::{Epoch, VaapiError};
 
-/// Longest pause between two looks at an epoch.
-const LOOK: Duration = Duration::from_micros(50);
-
 /// Slots that are looked at before the plans in them are taken over.
 const SLOTS_AT_ONCE: u32 = 32;
 
@@ -220,24 +217,14 @@ impl<P: Platform> Engine<P> {
     /// stay for `poll`.
     ///
     /// # Errors
-    /// `EpochOpen` after `limit`; of the card.
+    /// `EpochOpen` after `limit`; `Service` when the engine fails.
     pub fn wait_epoch(&mut self, epoch: Epoch, limit: Duration) -> Result<(), VaapiError> {
         const CALL: &str = "wait_epoch";
-        let card = |source| VaapiError::Card { call: CALL, source };
-        let since = self.platform.now();
-        loop {
-            // What the card hands up may be what others wait for.
-            self.decide().map_err(|source| VaapiError::Service { call: CALL, source })?;
-            if self.card.epochs(&mut self.platform).map_err(card)?.is_closed(epoch.0) {
-                return Ok(());
-            }
-            let now = self.platform.now();
-            if now >= since + limit {
-                return Err(VaapiError::EpochOpen { call: CALL, waited: now - since });
-            }
-            let until = (now + LOOK).min(since + limit);
-            self.platform.wait(until).map_err(|error| card(error.into()))?;
-        }
+        let closed = |engine: &mut Self| Ok(engine.card.epochs(&mut engine.platform)?.is_closed(epoch.0));
+        // What the card hands up meanwhile may be what others wait for.
+        let late = self.look_until(limit, closed);
+        let late = late.map_err(|source| VaapiError::Service { call: CALL, source })?;
+        late.map_or(Ok(()), |waited| Err(VaapiError::EpochOpen { call: CALL, waited }))
     }
 
     fn command(

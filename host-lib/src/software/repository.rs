@@ -2,11 +2,12 @@
 
 use volplane_abi::status::{self, DNR};
 use volplane_abi::tables::table;
-use volplane_abi::PathState;
+use volplane_abi::{PathState, PlanState};
 use volplane_driver::CardError;
 use zerocopy::FromBytes;
 
 use super::engine::DataPath;
+use super::plan::Owner;
 use super::tables::Tables;
 use crate::vaapi::{self, Epoch, TableEntry, RECORD_BYTES};
 
@@ -32,6 +33,18 @@ impl vaapi::Tables for DataPath {
             table::DIVERT => bytes(tables.diverts.get(&index).map(|entry| &entry.0[..])),
             table::STATES => {
                 bytes(number16.map(|disk| tables.states_of(disk)).as_ref().map(|entry| &entry.0[..]))
+            }
+            table::PLAN_STATE => {
+                let plan = number16.and_then(|slot| self.plans.get(&slot));
+                let state = plan.map(|plan| {
+                    PlanState::default()
+                        .with_generation(plan.handle.generation)
+                        .with_disk(plan.disk)
+                        .with_live(1)
+                        .with_owned((plan.owner == Owner::Control).into())
+                        .with_held(matches!(plan.owner, Owner::Ended(_)).into())
+                });
+                bytes(state.as_ref().map(|state| &state.0[..]))
             }
             table::PATH_STATE => {
                 let outstanding = path.map_or(0, |path| self.outstanding_on(path));

@@ -50,6 +50,7 @@ const ROOM: TableSizes = TableSizes {
     columns: 16,
     plans: 1 << 16,
     diverts: 1 << 16,
+    slots: (COMMANDS_MAX + RESERVE) as u64,
 };
 /// Most commands at a time: the data path looks at every plan at each step.
 const COMMANDS_MAX: u16 = 256;

@@ -7,7 +7,7 @@
 
 use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::tables::table;
-use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, VdEntry};
+use volplane_abi::{ComponentEntry, ComponentStates, PlanEntry, PlanState, VdEntry};
 
 use super::plan_error::PlanError;
 use super::{read, write, ControlPath, Epoch, Retired, TableEntry, Tables, VaapiError};
@@ -48,7 +48,7 @@ pub enum PlanChange {
         retries: u8,
     },
     /// A component less. Its position is a hole, and the masks forget it; the hole is free for another when the
-    /// commands of before have ended.
+    /// commands of before have ended, those included that the control path has.
     Remove {
         /// Position.
         component: usize,
@@ -335,7 +335,15 @@ impl ControlPath {
         new: &PlanTemplate,
     ) -> Result<Epoch, VaapiError> {
         self.reclaim(call, tables)?;
-        self.check_plan(disk, old, new).map_err(|source| VaapiError::Plan { call, disk, source })?;
+        let wrong = |source| VaapiError::Plan { call, disk, source };
+        self.check_plan(disk, old, new).map_err(wrong)?;
+        let stays = old.map(|old| staying(old, new));
+        let coming = stays.map_or(Components::NONE, |stays| new.present().without(stays));
+        if let Some(component) = coming.numbers().next() {
+            if self.has_owned_plan(call, tables, disk)? {
+                return Err(wrong(PlanError::Leaving(component)));
+            }
+        }
         let range = self.plans.take(1).ok_or(VaapiError::NoRoom { call, table: "plan", wanted: 1 })?;
         let number = range.start as u16;
         let mut entries = vec![TableEntry::new(table::PLAN, number.into(), &self.diverted(disk, new).0)];
@@ -345,7 +353,6 @@ impl ControlPath {
             let entry = if there { component.entry(&map) } else { ComponentEntry::default() };
             entries.push(TableEntry::new(table::COMPONENT, ComponentEntry::index(number, place), &entry.0));
         }
-        let stays = old.map(|old| staying(old, new));
         let leaving = old.map_or(Components::NONE, |old| old.present().without(staying(old, new)));
         match old {
             Some(_) => {
@@ -370,11 +377,27 @@ impl ControlPath {
         if leaving.any() {
             self.retire(epoch, Retired::Components(disk, leaving));
         }
-        let coming = stays.map_or(Components::NONE, |stays| new.present().without(stays));
         if coming.any() {
             write(call, tables, &[states_write(disk, new.states_entry(coming))])?;
         }
         Ok(epoch)
+    }
+
+    /// Whether the control path has a plan of a disk. It holds no epoch, and what it keeps when it is given back in
+    /// part is said by position and number of the template, both of which are used again.
+    fn has_owned_plan(
+        &self,
+        call: &'static str,
+        tables: &mut dyn Tables,
+        disk: VdHandle,
+    ) -> Result<bool, VaapiError> {
+        for slot in 0..self.room.slots {
+            let state: PlanState = read(call, tables, table::PLAN_STATE, slot as u32)?;
+            if (state.live(), state.owned(), state.disk()) == (1, 1, disk.0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Positions of components that were removed, and may still be in use.

@@ -57,8 +57,9 @@ pub enum PlanError {
     /// The plan has this component already.
     #[error("component {0} is there already")]
     Taken(usize),
-    /// Commands that were admitted with another component in this position may be under way.
-    #[error("component {0} was another before, and commands of that may be under way")]
+    /// Commands that were admitted with another component in this position may be under way, or the control path has
+    /// plans of the disk.
+    #[error("component {0} may be another for commands that are under way, or that the control path has")]
     Leaving(usize),
     /// None of the components that would be left holds all the data.
     #[error("no component that stays is in sync")]

@@ -1,11 +1,12 @@
 use volplane_abi::tables::table;
-use volplane_abi::{vd_status, ComponentEntry, ComponentStates, VdEntry};
+use volplane_abi::{opcode, vd_status, ComponentEntry, ComponentStates, SubmissionEntry, VdEntry};
 use volplane_driver::CardError;
 
 use super::tests::{control_path_of, map, segment, ROOM};
 use super::*;
 use crate::software::{
-    Bounds, Component, ComponentState, Components, DataPath, PlanTemplate, ReadPolicy, TemplateError,
+    Bounds, ClientTag, Component, ComponentState, Components, DataPath, PlanTemplate, ReadPolicy,
+    TemplateError,
 };
 use ComponentState::{Absent, InSync, Out, WriteOnly};
 
@@ -270,6 +271,27 @@ fn components_come_and_go_at_once() {
     tables.close();
     let last = control.ssap_modify_io_plan(&mut tables, OWNER, PlanChange::Remove { component: 1 });
     assert_eq!(problem(last.expect_err("component 2 is write-only")), PlanError::NothingInSync);
+}
+
+/// What a plan that the control path has would keep is said by position: no other component comes into one meanwhile.
+#[test]
+fn positions_wait_for_plans_that_the_control_path_has() {
+    let (mut tables, mut control) = mirrored();
+    control.ssap_modify_io_plan(&mut tables, OWNER, PlanChange::Remove { component: 1 }).expect("removed");
+    tables.close();
+    control.io_add_divert_range(&mut tables, OWNER, 0..4).expect("a range");
+    tables.close();
+    let client = ClientTag { queue: 1, command: 7 };
+    let read = SubmissionEntry::default().with_opcode(opcode::READ).with_namespace_id(3).with_prp1(0x10_0000);
+    tables.path.submit(client, read, &|_| None);
+    let plan = tables.path.get_plan().expect("it is diverted").handle;
+    let back = PlanChange::Add { component: 1, map: VdHandle(3), time_out: 0, retries: 0 };
+    let error = control.ssap_modify_io_plan(&mut tables, OWNER, back).expect_err("a plan is ours");
+    assert_eq!(problem(error), PlanError::Leaving(1));
+    control.peap_io_plan_success_mask(&mut tables, OWNER, Components(1)).expect("no component comes");
+    tables.close();
+    tables.path.complete(plan, 0).expect("it is owned");
+    control.ssap_modify_io_plan(&mut tables, OWNER, back).expect("nothing is ours");
 }
 
 #[test]

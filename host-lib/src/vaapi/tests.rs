@@ -87,8 +87,16 @@ impl FakeTables {
     }
 }
 
-pub(super) const ROOM: TableSizes =
-    TableSizes { disks: 4, devices: 8, allocations: 12, extents: 24, columns: 16, plans: 4, diverts: 6 };
+pub(super) const ROOM: TableSizes = TableSizes {
+    disks: 4,
+    devices: 8,
+    allocations: 12,
+    extents: 24,
+    columns: 16,
+    plans: 4,
+    diverts: 6,
+    slots: 64,
+};
 
 fn path() -> PathEntry {
     PathEntry::default().with_sq_size_z(63).with_cq_size_z(31).with_limit(31)

@@ -4,7 +4,7 @@
 //! `answered` comes with `answer`, a status, and of a commit with `epoch`, the one that it ends. The writes go out by
 //! `write`, one a cycle, each entry's bits two cycles behind its index, which is when its table looks at them.
 //!
-//! While `hold` is set nothing is admitted: 7 cycles of a commit, and one more for each write. It waits for nobody.
+//! While `hold` is set nothing is admitted: 6 cycles of a commit, and one more for each write. It waits for nobody.
 //! `advance` begins the next epoch two cycles after the last admission of the old one, which is when that is counted.
 //! Latency: 2 cycles from `order` to `answered`, of a commit 8 and one more for each write. Reset forgets all.
 

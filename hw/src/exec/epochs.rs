@@ -6,8 +6,8 @@
 //! and the next begins when that has closed. So a commit is never refused; whoever waits for its epoch waits for later
 //! commands too, in that case.
 //!
-//! The table `EPOCH` shows `number` and the oldest epoch that is not closed; it acknowledges 2 cycles after the
-//! request. Latency: an end counts 3 cycles later, or more while others end. Throughput: an admission and an end
+//! The table `EPOCH` shows `number` and the oldest epoch that is not closed; it acknowledges a cycle after the
+//! request. Latency: an end counts 4 cycles later, or more while others end. Throughput: an admission and an end
 //! a cycle; `parked` and `handed` each every second cycle, 16 at once, when nothing ends. A slot is admitted again 24
 //! cycles after its command left, at the earliest. Reset begins at epoch 0, with nothing admitted.
 
