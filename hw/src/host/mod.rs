@@ -20,6 +20,7 @@ pub mod read_master;
 pub(crate) mod record_words;
 pub mod registers;
 pub mod reset_sequence;
+pub mod slot_counts;
 pub mod source_buffer;
 pub mod vector_picker;
 pub mod write_arbiter;
