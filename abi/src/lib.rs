@@ -27,5 +27,5 @@ pub use plan::{
 };
 pub use tables::{
     extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, EpochState, ExtentEntry,
-    PathEntry, PathState, QueueEntry, QueueState, VdEntry,
+    PathEntry, PathState, QueueEntry, QueueState, QuotaEntry, VdEntry,
 };

@@ -32,6 +32,8 @@ pub mod table {
     pub const DIVERT: u16 = 13;
     /// The epochs (`EpochState`), read only, index 0.
     pub const EPOCH: u16 = 14;
+    /// Most plan slots of virtual disks (`QuotaEntry`), index = VD handle.
+    pub const QUOTA: u16 = 16;
     /// Names in order of number, for documents and messages.
     pub const NAMES: &[(u16, &str)] = &[
         (QUEUE, "queue"),
@@ -48,6 +50,7 @@ pub mod table {
         (PLAN_STATE, "plan state"),
         (DIVERT, "divert range"),
         (EPOCH, "epoch"),
+        (QUOTA, "quota"),
     ];
 }
 
@@ -80,8 +83,12 @@ macro_rules! queue_entry {
                 client / with_client: u16 = 16,
                 /// PCI function the pair belongs to; 0 for now.
                 function / with_function: u16 = 16,
+                /// Most plan slots that its commands hold at once; what is above stays in the ring. 0: no limit.
+                slots / with_slots: u16 = 16,
+                /// 1: its commands may take the slots that are kept in reserve for the control path.
+                reserve / with_reserve: u8 = 1,
                 /// Reserved.
-                reserved1 / with_reserved1: u32 = 32,
+                reserved1 / with_reserved1: u16 = 15,
             }
         }
     };
@@ -118,6 +125,24 @@ macro_rules! queue_state {
     };
 }
 queue_state!(packed_record);
+
+/// Hands the layout of a virtual disk's quota to `$make`.
+#[macro_export]
+macro_rules! quota_entry {
+    ($make:ident) => {
+        $make! {
+            /// A virtual disk's quota. Commands that would exceed it stay in their rings, and with each the queue it is
+            /// of; nobody else waits. A quota that is lowered holds for what is admitted later.
+            QuotaEntry: 32 {
+                /// Most plan slots that its commands hold at once; 0: no limit.
+                slots / with_slots: u16 = 16,
+                /// Reserved.
+                reserved / with_reserved: u16 = 16,
+            }
+        }
+    };
+}
+quota_entry!(packed_record);
 
 /// Hands the layout of the epochs to `$make`.
 #[macro_export]

@@ -30,6 +30,7 @@ use crate::wait::poll_until;
 use control::ControlRing;
 use exceptions::ExceptionRing;
 use queue::OpenQueue;
+pub use queue::QueueSlots;
 
 /// Longest time from reset to ready: the card clears its tables, an entry a cycle.
 const READY_LIMIT: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ pub mod ring;
 pub mod wait;
 
 pub use card::{
-    Capabilities, Card, CardError, ExceptionRecord, PlanHandle, RegisterValue, Status, TableWrite,
+    Capabilities, Card, CardError, ExceptionRecord, PlanHandle, QueueSlots, RegisterValue, Status, TableWrite,
 };
 pub use memory::{DmaMemory, Iova, PAGE};
 pub use nvme::{ControllerIdentity, IoDoorbells, NamespaceLimits, NvmeController, NvmeError};

@@ -15,6 +15,7 @@ mod divert;
 mod index_space;
 mod plan;
 mod plan_error;
+mod quota;
 mod read_back;
 mod tables;
 

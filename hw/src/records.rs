@@ -73,6 +73,7 @@ volplane_abi::control_completion!(logic_record);
 volplane_abi::queue_entry!(logic_record);
 volplane_abi::queue_state!(logic_record);
 volplane_abi::epoch_state!(logic_record);
+volplane_abi::quota_entry!(logic_record);
 volplane_abi::vd_entry!(logic_record);
 volplane_abi::allocation_entry!(logic_record);
 volplane_abi::extent_entry!(logic_record);
@@ -470,11 +471,15 @@ logic_record! {
 
 logic_record! {
     /// Whose plan a slot holds.
-    SlotOwner: 24 {
+    SlotOwner: 41 {
         /// Queue.
         queue = 8,
         /// Command identifier.
         command_id = 16,
+        /// Namespace identifier, its lowest bits.
+        namespace = 16,
+        /// 1: it is that of a virtual disk of the table.
+        named = 1,
     }
 }
 

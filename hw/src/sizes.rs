@@ -49,4 +49,14 @@ impl Sizes {
     /// What fits an LFE5UM5G-85 within 176 block RAMs.
     pub const ECP5: Sizes =
         Sizes { extent_bits: 12, slot_bits: 9, id_bits: 10, plan_bits: 7, ..Sizes::DEFAULT };
+
+    /// Plan slots that are kept for the control path's own commands.
+    pub const fn reserved_slots(&self) -> u64 {
+        let most = (1u64 << self.slot_bits) >> 5;
+        if most == 0 {
+            1
+        } else {
+            most
+        }
+    }
 }

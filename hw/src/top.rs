@@ -27,6 +27,7 @@ use crate::host::range_fetch::RangeFetch;
 use crate::host::read_master::ReadMaster;
 use crate::host::registers::Registers;
 use crate::host::reset_sequence::ResetSequence;
+use crate::host::slot_quotas::SlotQuotas;
 use crate::host::write_master::WriteMaster;
 use crate::host::zero_filler::ZeroFiller;
 use crate::nvme::completion_filter::CompletionFilter;
@@ -209,6 +210,7 @@ pub struct Top<const W: usize, const B: usize> {
     queue_pairs: QueuePairs,
     assembler: EntryAssembler<W, B>,
     range_fetch: RangeFetch<W, B>,
+    slot_quotas: SlotQuotas,
     admission: Admission,
     mapper: Mapper,
     fragment_builder: FragmentBuilder<W>,
@@ -411,6 +413,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             queue_pairs: QueuePairs::new(sizes),
             assembler: Default::default(),
             range_fetch: Default::default(),
+            slot_quotas: SlotQuotas::new(sizes),
             admission: Admission::new(sizes),
             mapper: Mapper::new(sizes),
             fragment_builder: FragmentBuilder::new(sizes),
@@ -468,6 +471,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.queue_pairs.clock.next = self.clock.val();
         self.assembler.clock.next = self.clock.val();
         self.range_fetch.clock.next = self.clock.val();
+        self.slot_quotas.clock.next = self.clock.val();
         self.admission.clock.next = self.clock.val();
         self.mapper.clock.next = self.clock.val();
         self.fragment_builder.clock.next = self.clock.val();
@@ -508,6 +512,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.queue_pairs.reset.next = self.reset_sequence.core_reset.val();
         self.assembler.reset.next = self.reset_sequence.core_reset.val();
         self.range_fetch.reset.next = self.reset_sequence.core_reset.val();
+        self.slot_quotas.reset.next = self.reset_sequence.core_reset.val();
         self.admission.reset.next = self.reset_sequence.core_reset.val();
         self.mapper.reset.next = self.reset_sequence.core_reset.val();
         self.fragment_builder.reset.next = self.reset_sequence.core_reset.val();
@@ -636,7 +641,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | (bit_cast::<32, 1>((self.executor.idle.val() & self.epochs.idle.val()).into()) << 2)
             | (bit_cast::<32, 1>(self.queue_pairs.idle.val().into()) << 3)
             | (bit_cast::<32, 1>(self.assembler.idle.val().into()) << 4)
-            | (bit_cast::<32, 1>(self.range_fetch.idle.val().into()) << 5)
+            | (bit_cast::<32, 1>((self.range_fetch.idle.val() & self.slot_quotas.idle.val()).into()) << 5)
             | (bit_cast::<32, 1>(self.admission.idle.val().into()) << 6)
             | (bit_cast::<32, 1>(self.mapper.idle.val().into()) << 7)
             | (bit_cast::<32, 1>(self.fragment_builder.idle.val().into()) << 8)
@@ -712,16 +717,20 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.fragment_builder.table_ack.val()
             | self.submission.table_ack.val()
             | self.plan_list.table_ack.val()
-            | self.epochs.table_ack.val();
+            | self.epochs.table_ack.val()
+            | self.slot_quotas.table_ack.val();
         self.executor.table_data.next = self.queue_pairs.table_data.val()
             | self.admission.table_data.val()
             | self.mapper.table_data.val()
             | self.fragment_builder.table_data.val()
             | self.submission.table_data.val()
             | self.plan_list.table_data.val()
-            | self.epochs.table_data.val();
+            | self.epochs.table_data.val()
+            | self.slot_quotas.table_data.val();
         self.queue_pairs.table_valid.next = self.executor.table_valid.val();
         self.queue_pairs.table_request.next = self.executor.table_request.val();
+        self.slot_quotas.table_valid.next = self.executor.table_valid.val();
+        self.slot_quotas.table_request.next = self.executor.table_request.val();
         self.completion_writer.table_valid.next = self.executor.table_valid.val();
         self.completion_writer.table_request.next = self.executor.table_request.val();
         self.admission.table_valid.next = self.executor.table_valid.val();
@@ -781,7 +790,23 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.range_fetch.answer_error.next = self.read_master.answer_error.val();
 
         // Admission and map.
-        StreamOut::<ClientCommand>::join(&mut self.range_fetch.command, &mut self.admission.command);
+        StreamOut::<ClientCommand>::join(&mut self.range_fetch.command, &mut self.slot_quotas.command);
+        StreamOut::<ClientCommand>::join(&mut self.slot_quotas.out, &mut self.admission.command);
+        self.slot_quotas.told_room.next = self.queue_pairs.told_room.val();
+        self.queue_pairs.passed.next = self.slot_quotas.passed_valid.val();
+        self.queue_pairs.passed_queue.next = self.slot_quotas.passed_queue.val();
+        self.queue_pairs.returned.next = self.slot_quotas.returned_valid.val();
+        self.queue_pairs.returned_queue.next = self.slot_quotas.returned_queue.val();
+        self.queue_pairs.shut.next = self.slot_quotas.shut.val();
+        self.queue_pairs.woken.next = self.slot_quotas.woken.val();
+        self.queue_pairs.careful.next = self.slot_quotas.careful.val();
+        self.slot_quotas.reopened.next = self.queue_pairs.reopened.val();
+        self.slot_quotas.restarted.next = self.queue_pairs.restarted.val();
+        self.queue_pairs.awaken_valid.next = self.slot_quotas.awaken_valid.val();
+        self.queue_pairs.awaken_queue.next = self.slot_quotas.awaken_queue.val();
+        self.slot_quotas.awaken_taken.next = self.queue_pairs.awaken_taken.val();
+        self.slot_quotas.ended_valid.next = self.completion_writer.release_valid.val();
+        self.slot_quotas.ended.next = self.completion_writer.release_owner.val();
         StreamOut::<Bits<12>>::join(&mut self.plan_slots.allocate, &mut self.admission.slot);
         self.plan_slots.owner_valid.next = self.admission.owner_valid.val();
         self.plan_slots.owner_slot.next = self.admission.owner_slot.val();

@@ -14,7 +14,7 @@ use volplane_abi::registers::{self as register, Access, Register};
 use volplane_abi::tables::table;
 use volplane_abi::{
     opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, DivertEntry, ExtentEntry, PathEntry,
-    PlanEntry, QueueEntry, SubmissionEntry, VdEntry, TRANSACTION_MAX,
+    PlanEntry, QueueEntry, QuotaEntry, SubmissionEntry, VdEntry, TRANSACTION_MAX,
 };
 use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function, Platform, TableWrite};
 
@@ -100,6 +100,7 @@ fn writable_tables(capabilities: &Capabilities) -> Vec<Table> {
                 ComponentEntry::BYTES,
             ),
             table(table::DIVERT, 0, c.divert_ranges, DivertEntry::FIELDS, DivertEntry::BYTES),
+            table(table::QUOTA, 0, c.vds, QuotaEntry::FIELDS, QuotaEntry::BYTES),
         ]);
     }
     tables

@@ -221,7 +221,7 @@ impl Story {
             self.mirror.set_states(out, component_state::OUT, out);
             self.behind |= out;
         }
-        if self.random.random_bool(0.5) {
+        if self.random.random_bool(0.6) {
             self.kept += 1;
             return;
         }

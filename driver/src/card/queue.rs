@@ -13,6 +13,15 @@ use crate::queue_pair::{ClientQueue, Placement, QueuePair};
 /// Pause between two looks at a queue that drains; SSDs take tens of microseconds.
 const DRAIN_PAUSE: Duration = Duration::from_micros(10);
 
+/// The plan slots that a queue's commands may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueSlots {
+    /// Most at once; what is above stays in the ring. 0: no limit.
+    pub most: u16,
+    /// Also those that the card keeps for the control path.
+    pub reserve: bool,
+}
+
 /// A client queue that the card knows, or may know.
 pub(super) struct OpenQueue {
     /// As written to the queue table.
@@ -35,6 +44,22 @@ impl<F: Function> Card<F> {
         vector: Option<u16>,
         client: u16,
     ) -> Result<ClientQueue<F>, CardError> {
+        self.create_queue_within(platform, number, entries, vector, client, QueueSlots::default())
+    }
+
+    /// The same, of a queue whose commands hold no more than some of the card's plan slots.
+    ///
+    /// # Errors
+    /// As of `create_queue`.
+    pub fn create_queue_within<P: Platform<Function = F>>(
+        &mut self,
+        platform: &mut P,
+        number: u16,
+        entries: u16,
+        vector: Option<u16>,
+        client: u16,
+        slots: QueueSlots,
+    ) -> Result<ClientQueue<F>, CardError> {
         self.check_new_queue(number, entries, vector)?;
         let sq = platform.allocate(usize::from(entries) * SubmissionEntry::BYTES)?;
         let cq = platform.allocate(usize::from(entries) * CompletionEntry::BYTES)?;
@@ -46,7 +71,9 @@ impl<F: Function> Card<F> {
             .with_vector(vector.unwrap_or(0))
             .with_interrupt_enable(vector.is_some().into())
             .with_enable(1)
-            .with_client(client);
+            .with_client(client)
+            .with_slots(slots.most)
+            .with_reserve(slots.reserve.into());
         self.queues.insert(number, OpenQueue { entry, _rings: [sq.clone(), cq.clone()] });
         if let Err(error) = self.table_write(platform, table::QUEUE, number.into(), &entry.0) {
             if matches!(error, CardError::Table { .. }) {

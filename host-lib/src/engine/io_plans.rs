@@ -16,7 +16,7 @@ use std::time::Duration;
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status::{DNR, SUCCESS};
 use volplane_abi::SubmissionEntry;
-use volplane_driver::{CardError, ClientQueue, DmaMemory, ExceptionRecord, Function, Platform};
+use volplane_driver::{CardError, ClientQueue, DmaMemory, ExceptionRecord, Function, Platform, QueueSlots};
 
 use super::bring_up::CLIENT;
 use super::{Engine, StopError};
@@ -199,8 +199,16 @@ impl<P: Platform> Engine<P> {
         if self.own.queue.is_none() {
             // The last one: those of clients are counted from 1.
             let number = self.card.capabilities().queues.saturating_sub(1) as u16;
-            self.own.queue =
-                Some(self.card.create_queue(&mut self.platform, number, ENTRIES, None, CLIENT)?);
+            // Clients that hold all slots that are theirs do not keep it from working.
+            let slots = QueueSlots { most: 0, reserve: true };
+            self.own.queue = Some(self.card.create_queue_within(
+                &mut self.platform,
+                number,
+                ENTRIES,
+                None,
+                CLIENT,
+                slots,
+            )?);
         }
         self.own.plans.submit(plan)?;
         match order {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use volplane_abi::plan::{reason, COMPONENTS_MAX, COMPONENT_FRAGMENTS_MAX};
 use volplane_abi::status::{self, DNR};
-use volplane_abi::{opcode, vd_status, SubmissionEntry};
+use volplane_abi::{opcode, vd_status, QuotaEntry, SubmissionEntry};
 
 use super::choice::{Chooser, Turns};
 use super::cut::{admit, cut_on, flush, Abilities, Admission, Cuts, Fragment};
@@ -36,7 +36,7 @@ pub struct Bounds {
     pub reserve: u16,
     /// Most slots of one client queue.
     pub per_client: u16,
-    /// Most slots of one virtual disk.
+    /// Most slots of one virtual disk that has no quota in the tables.
     pub per_disk: u16,
     /// Most records that wait for the control path.
     pub records: usize,
@@ -254,10 +254,12 @@ impl DataPath {
         let disk = disk_of(&arrived.entry);
         let of_client = self.plans.values().filter(|plan| plan.client.queue == arrived.client.queue).count();
         let of_disk = self.plans.values().filter(|plan| plan.disk == disk).count();
+        let quota = self.tables.quotas.get(&disk.into()).map_or(0, QuotaEntry::slots);
+        let most_of_disk = if quota == 0 { self.bounds.per_disk } else { quota.min(self.bounds.per_disk) };
         !self.quiescent.contains(&disk)
             && self.free.len() > usize::from(self.bounds.reserve)
             && of_client < usize::from(self.bounds.per_client)
-            && of_disk < usize::from(self.bounds.per_disk)
+            && of_disk < usize::from(most_of_disk)
     }
 
     fn admit_one(&mut self, arrived: Arrived) {

@@ -1,7 +1,7 @@
 //! Directed tests of the engine, and the masks in every combination.
 
 use volplane_abi::plan::{plan_status, reason};
-use volplane_abi::{extent_action, opcode, status};
+use volplane_abi::{extent_action, opcode, status, QuotaEntry};
 
 use super::super::verdict::Progress;
 use super::super::world::{command, World};
@@ -362,6 +362,13 @@ fn quotas_and_quiescence_leave_commands_waiting() {
     world.listen();
     world.settle(|_| 0);
     assert_eq!(world.completed.len(), 6);
+    // A disk's own quota.
+    let quota = QuotaEntry::default().with_slots(1);
+    world.engine.change_tables(|tables| drop(tables.quotas.insert(0, quota)));
+    (10..12).for_each(|command| world.submit(tag(1, command), opcode::READ, 0, 0, 8, 1));
+    assert_eq!(world.asked.len(), 1);
+    world.settle(|_| 0);
+    assert_eq!(world.completed.len(), 8);
     // What passes deactivated disks does not pass what is not there.
     world.engine.set_status(1, DiskStatus::Deactivated).expect("it is there");
     world.engine.submit_plan(9, own, &|_| None).expect("a slot");

@@ -31,6 +31,7 @@ impl vaapi::Tables for DataPath {
             table::PLAN => bytes(number16.and_then(|at| tables.plans.get(&at)).map(|entry| &entry.0[..])),
             table::COMPONENT => bytes(tables.components.get(&index).map(|entry| &entry.0[..])),
             table::DIVERT => bytes(tables.diverts.get(&index).map(|entry| &entry.0[..])),
+            table::QUOTA => bytes(tables.quotas.get(&index).map(|entry| &entry.0[..])),
             table::STATES => {
                 bytes(number16.map(|disk| tables.states_of(disk)).as_ref().map(|entry| &entry.0[..]))
             }
@@ -84,6 +85,7 @@ fn put(tables: &mut Tables, entry: &TableEntry) -> Result<(), CardError> {
         table::PLAN => drop(tables.plans.insert(number16()?, of(&record))),
         table::COMPONENT => drop(tables.components.insert(index, of(&record))),
         table::DIVERT => drop(tables.diverts.insert(index, of(&record))),
+        table::QUOTA => drop(tables.quotas.insert(index, of(&record))),
         table::STATES => tables.write_states(number16()?, &of(&record)),
         _ => return Err(refuse()),
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use volplane_abi::plan::path_policy;
 use volplane_abi::{
     vd_status, AllocationEntry, ComponentEntry, ComponentStates, DeviceEntry, DivertEntry, ExtentEntry,
-    PathEntry, PlanEntry, VdEntry,
+    PathEntry, PlanEntry, QuotaEntry, VdEntry,
 };
 
 use super::template::{ComponentState, Components, PlanTemplate};
@@ -29,6 +29,8 @@ pub struct Tables {
     pub components: BTreeMap<u32, ComponentEntry>,
     /// Divert ranges by index.
     pub diverts: BTreeMap<u32, DivertEntry>,
+    /// Quotas of virtual disks by handle.
+    pub quotas: BTreeMap<u32, QuotaEntry>,
     /// What has become of the components, by disk; `select` and `reactivate` are 0.
     pub states: BTreeMap<u16, ComponentStates>,
 }

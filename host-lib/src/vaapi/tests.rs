@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use volplane_abi::tables::table;
-use volplane_abi::{extent_action, vd_status, AllocationEntry, ExtentEntry, PathEntry, PathState, VdEntry};
+use volplane_abi::{
+    extent_action, vd_status, AllocationEntry, ExtentEntry, PathEntry, PathState, QuotaEntry, VdEntry,
+};
 use volplane_driver::CardError;
 use zerocopy::FromBytes;
 
@@ -375,6 +377,23 @@ fn the_status_is_kept_by_a_new_map() {
     assert_eq!(tables.record::<VdEntry>(table::VD, 2).status(), vd_status::DEACTIVATED);
     control.ap_set_status_vd(&mut tables, DISK, VdStatus::Enabled).expect("status");
     assert_eq!(tables.record::<VdEntry>(table::VD, 2).status(), vd_status::ENABLED);
+}
+
+#[test]
+fn a_disk_has_a_quota_of_plan_slots() {
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    let absent = control.ap_set_slot_quota_vd(&mut tables, DISK, Some(9));
+    assert!(matches!(absent, Err(VaapiError::NoSuchDisk { disk: DISK, .. })));
+    control.ap_set_map_vd(&mut tables, DISK, &map(vec![segment(32, &[(0, 0)])])).expect("disk");
+    assert_eq!(control.ri_get_slot_quota_vd(&mut tables, DISK).expect("none"), None);
+    control.ap_set_slot_quota_vd(&mut tables, DISK, Some(9)).expect("a quota");
+    assert_eq!(tables.record::<QuotaEntry>(table::QUOTA, 2).slots(), 9);
+    let none = control.ap_set_slot_quota_vd(&mut tables, DISK, Some(0));
+    assert!(matches!(none, Err(VaapiError::Argument { .. })));
+    assert_eq!(control.ri_get_slot_quota_vd(&mut tables, DISK).expect("unchanged"), Some(9));
+    control.ap_set_slot_quota_vd(&mut tables, DISK, None).expect("no quota");
+    assert_eq!(control.ri_get_slot_quota_vd(&mut tables, DISK).expect("none"), None);
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub struct CompletionWriter {
     pub query_owner: Signal<In, SlotOwner>,
     pub release_valid: Signal<Out, bool>,
     pub release_slot: Signal<Out, Bits<12>>,
+    /// With `release_valid`: whose it was.
+    pub release_owner: Signal<Out, SlotOwner>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub head_query: Signal<Out, Bits<8>>,
@@ -186,6 +188,7 @@ impl CompletionWriter {
             query_owner: Default::default(),
             release_valid: Default::default(),
             release_slot: Default::default(),
+            release_owner: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             head_query: Default::default(),
@@ -384,6 +387,7 @@ impl Logic for CompletionWriter {
         self.item.d.next.interrupt = self.settings.read_data.val().interrupt_enable;
         self.release_valid.next = self.compose.q.val();
         self.release_slot.next = self.composing.q.val().slot;
+        self.release_owner.next = self.composing_owner.q.val();
         self.item_page.next = self.item.q.val().page;
         self.page_upper.next = self.item_page.val().get_bits::<44>(8);
         self.page_high.next = self.page_upper.val() + bit_cast::<44, 1>(self.page_carry.q.val().into());

@@ -4,7 +4,8 @@
 //! next cycle is `looking`, and the visit ends with `ending`: `relist` then puts the queue back at the
 //! end. A submission tail doorbell (`rang`) lists its queue; a completion head doorbell does so only if
 //! the queue's last visit ended `blocked`, without room in its completion ring. A doorbell during a
-//! visit comes too late for it and lists its queue again, so that none is lost.
+//! visit comes too late for it and lists its queue again, so that none is lost. `awaken_valid` lists its queue as a
+//! tail doorbell does, after doorbells; `awaken_taken` says when.
 //!
 //! A doorbell is looked up only while no visit is under way or it is `looking`, so that what was looked up
 //! holds until the queue is listed, a cycle later. Latency: 1 cycle from `ending` to `valid`, 3 from `rang`.
@@ -24,6 +25,9 @@ pub struct FetchList {
     pub rang: Signal<In, bool>,
     pub rang_queue: Signal<In, Bits<8>>,
     pub rang_is_head: Signal<In, bool>,
+    pub awaken_valid: Signal<In, bool>,
+    pub awaken_queue: Signal<In, Bits<8>>,
+    pub awaken_taken: Signal<Out, bool>,
     pub valid: Signal<Out, bool>,
     pub queue: Signal<Out, Bits<8>>,
     pub pick: Signal<In, bool>,
@@ -60,6 +64,8 @@ pub struct FetchList {
     /// A doorbell of the visited queue came too late for the visit.
     again: DFF<bool>,
     look: Signal<Local, bool>,
+    look_queue: Signal<Local, Bits<5>>,
+    look_bit: Signal<Local, Bits<32>>,
     is_same: Signal<Local, bool>,
     is_visited: Signal<Local, bool>,
     lists: Signal<Local, bool>,
@@ -85,6 +91,9 @@ impl FetchList {
             rang: Default::default(),
             rang_queue: Default::default(),
             rang_is_head: Default::default(),
+            awaken_valid: Default::default(),
+            awaken_queue: Default::default(),
+            awaken_taken: Default::default(),
             valid: Default::default(),
             queue: Default::default(),
             pick: Default::default(),
@@ -111,6 +120,8 @@ impl FetchList {
             found_visited: Default::default(),
             again: Default::default(),
             look: Default::default(),
+            look_queue: Default::default(),
+            look_bit: Default::default(),
             is_same: Default::default(),
             is_visited: Default::default(),
             lists: Default::default(),
@@ -155,9 +166,18 @@ impl Logic for FetchList {
         self.list.out.ready.next = self.pick.val();
 
         // A doorbell waits for the end of a visit at most.
-        self.look.next = self.wake.q.val() & (self.free.val() | self.looking.val());
+        self.look.next =
+            (self.wake.q.val() | self.awaken_valid.val()) & (self.free.val() | self.looking.val());
         if self.look.val() {
             self.wake.d.next = false;
+        }
+        self.awaken_taken.next =
+            self.awaken_valid.val() & !self.wake.q.val() & (self.free.val() | self.looking.val());
+        self.look_queue.next = bit_cast::<5, 8>(self.awaken_queue.val());
+        self.look_bit.next = (self.one.val() << bit_cast::<32, 5>(bit_cast::<5, 8>(self.awaken_queue.val())));
+        if self.wake.q.val() {
+            self.look_queue.next = self.wake_queue.q.val();
+            self.look_bit.next = self.wake_bit.q.val();
         }
         if self.rang.val() {
             self.wake.d.next = true;
@@ -168,15 +188,16 @@ impl Logic for FetchList {
         }
         self.lists.next = self.found.q.val() & !self.found_listed.q.val() & self.found_wanted.q.val();
         self.visited_short.next = bit_cast::<5, 8>(self.visited.val());
-        self.is_same.next = (self.wake_queue.q.val() == self.found_queue.q.val());
-        self.is_visited.next = (self.wake_queue.q.val() == self.visited_short.val());
+        self.is_same.next = (self.look_queue.val() == self.found_queue.q.val());
+        self.is_visited.next = (self.look_queue.val() == self.visited_short.val());
         self.found.d.next = self.look.val();
-        self.found_queue.d.next = self.wake_queue.q.val();
-        self.found_bit.d.next = self.wake_bit.q.val();
-        self.listed_bit.next = self.listed.q.val() & self.wake_bit.q.val();
+        self.found_queue.d.next = self.look_queue.val();
+        self.found_bit.d.next = self.look_bit.val();
+        self.listed_bit.next = self.listed.q.val() & self.look_bit.val();
         self.starved_bit.next = self.starved.q.val() & self.wake_bit.q.val();
         self.found_listed.d.next = self.listed_bit.val().any() | (self.lists.val() & self.is_same.val());
-        self.found_wanted.d.next = !self.wake_is_head.q.val() | self.starved_bit.val().any();
+        self.found_wanted.d.next =
+            !self.wake.q.val() | !self.wake_is_head.q.val() | self.starved_bit.val().any();
         self.found_visited.d.next = self.looking.val() & self.is_visited.val();
         self.again.d.next = self.found.q.val() & self.found_visited.q.val();
 

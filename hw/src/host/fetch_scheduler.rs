@@ -7,10 +7,14 @@
 //! end or a 4 KiB border, nor do its completions their ring's end. A queue stopped by `bad` or `fail` is
 //! not fetched from until it is configured with `restart`.
 //!
+//! A queue in `shut` is not fetched from either; if it is also `woken`, `reopened` tells its bit once all that was asked
+//! of it has been taken or given back. One that is `careful` is asked for a burst when there is none on its way. Both
+//! are in the list meanwhile.
+//!
 //! The parent keeps the tables: `look_queue` is answered one cycle later by the queue's ring settings and
 //! its doorbells' pointers. `hold` keeps further visits waiting; while it is set and `resting`, the
 //! parent names a queue in `configure_queue`, reads its state one cycle later, and two cycles after that may
-//! `fail` an entry that was asked for; or `restart` it (pointers to 0; with `clear`: its count of fetches
+//! `fail` the last entry that was asked for, or `give_back` it, to be asked for anew; or `restart` it (pointers to 0; with `clear`: its count of fetches
 //! too).
 //!
 //! Latency: 7 cycles from `rang` to `request`. Throughput: a visit every 4 cycles, to a queue alone too.
@@ -52,7 +56,16 @@ pub struct FetchScheduler {
     pub rang_is_head: Signal<In, bool>,
     pub control_returned: Signal<In, bool>,
     pub client_returned: Signal<In, bool>,
+    pub shut: Signal<In, Bits<32>>,
+    pub woken: Signal<In, Bits<32>>,
+    pub careful: Signal<In, Bits<32>>,
+    pub reopened: Signal<Out, Bits<32>>,
+    pub awaken_valid: Signal<In, bool>,
+    pub awaken_queue: Signal<In, Bits<8>>,
+    pub awaken_taken: Signal<Out, bool>,
     pub look_queue: Signal<Out, Bits<8>>,
+    /// The head of what was taken, a cycle later.
+    pub taken_head: Signal<In, Bits<16>>,
     pub sq_base: Signal<In, Bits<64>>,
     pub sq_size_z: Signal<In, Bits<16>>,
     pub cq_size_z: Signal<In, Bits<16>>,
@@ -69,8 +82,11 @@ pub struct FetchScheduler {
     pub state_data: Signal<Out, FetchState>,
     pub configure_queue: Signal<In, Bits<8>>,
     pub restart: Signal<In, bool>,
+    /// The bit of the queue that is restarted.
+    pub restarted: Signal<Out, Bits<32>>,
     pub clear: Signal<In, bool>,
     pub fail: Signal<In, bool>,
+    pub give_back: Signal<In, bool>,
     pub idle: Signal<Out, bool>,
 
     list: FetchList,
@@ -103,6 +119,10 @@ pub struct FetchScheduler {
     work1: DFF<bool>,
     enable1: DFF<bool>,
     stopped1: DFF<bool>,
+    shut1: DFF<bool>,
+    woken1: DFF<bool>,
+    careful1: DFF<bool>,
+    drained1: DFF<bool>,
     reserved1: DFF<Bits<16>>,
     reserved_plus1: DFF<Bits<16>>,
     cq_end1: DFF<bool>,
@@ -118,6 +138,8 @@ pub struct FetchScheduler {
     one_last2: DFF<bool>,
     more2: DFF<bool>,
     retry2: DFF<bool>,
+    waits2: DFF<bool>,
+    reopens2: DFF<bool>,
     page2: DFF<Bits<52>>,
     in_page2: DFF<Bits<6>>,
     head_one2: DFF<Bits<16>>,
@@ -128,7 +150,8 @@ pub struct FetchScheduler {
     cq_wraps2: DFF<bool>,
     asked_one2: DFF<Bits<16>>,
     asked_two2: DFF<Bits<16>>,
-    // The state before an entry that failed.
+    // The state before an entry that failed, or goes back.
+    head_before2: DFF<Bits<16>>,
     reserved_before2: DFF<Bits<16>>,
     asked_before2: DFF<Bits<16>>,
 
@@ -138,6 +161,7 @@ pub struct FetchScheduler {
     credit: Signal<Local, bool>,
     pair: Signal<Local, bool>,
     pairs: Signal<Local, bool>,
+    open: Signal<Local, bool>,
     works: Signal<Local, bool>,
     one_blocked: Signal<Local, bool>,
     two_blocked: Signal<Local, bool>,
@@ -184,7 +208,15 @@ impl FetchScheduler {
             rang_is_head: Default::default(),
             control_returned: Default::default(),
             client_returned: Default::default(),
+            shut: Default::default(),
+            woken: Default::default(),
+            careful: Default::default(),
+            reopened: Default::default(),
+            awaken_valid: Default::default(),
+            awaken_queue: Default::default(),
+            awaken_taken: Default::default(),
             look_queue: Default::default(),
+            taken_head: Default::default(),
             sq_base: Default::default(),
             sq_size_z: Default::default(),
             cq_size_z: Default::default(),
@@ -199,8 +231,10 @@ impl FetchScheduler {
             state_data: Default::default(),
             configure_queue: Default::default(),
             restart: Default::default(),
+            restarted: Default::default(),
             clear: Default::default(),
             fail: Default::default(),
+            give_back: Default::default(),
             idle: Default::default(),
             list: FetchList::new(sizes),
             states: LutRam::new(sizes.queue_bits),
@@ -228,6 +262,10 @@ impl FetchScheduler {
             work1: Default::default(),
             enable1: Default::default(),
             stopped1: Default::default(),
+            shut1: Default::default(),
+            woken1: Default::default(),
+            careful1: Default::default(),
+            drained1: Default::default(),
             reserved1: Default::default(),
             reserved_plus1: Default::default(),
             cq_end1: Default::default(),
@@ -242,6 +280,8 @@ impl FetchScheduler {
             one_last2: Default::default(),
             more2: Default::default(),
             retry2: Default::default(),
+            waits2: Default::default(),
+            reopens2: Default::default(),
             page2: Default::default(),
             in_page2: Default::default(),
             head_one2: Default::default(),
@@ -252,6 +292,7 @@ impl FetchScheduler {
             cq_wraps2: Default::default(),
             asked_one2: Default::default(),
             asked_two2: Default::default(),
+            head_before2: Default::default(),
             reserved_before2: Default::default(),
             asked_before2: Default::default(),
             may_pick: Default::default(),
@@ -260,6 +301,7 @@ impl FetchScheduler {
             credit: Default::default(),
             pair: Default::default(),
             pairs: Default::default(),
+            open: Default::default(),
             works: Default::default(),
             one_blocked: Default::default(),
             two_blocked: Default::default(),
@@ -322,6 +364,10 @@ impl Logic for FetchScheduler {
             work1,
             enable1,
             stopped1,
+            shut1,
+            woken1,
+            careful1,
+            drained1,
             reserved1,
             reserved_plus1,
             cq_end1,
@@ -336,6 +382,8 @@ impl Logic for FetchScheduler {
             one_last2,
             more2,
             retry2,
+            waits2,
+            reopens2,
             page2,
             in_page2,
             head_one2,
@@ -346,6 +394,7 @@ impl Logic for FetchScheduler {
             cq_wraps2,
             asked_one2,
             asked_two2,
+            head_before2,
             reserved_before2,
             asked_before2
         );
@@ -402,6 +451,10 @@ impl Logic for FetchScheduler {
         self.enable1.d.next = self.queue_enable.val();
         self.stopped_queue.next = self.stopped_queues.q.val() & self.queue_bit.q.val();
         self.stopped1.d.next = self.stopped_queue.val().any();
+        self.shut1.d.next = (self.shut.val() & self.queue_bit.q.val()).any();
+        self.woken1.d.next = (self.woken.val() & self.queue_bit.q.val()).any();
+        self.careful1.d.next = (self.careful.val() & self.queue_bit.q.val()).any();
+        self.drained1.d.next = (self.taken_head.val() == self.look_head.val());
         self.reserved1.d.next = self.look_state.val().cq_reserved;
         self.reserved_plus1.d.next = self.look_state.val().cq_reserved + self.one16.val();
         self.cq_end1.d.next = (self.look_state.val().cq_reserved == self.cq_size_z.val());
@@ -415,8 +468,16 @@ impl Logic for FetchScheduler {
         // Judge.
         self.head_now.next = self.head1.q.val();
         self.in_page.next = self.head_now.val().get_bits::<6>(0);
-        self.works.next =
-            self.judging.q.val() & self.work1.q.val() & self.enable1.q.val() & !self.stopped1.q.val();
+        self.open.next = self.judging.q.val()
+            & self.work1.q.val()
+            & self.enable1.q.val()
+            & !self.stopped1.q.val()
+            & !self.shut1.q.val();
+        self.works.next = self.open.val() & (!self.careful1.q.val() | self.drained1.q.val());
+        self.waits2.d.next = (self.open.val() & self.careful1.q.val() & !self.drained1.q.val())
+            | (self.judging.q.val() & self.shut1.q.val() & self.woken1.q.val() & !self.drained1.q.val());
+        self.reopens2.d.next =
+            self.judging.q.val() & self.shut1.q.val() & self.woken1.q.val() & self.drained1.q.val();
         self.credit.next = self.client_credits.one.val();
         self.pair.next = self.client_credits.two.val();
         if self.is_control.q.val() {
@@ -458,6 +519,10 @@ impl Logic for FetchScheduler {
         self.asked_one2.d.next = self.asked1.q.val() + self.one16.val();
         self.asked_two2.d.next = self.asked1.q.val() + self.two16.val();
         self.asked_before2.d.next = self.asked1.q.val() - self.one16.val();
+        self.head_before2.d.next = self.head1.q.val() - self.one16.val();
+        if (self.head1.q.val() == self.zero16.val()) {
+            self.head_before2.d.next = self.sq_size1.q.val();
+        }
         self.reserved_before2.d.next = self.reserved1.q.val() - self.one16.val();
         if (self.reserved1.q.val() == self.zero16.val()) {
             self.reserved_before2.d.next = self.cq_size1.q.val();
@@ -494,8 +559,17 @@ impl Logic for FetchScheduler {
         self.list.visited_bit.next = self.queue_bit.q.val();
         self.list.blocked.next = self.work2.q.val() & self.one_blocked2.q.val();
         // Without a credit it comes round again; without room, a completion head brings it back.
-        self.list.relist.next =
-            !self.one_blocked2.q.val() & (self.retry2.q.val() | (self.work2.q.val() & self.more2.q.val()));
+        self.list.relist.next = self.waits2.q.val()
+            | self.reopens2.q.val()
+            | (!self.one_blocked2.q.val()
+                & (self.retry2.q.val() | (self.work2.q.val() & self.more2.q.val())));
+        self.list.awaken_valid.next = self.awaken_valid.val();
+        self.list.awaken_queue.next = self.awaken_queue.val();
+        self.awaken_taken.next = self.list.awaken_taken.val();
+        self.reopened.next = self.zero32.val();
+        if self.reopens2.q.val() {
+            self.reopened.next = self.queue_bit.q.val();
+        }
 
         // The state after the visit; or the parent's hand, while no visit is under way.
         self.following.next.sq_head = self.head_one2.q.val();
@@ -515,6 +589,9 @@ impl Logic for FetchScheduler {
         self.hand.next.sq_head = self.look_state.val().sq_head;
         self.hand.next.cq_reserved = self.reserved_before2.q.val();
         self.hand.next.asked = self.asked_before2.q.val();
+        if self.give_back.val() {
+            self.hand.next.sq_head = self.head_before2.q.val();
+        }
         if self.restart.val() {
             self.hand.next.sq_head = self.zero16.val();
             self.hand.next.cq_reserved = self.zero16.val();
@@ -523,7 +600,8 @@ impl Logic for FetchScheduler {
         if self.clear.val() {
             self.hand.next.asked = self.zero16.val();
         }
-        self.states.write.next = self.one_entry.val() | self.fail.val() | self.restart.val();
+        self.states.write.next =
+            self.one_entry.val() | self.fail.val() | self.give_back.val() | self.restart.val();
         self.states.write_address.next = bit_cast::<16, 8>(self.queue.q.val());
         self.states.write_data.next = self.following.val();
         if self.free.q.val() {
@@ -545,6 +623,7 @@ impl Logic for FetchScheduler {
         if self.restart.val() {
             self.restarts.next = self.configure_bit.q.val();
         }
+        self.restarted.next = self.restarts.val();
         self.stopped_queues.d.next =
             ((self.stopped_queues.q.val() | self.stops.val()) & (!self.restarts.val()));
         self.stopped_look.next = self.stopped_queues.q.val() & self.configure_bit.q.val();
@@ -562,6 +641,8 @@ impl Logic for FetchScheduler {
             self.asking.d.next = false;
             self.work2.d.next = false;
             self.retry2.d.next = false;
+            self.waits2.d.next = false;
+            self.reopens2.d.next = false;
             self.bad_bit.d.next = self.zero32.val();
             self.stopped_queues.d.next = self.zero32.val();
         }

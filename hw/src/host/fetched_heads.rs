@@ -1,15 +1,16 @@
 //! Counts, for each queue, the entries that have been fetched and the commands that have completed.
 //!
-//! `arrived` brings entries in the order they were asked for; the queue's fetched head moves on by one,
-//! and only this head is told to clients (`head_query`, answered in `head_value` one cycle later): an
-//! entry still on its way must not be overwritten. An entry that `failed` is told in `failure` until
+//! `arrived` brings entries of the control ring, and those that failed; `passed` those of clients that no quota
+//! keeps in their ring. The queue's fetched head moves on by one, and only this head is told to clients
+//! (`head_query`, answered in `head_value` one cycle later): an entry still on its way, or that may go back, must not
+//! be overwritten. An entry that `failed` is told in `failure` until
 //! `failure_taken`; it counts as fetched. `client_completed` and `control_done` count
-//! completions, one each a cycle, modulo 2^16.
+//! completions, one each a cycle, modulo 2^16. `visit_queue` reads a head at any time, one cycle later.
 //!
 //! `look_queue` reads a queue's `look_head` and `look_completed`, one cycle later, while `hold` is set
 //! and `resting` says that no entry is being counted; then also `configure` may set a queue's ring size,
 //! `restart` its head to 0, and `clear` its completions to 0. Up to 64
-//! arrivals wait; `room` is clear while more than 24 do. Latency: 6 cycles
+//! arrivals wait; `room` is clear while more than 24 do, `passed_room` while more than 24 that passed do. Latency: 6 cycles
 //! from `arrived` to the new head. Throughput: one arrival every 2 cycles. Reset forgets arrivals not
 //! yet counted; every queue is to be configured after it.
 
@@ -27,6 +28,11 @@ pub struct FetchedHeads {
     pub arrived: Signal<In, bool>,
     pub arrived_queue: Signal<In, Bits<8>>,
     pub arrived_failed: Signal<In, bool>,
+    pub passed: Signal<In, bool>,
+    pub passed_queue: Signal<In, Bits<8>>,
+    pub passed_room: Signal<Out, bool>,
+    pub visit_queue: Signal<In, Bits<8>>,
+    pub visit_head: Signal<Out, Bits<16>>,
     /// What is on its way still fits; no more is to be asked for otherwise.
     pub room: Signal<Out, bool>,
     pub failure: Signal<Out, bool>,
@@ -50,9 +56,11 @@ pub struct FetchedHeads {
     pub idle: Signal<Out, bool>,
 
     arrivals: Fifo<Bits<9>>,
+    passes: Fifo<Bits<8>>,
     sizes: LutRam<Bits<16>>,
     heads: LutRam<Bits<16>>,
     heads_told: LutRam<Bits<16>>,
+    heads_visited: LutRam<Bits<16>>,
     completions: LutRam<Bits<16>>,
     completions_look: LutRam<Bits<16>>,
     held: DFF<bool>,
@@ -117,6 +125,11 @@ impl FetchedHeads {
             arrived: Default::default(),
             arrived_queue: Default::default(),
             arrived_failed: Default::default(),
+            passed: Default::default(),
+            passed_queue: Default::default(),
+            passed_room: Default::default(),
+            visit_queue: Default::default(),
+            visit_head: Default::default(),
             room: Default::default(),
             failure: Default::default(),
             failure_queue: Default::default(),
@@ -139,9 +152,11 @@ impl FetchedHeads {
             idle: Default::default(),
             // Asked for only with room, at most 36 on their way.
             arrivals: Fifo::lut(6, 40),
+            passes: Fifo::lut(5, 8),
             sizes: LutRam::new(sizes.queue_bits),
             heads: LutRam::new(sizes.queue_bits),
             heads_told: LutRam::new(sizes.queue_bits),
+            heads_visited: LutRam::new(sizes.queue_bits),
             completions: LutRam::new(sizes.queue_bits),
             completions_look: LutRam::new(sizes.queue_bits),
             held: Default::default(),
@@ -220,6 +235,9 @@ impl Logic for FetchedHeads {
         );
         self.arrivals.clock.next = self.clock.val();
         self.arrivals.reset.next = self.reset.val();
+        self.passes.clock.next = self.clock.val();
+        self.passes.reset.next = self.reset.val();
+        self.heads_visited.clock.next = self.clock.val();
         self.sizes.clock.next = self.clock.val();
         self.heads.clock.next = self.clock.val();
         self.heads_told.clock.next = self.clock.val();
@@ -231,14 +249,21 @@ impl Logic for FetchedHeads {
         if self.arrived_failed.val() {
             self.arrivals.data.next = (bit_cast::<9, 8>(self.arrived_queue.val()) | self.failed_bit.val());
         }
-        self.arrival.next = self.arrivals.out.data.val();
+        self.passes.push.next = self.passed.val();
+        self.passes.data.next = self.passed_queue.val();
+        self.passed_room.next = self.passes.room.val();
+        self.arrival.next = bit_cast::<9, 8>(self.passes.out.data.val());
+        if self.arrivals.out.valid.val() {
+            self.arrival.next = self.arrivals.out.data.val();
+        }
         self.arrival_queue.next = bit_cast::<8, 9>(self.arrival.val());
         self.room.next = self.arrivals.room.val();
         self.failure.next = self.failing.q.val();
         self.failure_queue.next = self.queue.q.val();
         self.held.d.next = self.hold.val();
         self.arrivals.out.ready.next = self.takes.q.val();
-        self.taken.next = self.takes.q.val() & self.arrivals.out.valid.val();
+        self.passes.out.ready.next = self.takes.q.val() & !self.arrivals.out.valid.val();
+        self.taken.next = self.takes.q.val() & (self.arrivals.out.valid.val() | self.passes.out.valid.val());
         self.arrival_short.next = bit_cast::<5, 9>(self.arrival.val());
         self.queue_short.next = bit_cast::<5, 8>(self.queue.q.val());
         self.looking.d.next = self.taken.val();
@@ -299,6 +324,11 @@ impl Logic for FetchedHeads {
         self.sizes.read_address.next = bit_cast::<16, 8>(self.read_queue.val());
         self.heads.read_address.next = bit_cast::<16, 8>(self.read_queue.val());
         self.look_head.next = self.heads.read_data.val();
+        self.heads_visited.write.next = self.head_write.val();
+        self.heads_visited.write_address.next = bit_cast::<16, 8>(self.head_queue.val());
+        self.heads_visited.write_data.next = self.head_next.val();
+        self.heads_visited.read_address.next = bit_cast::<16, 8>(self.visit_queue.val());
+        self.visit_head.next = self.heads_visited.read_data.val();
         self.heads_told.read_address.next = bit_cast::<16, 8>(self.head_query.val());
         self.head_value.next = self.heads_told.read_data.val();
 
@@ -340,6 +370,7 @@ impl Logic for FetchedHeads {
         self.resting.next =
             self.held.q.val() & !self.looking.q.val() & !self.counting.q.val() & !self.writing.q.val();
         self.idle.next = self.arrivals.empty.val()
+            & self.passes.empty.val()
             & self.free.q.val()
             & !self.counting.q.val()
             & !self.writing.q.val()

@@ -21,6 +21,7 @@ pub(crate) mod record_words;
 pub mod registers;
 pub mod reset_sequence;
 pub mod slot_counts;
+pub mod slot_quotas;
 pub mod source_buffer;
 pub mod vector_picker;
 pub mod write_arbiter;

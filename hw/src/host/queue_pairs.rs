@@ -4,7 +4,9 @@
 //! rises; the others are entries of the queue table. Doorbells come on the register bus, `request` asks
 //! for bursts of one or two entries with the queue as tag, in order of a round robin among the queues
 //! that have work. `arrived`, `control_returned` and `client_returned` tell how the entry assembler got
-//! them; `client_completed` and `control_done` that a command has completed; `head_query` reads, a cycle
+//! them; `passed` and `returned` what the quotas of slots made of those of clients (see `SlotQuotas`, as for `shut`,
+//! `woken`, `careful`, `reopened`, `restarted` and `awaken`); while `told_room` is set two more of each fit.
+//! `client_completed` and `control_done` that a command has completed; `head_query` reads, a cycle
 //! later, the submission head to report. `state_query` reads the completion writer's place in a queue's
 //! ring, a cycle later.
 //!
@@ -25,6 +27,7 @@ use super::fetch_scheduler::FetchScheduler;
 use super::fetched_heads::FetchedHeads;
 use super::queue_doorbells::QueueDoorbells;
 use crate::logic_record;
+use crate::prim::fifo::Fifo;
 use crate::prim::ram::LutRam;
 use crate::prim::stream::StreamOut;
 use crate::records::{QueueEntry, QueueState, ReadRequest, TableRequest};
@@ -46,7 +49,7 @@ logic_record! {
 
 logic_record! {
     /// The rest of it, kept for reading back.
-    OtherSettings: 113 {
+    OtherSettings: 130 {
         /// Completion ring.
         cq_base = 64,
         /// Interrupt vector.
@@ -57,6 +60,10 @@ logic_record! {
         client = 16,
         /// PCI function.
         function = 16,
+        /// Most plan slots.
+        slots = 16,
+        /// 1: also those in reserve.
+        reserve = 1,
     }
 }
 
@@ -80,6 +87,8 @@ enum State {
 enum Duty {
     /// An entry failed.
     Fail,
+    /// An entry goes back to its ring.
+    GiveBack,
     /// The control ring begins.
     Begin,
     /// An entry of the queue table is written.
@@ -111,6 +120,19 @@ pub struct QueuePairs {
     pub arrived: Signal<In, bool>,
     pub arrived_queue: Signal<In, Bits<8>>,
     pub arrived_failed: Signal<In, bool>,
+    pub passed: Signal<In, bool>,
+    pub passed_queue: Signal<In, Bits<8>>,
+    pub returned: Signal<In, bool>,
+    pub returned_queue: Signal<In, Bits<8>>,
+    pub told_room: Signal<Out, bool>,
+    pub shut: Signal<In, Bits<32>>,
+    pub woken: Signal<In, Bits<32>>,
+    pub careful: Signal<In, Bits<32>>,
+    pub reopened: Signal<Out, Bits<32>>,
+    pub restarted: Signal<Out, Bits<32>>,
+    pub awaken_valid: Signal<In, bool>,
+    pub awaken_queue: Signal<In, Bits<8>>,
+    pub awaken_taken: Signal<Out, bool>,
     pub control_returned: Signal<In, bool>,
     pub client_returned: Signal<In, bool>,
     pub client_completed: Signal<In, bool>,
@@ -129,6 +151,8 @@ pub struct QueuePairs {
     doorbells: QueueDoorbells,
     scheduler: FetchScheduler,
     heads: FetchedHeads,
+    /// Queues of entries that go back.
+    returns: Fifo<Bits<8>>,
     settings: LutRam<FetchSettings>,
     others: LutRam<OtherSettings>,
     state: DFF<State>,
@@ -143,6 +167,7 @@ pub struct QueuePairs {
     restart: DFF<bool>,
     clear: DFF<bool>,
     fail: DFF<bool>,
+    give_back: DFF<bool>,
     begins: DFF<bool>,
     /// There is something to do.
     due: DFF<bool>,
@@ -177,6 +202,8 @@ pub struct QueuePairs {
     matched: Signal<Local, bool>,
     table_queue: Signal<Local, Bits<8>>,
     quiet: Signal<Local, bool>,
+    /// What arrives is taken for good.
+    counts: Signal<Local, bool>,
     entry: Signal<Local, QueueEntry>,
     written: Signal<Local, FetchSettings>,
     written_others: Signal<Local, OtherSettings>,
@@ -193,10 +220,11 @@ pub struct QueuePairs {
     one8: Constant<Bits<8>>,
     no_answer: Constant<Bits<256>>,
     no_settings: Constant<Bits<97>>,
-    no_others: Constant<Bits<113>>,
+    no_others: Constant<Bits<130>>,
     zero14: Constant<Bits<14>>,
     zero16: Constant<Bits<16>>,
     zero30: Constant<Bits<30>>,
+    zero15: Constant<Bits<15>>,
     zero32: Constant<Bits<32>>,
     flag: Constant<Bits<1>>,
     no_flag: Constant<Bits<1>>,
@@ -224,6 +252,19 @@ impl QueuePairs {
             arrived: Default::default(),
             arrived_queue: Default::default(),
             arrived_failed: Default::default(),
+            passed: Default::default(),
+            passed_queue: Default::default(),
+            returned: Default::default(),
+            returned_queue: Default::default(),
+            told_room: Default::default(),
+            shut: Default::default(),
+            woken: Default::default(),
+            careful: Default::default(),
+            reopened: Default::default(),
+            restarted: Default::default(),
+            awaken_valid: Default::default(),
+            awaken_queue: Default::default(),
+            awaken_taken: Default::default(),
             control_returned: Default::default(),
             client_returned: Default::default(),
             client_completed: Default::default(),
@@ -240,6 +281,7 @@ impl QueuePairs {
             doorbells: QueueDoorbells::new(sizes),
             scheduler: FetchScheduler::new(sizes),
             heads: FetchedHeads::new(sizes),
+            returns: Fifo::lut(5, 8),
             settings: LutRam::new(sizes.queue_bits),
             others: LutRam::new(sizes.queue_bits),
             state: Default::default(),
@@ -251,6 +293,7 @@ impl QueuePairs {
             restart: Default::default(),
             clear: Default::default(),
             fail: Default::default(),
+            give_back: Default::default(),
             begins: Default::default(),
             due: Default::default(),
             is_last: Default::default(),
@@ -277,6 +320,7 @@ impl QueuePairs {
             matched: Default::default(),
             table_queue: Default::default(),
             quiet: Default::default(),
+            counts: Default::default(),
             entry: Default::default(),
             written: Default::default(),
             written_others: Default::default(),
@@ -297,6 +341,7 @@ impl QueuePairs {
             zero14: Constant::new(0u64.to_bits()),
             zero16: Constant::new(0u64.to_bits()),
             zero30: Constant::new(0u64.to_bits()),
+            zero15: Constant::new(0u64.to_bits()),
             zero32: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             no_flag: Constant::new(0u64.to_bits()),
@@ -319,6 +364,7 @@ impl Logic for QueuePairs {
             restart,
             clear,
             fail,
+            give_back,
             begins,
             due,
             is_last,
@@ -343,6 +389,8 @@ impl Logic for QueuePairs {
             answer,
             fetched
         );
+        self.returns.clock.next = self.clock.val();
+        self.returns.reset.next = self.reset.val();
         self.settings.clock.next = self.clock.val();
         self.others.clock.next = self.clock.val();
         self.doorbells.clock.next = self.clock.val();
@@ -393,6 +441,8 @@ impl Logic for QueuePairs {
         self.written_others.next.interrupt_enable = self.entry.val().interrupt_enable;
         self.written_others.next.client = self.entry.val().client;
         self.written_others.next.function = self.entry.val().function;
+        self.written_others.next.slots = self.entry.val().slots;
+        self.written_others.next.reserve = self.entry.val().reserve;
         if self.begins.q.val() {
             self.written.next.sq_base = self.control_sq_base.val();
             self.written.next.sq_size_z = self.control_entries_z.val();
@@ -417,7 +467,9 @@ impl Logic for QueuePairs {
         self.read_entry.next.reserved0 = self.zero14.val();
         self.read_entry.next.client = self.current_others.val().client;
         self.read_entry.next.function = self.current_others.val().function;
-        self.read_entry.next.reserved1 = self.zero32.val();
+        self.read_entry.next.slots = self.current_others.val().slots;
+        self.read_entry.next.reserve = self.current_others.val().reserve;
+        self.read_entry.next.reserved1 = self.zero15.val();
         self.is_stopped.d.next = self.scheduler.stopped_here.val();
         self.outstanding.d.next = self.scheduler.state_data.val().asked - self.heads.look_completed.val();
         self.read_state.next = bits::<128>(0).into();
@@ -442,6 +494,7 @@ impl Logic for QueuePairs {
         self.restart.d.next = false;
         self.clear.d.next = false;
         self.fail.d.next = false;
+        self.give_back.d.next = false;
         self.begins.d.next = false;
         self.ack.d.next = false;
         self.reads_entry.d.next =
@@ -468,8 +521,12 @@ impl Logic for QueuePairs {
                 }
             }
             State::Rest => {
-                self.queue.d.next = self.access_queue.q.val();
-                self.duty.d.next = self.access.q.val();
+                self.queue.d.next = self.returns.out.data.val();
+                self.duty.d.next = Duty::GiveBack;
+                if self.accessed.q.val() {
+                    self.queue.d.next = self.access_queue.q.val();
+                    self.duty.d.next = self.access.q.val();
+                }
                 if self.opening.q.val() {
                     self.queue.d.next = self.control_queue.val();
                     self.duty.d.next = Duty::Begin;
@@ -478,7 +535,10 @@ impl Logic for QueuePairs {
                     self.queue.d.next = self.heads.failure_queue.val();
                     self.duty.d.next = Duty::Fail;
                 }
-                self.due.d.next = self.heads.failure.val() | self.opening.q.val() | self.accessed.q.val();
+                self.due.d.next = self.heads.failure.val()
+                    | self.returns.out.valid.val()
+                    | self.opening.q.val()
+                    | self.accessed.q.val();
                 if self.due.q.val() {
                     self.due.d.next = false;
                     self.hold.d.next = true;
@@ -498,6 +558,9 @@ impl Logic for QueuePairs {
                 match self.duty.q.val() {
                     Duty::Fail => {
                         self.fail.d.next = true;
+                    }
+                    Duty::GiveBack => {
+                        self.give_back.d.next = true;
                     }
                     Duty::Begin => {
                         self.opening.d.next = false;
@@ -529,6 +592,8 @@ impl Logic for QueuePairs {
             _ => {}
         }
         self.scheduler.fail.next = self.fail.q.val();
+        self.scheduler.give_back.next = self.give_back.q.val();
+        self.returns.out.ready.next = self.give_back.q.val();
         self.heads.failure_taken.next = self.fail.q.val();
         self.table_ack.next = self.ack.q.val();
         self.table_data.next = self.answer.q.val();
@@ -570,6 +635,16 @@ impl Logic for QueuePairs {
         self.scheduler.queue_enable.next = (self.current.val().enable == self.flag.val());
         self.scheduler.sq_tail.next = self.doorbells.sq_tail.val();
         self.scheduler.cq_head.next = self.doorbells.cq_head.val();
+        self.scheduler.shut.next = self.shut.val();
+        self.scheduler.woken.next = self.woken.val();
+        self.scheduler.careful.next = self.careful.val();
+        self.reopened.next = self.scheduler.reopened.val();
+        self.restarted.next = self.scheduler.restarted.val();
+        self.scheduler.awaken_valid.next = self.awaken_valid.val();
+        self.scheduler.awaken_queue.next = self.awaken_queue.val();
+        self.awaken_taken.next = self.scheduler.awaken_taken.val();
+        self.heads.visit_queue.next = self.scheduler.look_queue.val();
+        self.scheduler.taken_head.next = self.heads.visit_head.val();
         self.scheduler.hold.next = self.hold.q.val();
         self.scheduler.configure_queue.next = self.queue.q.val();
         self.scheduler.restart.next = self.restart.q.val();
@@ -577,7 +652,13 @@ impl Logic for QueuePairs {
         self.request.valid.next = self.scheduler.request.valid.val();
         self.request.data.next = self.scheduler.request.data.val();
         self.scheduler.request.ready.next = self.request.ready.val();
-        self.heads.arrived.next = self.arrived.val();
+        self.counts.next = self.arrived_failed.val() | (self.arrived_queue.val() == self.control_queue.val());
+        self.heads.arrived.next = self.arrived.val() & self.counts.val();
+        self.heads.passed.next = self.passed.val();
+        self.heads.passed_queue.next = self.passed_queue.val();
+        self.returns.push.next = self.returned.val();
+        self.returns.data.next = self.returned_queue.val();
+        self.told_room.next = self.heads.passed_room.val() & self.returns.room.val();
         self.heads.arrived_queue.next = self.arrived_queue.val();
         self.heads.arrived_failed.next = self.arrived_failed.val();
         self.heads.client_completed.next = self.client_completed.val();
@@ -593,15 +674,14 @@ impl Logic for QueuePairs {
         self.heads.restart.next = self.restart.q.val();
         self.heads.clear.next = self.clear.q.val();
         self.control_stopped.next = self.scheduler.control_stopped.val();
-        self.fetched.d.next = self.arrived.val()
-            & !self.arrived_failed.val()
-            & (self.arrived_queue.val() != self.control_queue.val());
+        self.fetched.d.next = self.passed.val();
         self.command_fetched.next = self.fetched.q.val();
         self.quiet.next = (self.state.q.val() == State::Rest)
             & !self.opening.q.val()
             & !self.requested.q.val()
             & !self.accessed.q.val()
             & !self.fetched.q.val()
+            & self.returns.empty.val()
             & self.doorbells.idle.val()
             & self.scheduler.idle.val()
             & self.heads.idle.val();
@@ -609,6 +689,8 @@ impl Logic for QueuePairs {
         self.came.d.next = self.write_valid.val()
             | self.table_valid.val()
             | self.arrived.val()
+            | self.passed.val()
+            | self.returned.val()
             | self.client_completed.val()
             | (self.was_enabled.q.val() != self.enable.val());
         self.idle.next = self.rests.q.val() & !self.came.q.val();
@@ -620,6 +702,7 @@ impl Logic for QueuePairs {
             self.restart.d.next = true;
             self.clear.d.next = true;
             self.fail.d.next = false;
+            self.give_back.d.next = false;
             self.requested.d.next = false;
             self.rests.d.next = false;
             self.queue.d.next = self.control_queue.val();

@@ -51,6 +51,8 @@ pub struct SlotCounts {
     pub limit_index: Signal<In, Bits<16>>,
     pub limit: Signal<In, Bits<16>>,
     pub initialised: Signal<Out, bool>,
+    /// The index that is cleared, until then.
+    pub walked: Signal<Out, Bits<16>>,
     pub idle: Signal<Out, bool>,
 
     // Commands counted and ended since reset, modulo 2^13, each twice: for a look, and for an end.
@@ -169,6 +171,7 @@ impl SlotCounts {
             limit_index: Default::default(),
             limit: Default::default(),
             initialised: Default::default(),
+            walked: Default::default(),
             idle: Default::default(),
             taken: LutRam::new(index_bits),
             taken_at_end: LutRam::new(index_bits),
@@ -407,6 +410,7 @@ impl Logic for SlotCounts {
             self.limits_data.next = self.no_limit.val().into();
         }
         self.initialised.next = !self.walking.q.val();
+        self.walked.next = self.walk.q.val();
         self.taken.write.next = self.taken_write.val();
         self.taken.write_address.next = self.taken_index.val();
         self.taken.write_data.next = self.taken_data.val();

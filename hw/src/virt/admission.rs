@@ -353,6 +353,8 @@ impl Logic for Admission {
         self.owner_slot.next = self.slot1.q.val();
         self.owner.next.queue = self.command1.q.val().queue;
         self.owner.next.command_id = self.command1.q.val().command_id;
+        self.owner.next.namespace = bit_cast::<16, 32>(self.command1.q.val().namespace_id);
+        self.owner.next.named = self.disks.known.val().into();
         self.owned_command.next = self.command1.q.val();
         self.valid2.d.next = self.valid1.q.val();
         self.slot2.d.next = self.slot1.q.val();
@@ -692,7 +694,7 @@ mod tests {
                     mapped += 1;
                 }
                 if bench.get("owner_valid") == 1 {
-                    let owner: SlotOwner = bench.get_record::<24, _>("owner");
+                    let owner: SlotOwner = bench.get_record::<41, _>("owner");
                     assert_eq!(Some((bench.get("owner_slot") as u64, owner)), owners.pop_front());
                 }
                 let counted = (bench.get("counted_valid") == 1).then(|| bench.get("counted_slot") as u64);
@@ -709,7 +711,13 @@ mod tests {
                     let (plan, lookup) = model(&c, disk, slot);
                     plans.push_back(plan);
                     lookups.extend(lookup);
-                    owners.push_back((slot, SlotOwner { queue: c.queue, command_id: c.command_id }));
+                    let owner = SlotOwner {
+                        queue: c.queue,
+                        command_id: c.command_id,
+                        namespace: (c.namespace_id.to_u64() & 0xFFFF).to_bits(),
+                        named: u64::from(disk.is_some()).to_bits(),
+                    };
+                    owners.push_back((slot, owner));
                     command = None;
                     given += 1;
                 }

@@ -1,7 +1,7 @@
 //! A table in block RAM: the data path looks entries up, the control ring reads and writes them.
 //!
 //! Requests are answered in order, `response_valid` two cycles after the request was taken; an index
-//! outside the table is answered with zeros. Throughput: one a cycle; a read by the control ring
+//! outside the table is answered with zeros, and `known` tells a cycle earlier. Throughput: one a cycle; a read by the control ring
 //! takes one cycle from the data path (`request.ready` falls). The requester always takes answers.
 //! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture. Writes may
 //! follow each other every cycle; what is written is looked at two cycles after the request.
@@ -21,6 +21,8 @@ pub struct LookupTable<const D: usize> {
     pub request: StreamIn<Bits<32>>,
     pub response_valid: Signal<Out, bool>,
     pub response: Signal<Out, Bits<D>>,
+    /// The index taken a cycle ago is that of an entry.
+    pub known: Signal<Out, bool>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
@@ -76,6 +78,7 @@ impl<const D: usize> LookupTable<D> {
             request: Default::default(),
             response_valid: Default::default(),
             response: Default::default(),
+            known: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
@@ -160,6 +163,7 @@ impl<const D: usize> Logic for LookupTable<D> {
         if self.from_one.val() {
             self.shown.next = !self.taken_high.q.val() & (self.taken_top.q.val() != self.taken_low.q.val());
         }
+        self.known.next = self.shown.val();
         self.answer.d.next = bits::<D>(0);
         if self.shown.val() | self.control_wait.q.val() {
             self.answer.d.next = self.memory.read_data.val();

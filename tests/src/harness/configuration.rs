@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::plan::path_policy;
-use volplane_abi::{submission_mode, DeviceEntry, PathEntry};
+use volplane_abi::{submission_mode, DeviceEntry, PathEntry, QuotaEntry};
 use volplane_driver::PAGE;
 use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOVA_END, IOVA_FIRST};
 
@@ -54,6 +54,8 @@ pub struct Client {
     pub entries: u16,
     /// Interrupt vector.
     pub vector: Option<u16>,
+    /// Most plan slots; 0: no limit.
+    pub slots: u16,
 }
 
 /// A machine.
@@ -134,11 +136,13 @@ impl Configuration {
         let card = hurry(&mut fork(seed, "time-outs"), &mut mirrors, card);
         let mut simulator = ssds.into_iter().fold(SimulatorConfig::new(seed), SimulatorConfig::with_ssd);
         simulator.iova_first = first_iova(&mut fork(seed, "bus addresses"));
+        let mut clients = clients(random, mirrored);
+        quotas(&mut fork(seed, "quotas"), &mut clients, &mut tables);
         Self {
             seed,
             simulator: simulator.with_card(card).with_command_record(RECORDS),
             routes,
-            clients: clients(random, mirrored),
+            clients,
             tables,
             errors_of_4096: [0, 0, 16, 200][random.random_range(0..4)],
             mirrors,
@@ -328,6 +332,25 @@ fn limit_blocks(random: &mut ChaCha8Rng, exponent: u8, block_shift: u8) -> u32 {
     }
 }
 
+/// Lets some queues and disks hold few plan slots, on half of the machines.
+fn quotas(random: &mut ChaCha8Rng, clients: &mut [Client], tables: &mut Tables) {
+    if random.random_bool(0.5) {
+        return;
+    }
+    let slots = |random: &mut ChaCha8Rng| match random.random_range(0..6) {
+        0 => random.random_range(1..=4),
+        1 => random.random_range(5..=40),
+        2 => random.random_range(41..=200),
+        _ => 0,
+    };
+    for client in clients {
+        client.slots = slots(random);
+    }
+    for disk in tables.vds.keys().copied().collect::<Vec<_>>() {
+        tables.quotas.insert(disk, QuotaEntry::default().with_slots(slots(random)));
+    }
+}
+
 fn clients(random: &mut ChaCha8Rng, deep: bool) -> Vec<Client> {
     let mut numbers: Vec<u16> = (1..=QUEUES).collect();
     numbers.shuffle(random);
@@ -340,6 +363,7 @@ fn clients(random: &mut ChaCha8Rng, deep: bool) -> Vec<Client> {
             _ => random.random_range(33..=256),
         },
         vector: random.random_bool(0.5).then(|| random.random_range(1..VECTORS)),
+        slots: 0,
     };
     let mut clients: Vec<Client> = numbers.into_iter().take(count).map(client).collect();
     // One at least lets 64 commands be in flight, and many where plans are to meet.

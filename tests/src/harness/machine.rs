@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use volplane_abi::tables::table;
 use volplane_abi::{CompletionEntry, ComponentStates, PathEntry, PathState, QueueState, SubmissionEntry};
-use volplane_driver::{Card, ClientQueue, DmaMemory, Iova, NvmeController, Platform, TableWrite};
+use volplane_driver::{Card, ClientQueue, DmaMemory, Iova, NvmeController, Platform, QueueSlots, TableWrite};
 use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 
 use super::configuration::{Configuration, Route};
@@ -74,12 +74,13 @@ impl Machine {
         writes.extend(table_writes(&self.configuration.tables));
         self.card.table_write_all(&mut self.platform, writes).expect("the tables are written");
         for client in self.configuration.clients.clone() {
-            let queue = self.card.create_queue(
+            let queue = self.card.create_queue_within(
                 &mut self.platform,
                 client.queue,
                 client.entries,
                 client.vector,
                 client.queue,
+                QueueSlots { most: client.slots, reserve: false },
             );
             self.queues.push(queue.expect("a client queue"));
         }
@@ -282,5 +283,6 @@ pub fn table_writes(tables: &Tables) -> Vec<TableWrite> {
     writes
         .extend(tables.allocations.iter().map(|(&n, entry)| TableWrite::new(table::ALLOCATION, n, &entry.0)));
     writes.extend(tables.vds.iter().map(|(&n, entry)| TableWrite::new(table::VD, n, &entry.0)));
+    writes.extend(tables.quotas.iter().map(|(&n, entry)| TableWrite::new(table::QUOTA, n, &entry.0)));
     writes
 }

@@ -15,7 +15,7 @@
 //!   that begin again. `path_story`: what has become of paths meanwhile.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
 //!   of a Compare, `control_path` answers, `renewal`
-//!   makes paths anew, and `liveness` says how long all takes to end. `ledger`: what becomes of each command when a card
+//!   makes paths anew, `slots` says who may hold plan slots, and `liveness` how long all takes to end. `ledger`: what becomes of each command when a card
 //!   is reset. `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 
 pub mod arena;

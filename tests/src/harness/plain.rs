@@ -71,8 +71,8 @@ pub fn configuration(seed: u64, width: usize, mode: u8) -> Configuration {
         }
     }
     let clients = vec![
-        Client { queue: 1, entries: 64, vector: Some(1) },
-        Client { queue: 2, entries: 64, vector: None },
+        Client { queue: 1, entries: 64, vector: Some(1), slots: 0 },
+        Client { queue: 2, entries: 64, vector: None, slots: 0 },
     ];
     Configuration { seed, simulator, routes, clients, tables, errors_of_4096: 0, mirrors: Vec::new() }
 }

@@ -6,6 +6,7 @@ mod epochs;
 mod judgement;
 mod liveness;
 mod renewal;
+mod slots;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,6 +32,7 @@ use control_path::{ControlPath, Told};
 use epochs::Epochs;
 use liveness::{Calm, Drained};
 use renewal::Renewals;
+use slots::Slots;
 use witness::Flight;
 
 /// Commands between two checks of everything: of machines with mirrored disks, and of others.
@@ -83,6 +85,7 @@ pub struct Session {
     /// Identifiers used since the last check.
     used: BTreeSet<CommandKey>,
     stories: Stories,
+    slots: Slots,
     /// By SSD and number of the command there.
     flights: HashMap<(usize, u64), Flight>,
     /// Those that were ended, since the last check.
@@ -144,6 +147,7 @@ impl Session {
             recent: Vec::new(),
             used: BTreeSet::new(),
             stories,
+            slots: Slots::default(),
             flights: HashMap::new(),
             answers: HashMap::new(),
             renewals: Renewals::new(fork(seed, "renewals")),

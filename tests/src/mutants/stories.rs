@@ -49,6 +49,7 @@ pub const STORIES: &[Story] = &[
     whole("mirrors", "mirrors"),
     whole("path limits", "path_limits"),
     whole("transactions", "transactions"),
+    whole("quotas", "quotas"),
     plain("commands 1002", 1002, 3000),
     plans("plans 5002", 5002, 3000),
     directed("registers and control ring", "rtl_conformance", "width_128"),

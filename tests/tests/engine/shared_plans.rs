@@ -267,7 +267,7 @@ fn plans_change_hands_under_load() {
     let (mut given_back, mut taken_over, mut waiting) = ([0; 2], 0, Vec::<PlanHandle>::new());
     let (mut ranges, mut added) = (Vec::new(), 0);
     let mut workload = Workload::new(&mut rig, seed, 32);
-    workload.run_with(&mut rig, 2_000, |rig| {
+    workload.run_with(&mut rig, 2_400, |rig| {
         while let Some(record) = rig.engine.io_get_plan().expect("the engine works") {
             let reasons = record.tail.reasons();
             assert_eq!((reasons & !(reason::DIVERT | reason::TAKE_OVER), record.tail.owned()), (0, 1));

@@ -35,8 +35,8 @@ impl Card {
     /// A cycle in which slots and heads answer what was asked before.
     fn cycle(&mut self) {
         let (queue, command) = self.owners[self.asked[0]];
-        let owner = SlotOwner { queue: queue.into(), command_id: command.into() };
-        self.bench.set_wide("query_owner", &words::<24>(owner));
+        let owner = SlotOwner { queue: queue.into(), command_id: command.into(), ..Default::default() };
+        self.bench.set_wide("query_owner", &words::<41>(owner));
         self.bench.set("head_value", self.heads[self.head_asked].into());
         self.bench.eval();
         self.asked = [self.asked[1], self.bench.get("query") as usize % self.owners.len()];

@@ -1,4 +1,4 @@
-//! `QueuePairs` against a plain model of rings, doorbells and completions.
+//! `QueuePairs` against a plain model of rings, doorbells, completions and quotas.
 
 use super::*;
 use crate::bench::{seeded, Bench};
@@ -16,9 +16,13 @@ const CONTROL_ENTRIES: u64 = 8;
 struct Queue {
     entry: volplane_abi::QueueEntry,
     tail: u64,
+    /// Where the next request begins: what was given back is asked for anew when the queue is open again.
+    next: u64,
     asked: u64,
     arrived: u64,
     failed: u64,
+    /// Taken by the quotas. What they give back is neither asked for nor arrived any more.
+    passed: u64,
     completed: u64,
     /// Completions the client has taken and told in a doorbell.
     cq_head: u64,
@@ -43,9 +47,9 @@ impl Queue {
         self.asked - self.failed - self.completed
     }
 
-    /// Commands that have arrived and not completed.
+    /// Commands that have passed and not completed.
     fn running(&self) -> u64 {
-        self.arrived - self.failed - self.completed
+        self.passed - self.completed
     }
 
     /// Nothing is left to do for its client, which takes completions as they come.
@@ -54,7 +58,7 @@ impl Queue {
     }
 
     fn is_quiet(&self) -> bool {
-        self.outstanding() == 0 && self.arrived == self.asked
+        self.outstanding() == 0 && self.passed + self.failed == self.asked
     }
 }
 
@@ -66,6 +70,17 @@ struct Rig {
     credits: [usize; 2],
     /// Credits to give back: cycle and kind.
     returns: Vec<(u64, usize)>,
+    /// At the quotas: due from this cycle on.
+    weighed: VecDeque<(u64, usize)>,
+    /// How many of them go back, for their own sake.
+    refusal_rate: f64,
+    shut: u32,
+    woken: u32,
+    careful: u32,
+    /// When a queue was last shut; when it last became careful.
+    shut_at: Vec<u64>,
+    awaken: Option<usize>,
+    given_back: u64,
     delay: u64,
     failure_rate: f64,
     credit_delay: u64,
@@ -102,6 +117,14 @@ impl Rig {
             flying: VecDeque::new(),
             credits: [1 << CONTROL_CREDIT_BITS, 1 << CLIENT_CREDIT_BITS],
             returns: Vec::new(),
+            weighed: VecDeque::new(),
+            refusal_rate: 0.0,
+            shut: 0,
+            woken: 0,
+            careful: 0,
+            shut_at: vec![0; 1 << queue_bits],
+            awaken: None,
+            given_back: 0,
             delay: 0,
             failure_rate: 0.0,
             credit_delay: 0,
@@ -143,8 +166,11 @@ impl Rig {
             if fails {
                 queue.failed += 1;
                 queue.stopped_at.get_or_insert(now);
-            } else if number != 0 {
-                self.fetched += 1;
+            } else if number == 0 {
+                queue.passed += 1;
+            } else {
+                let wait = if self.credit_delay == 0 { 1 } else { random.random_range(1..30) };
+                self.weighed.push_back((now + wait, number));
             }
             let after = if self.credit_delay == 0 { 0 } else { random.random_range(0..self.credit_delay) };
             self.returns.push((now + after, usize::from(number != 0)));
@@ -157,7 +183,21 @@ impl Rig {
                 self.credits[kind] += 1;
             }
         }
+        self.weigh(random);
         self.bench.eval();
+        let [reopened, restarted] = ["reopened", "restarted"].map(|mask| self.bench.get(mask) as u32);
+        for number in (0..self.queues.len()).filter(|number| reopened >> number & 1 == 1) {
+            let queue = &mut self.queues[number];
+            queue.next = queue.asked;
+            assert_eq!(queue.asked, queue.passed + queue.failed, "queue {number} has some on their way");
+            assert!(self.shut & self.woken & 1 << number != 0, "queue {number}");
+        }
+        self.shut &= !(reopened | restarted);
+        self.woken &= !(reopened | restarted);
+        self.careful &= !restarted;
+        if self.bench.get("awaken_taken") == 1 {
+            self.awaken = None;
+        }
         if ready && self.bench.get("request$valid") == 1 {
             let request: ReadRequest = bits::<80>(&self.bench.get_wide("request$data")).into();
             self.take(now, request);
@@ -169,12 +209,59 @@ impl Rig {
         }
     }
 
+    /// The quotas' side: passes an entry or gives it back, and wakes queues that are shut.
+    fn weigh(&mut self, random: &mut impl Rng) {
+        let now = self.bench.cycles;
+        let due =
+            self.weighed.front().is_some_and(|(due, _)| *due <= now) && self.bench.get("told_room") == 1;
+        let number = if due { self.weighed.pop_front().map_or(0, |(_, number)| number) } else { 0 };
+        let bit = 1u32 << number;
+        let behind = self.shut & bit != 0;
+        let refuses = due && (behind || random.random_bool(self.refusal_rate));
+        self.bench.set("passed", (due && !refuses).into());
+        self.bench.set("passed_queue", number as u128);
+        self.bench.set("returned", refuses.into());
+        self.bench.set("returned_queue", number as u128);
+        if refuses {
+            self.queues[number].asked -= 1;
+            self.queues[number].arrived -= 1;
+            self.given_back += 1;
+            if !behind {
+                self.shut_at[number] = now;
+            }
+            (self.shut, self.careful) = (self.shut | bit, self.careful | bit);
+        } else if due {
+            self.queues[number].passed += 1;
+            self.fetched += 1;
+            if random.random_bool(0.1) {
+                self.careful &= !bit;
+            }
+        }
+        let asleep: Vec<usize> =
+            (0..self.queues.len()).filter(|n| self.shut >> n & 1 == 1 && self.woken >> n & 1 == 0).collect();
+        if self.awaken.is_none() && !asleep.is_empty() && random.random_bool(0.03) {
+            let number = asleep[random.random_range(0..asleep.len())];
+            self.woken |= 1 << number;
+            self.awaken = Some(number);
+        }
+        for (port, mask) in [("shut", self.shut), ("woken", self.woken), ("careful", self.careful)] {
+            self.bench.set(port, mask.into());
+        }
+        self.bench.set("awaken_valid", self.awaken.is_some().into());
+        self.bench.set("awaken_queue", self.awaken.unwrap_or(0) as u128);
+    }
+
     fn take(&mut self, now: u64, request: ReadRequest) {
         let number = request.tag.index();
         let entries = request.bytes.to_u64() / 64;
         assert!(entries == 1 || entries == 2, "{request:?}");
+        let (long, bit) = (now > self.shut_at[number] + 60, 1u32 << number);
+        assert!(self.shut & bit == 0 || !long, "queue {number} is shut");
         let queue = &mut self.queues[number];
-        let at = queue.asked % queue.sq_entries();
+        let on_their_way = queue.asked - queue.passed - queue.failed;
+        assert!(self.careful & bit == 0 || !long || on_their_way == 0, "queue {number} is to be careful");
+        let at = queue.next % queue.sq_entries();
+        queue.next += entries;
         assert_eq!(queue.entry.enable(), 1, "queue {number} is not enabled");
         assert_eq!(request.address.to_u64(), queue.entry.sq_base() + 64 * at, "queue {number}");
         assert!(at + entries <= queue.sq_entries() && at % 64 + entries <= 64, "crosses a border");
@@ -182,7 +269,8 @@ impl Rig {
         assert!(queue.asked <= queue.tail, "queue {number}: beyond the tail");
         let reserved = queue.asked - queue.failed - queue.cq_head;
         assert!(reserved < queue.cq_entries(), "queue {number}: no room for the completion");
-        assert!(queue.stopped_at.is_none_or(|at| now < at + 60), "queue {number} is stopped");
+        // The doorbell that stops it waits behind entries that go back.
+        assert!(queue.stopped_at.is_none_or(|at| now < at + 500), "queue {number} is stopped");
         let credits = &mut self.credits[usize::from(number != 0)];
         *credits = credits.checked_sub(entries as usize).expect("a credit");
         for i in 0..entries {
@@ -280,6 +368,8 @@ fn entry(base: u64, sq_entries: u16, cq_entries: u16) -> volplane_abi::QueueEntr
         .with_interrupt_enable(1)
         .with_client(0xABCD)
         .with_function(0x5678)
+        .with_slots(0x9ABC)
+        .with_reserve(1)
         .with_enable(1)
 }
 
@@ -461,7 +551,7 @@ fn ring_at_random(rig: &mut Rig, random: &mut impl Rng) {
         return;
     }
     // An entry that has not been fetched is not overwritten.
-    let free = queue.sq_entries() - 1 - (queue.tail - queue.arrived);
+    let free = queue.sq_entries() - 1 - (queue.tail - queue.passed - queue.failed);
     let taken = queue.completed - queue.cq_head;
     if taken > 0 && (free == 0 || random.random_bool(0.4)) {
         let more = random.random_range(1..=taken);
@@ -487,6 +577,12 @@ fn configure_at_random(rig: &mut Rig, random: &mut impl Rng) {
         }
         rig.queues[number].entry = disabled;
     } else if queue.is_quiet() && queue.entry.enable() == 0 && rig.bench.cycles > rig.last_completion + 4 {
+        // What the quotas gave back may not be accounted for yet.
+        if rig.state(random, number).outstanding() > 0 {
+            return;
+        }
+        // Doorbells from before are ignored.
+        (0..200).for_each(|_| rig.cycle(random, 1.0));
         let base = random.random_range(0..1u64 << 50) << 12;
         let anew = entry(base, random.random_range(2..200), random.random_range(2..60));
         rig.write_queue(random, number, anew);
@@ -507,11 +603,12 @@ fn runs_at_random(queue_bits: usize) {
     rig.enable();
     let mut stops = 0;
     let mut bell = 0;
-    for step in 0..25_000u64 {
+    for step in 0..50_000u64 {
         if step % 500 == 0 {
             rig.delay = [0, 5, 60][random.random_range(0..3)];
             rig.credit_delay = [0, 4, 100][random.random_range(0..3)];
             rig.failure_rate = if random.random_bool(0.5) { 0.01 } else { 0.0 };
+            rig.refusal_rate = [0.0, 0.02, 0.3][random.random_range(0..3)];
         }
         // The control ring is not to fail: its owner would have to disable the card.
         if rig.flying.front().is_some_and(|(_, number)| *number == 0) {
@@ -523,7 +620,8 @@ fn runs_at_random(queue_bits: usize) {
             let after = rig.queues.iter().filter(|queue| queue.stopped_at.is_some()).count();
             stops += before.saturating_sub(after);
         }
-        if rig.bench.cycles >= bell + 4 && random.random_bool(0.7) {
+        let room = rig.bench.get("doorbells_full") == 0;
+        if room && rig.bench.cycles >= bell + 4 && random.random_bool(0.7) {
             bell = rig.bench.cycles;
             ring_at_random(&mut rig, &mut random);
         }
@@ -532,9 +630,13 @@ fn runs_at_random(queue_bits: usize) {
         rig.cycle(&mut random, ready);
     }
     // Let everything end: completions are taken as they come.
-    (rig.delay, rig.credit_delay, rig.failure_rate) = (0, 0, 0.0);
+    (rig.delay, rig.credit_delay, rig.failure_rate, rig.refusal_rate) = (0, 0, 0.0, 0.0);
     for step in 0..60_000u64 {
-        if step > 1000 && rig.bench.get("idle") == 1 && rig.queues.iter().all(Queue::is_drained) {
+        if step > 1000
+            && rig.bench.get("idle") == 1
+            && rig.shut == 0
+            && rig.queues.iter().all(Queue::is_drained)
+        {
             break;
         }
         let number = random.random_range(0..rig.queues.len());
@@ -556,7 +658,8 @@ fn runs_at_random(queue_bits: usize) {
         if queue.entry.enable() == 0 {
             continue;
         }
-        assert_eq!(u64::from(state.sq_head()), queue.arrived % queue.sq_entries(), "queue {number}");
+        let taken = queue.passed + queue.failed;
+        assert_eq!(u64::from(state.sq_head()), taken % queue.sq_entries(), "queue {number}");
         let reserved = (queue.asked - queue.failed) % queue.cq_entries();
         assert_eq!(u64::from(state.cq_reserved()), reserved, "queue {number}");
         assert_eq!(state.stopped() == 1, queue.stopped_at.is_some(), "queue {number}");
@@ -566,6 +669,7 @@ fn runs_at_random(queue_bits: usize) {
             assert_eq!(u64::from(state.cq_head()), queue.cq_head % queue.cq_entries());
         }
     }
+    assert!(rig.given_back > 500, "{} given back", rig.given_back);
     assert!(rig.entries > 4_000 && stops > 2, "{} entries, {stops} stops", rig.entries);
 }
 

@@ -80,6 +80,9 @@ impl Session {
         }
         let (events, missed) = self.machine.handle.take_plan_events();
         assert_eq!(missed, 0, "the record is too short");
+        let pending = &self.pending;
+        let namespace = |command| pending.get(&command).map(|pending| pending.entry.namespace_id());
+        self.slots.look(&self.machine.configuration, &events, namespace)?;
         self.stories.feed(events)?;
         self.stories.paths.look(self.machine.handle.now_ns());
         let met = std::mem::take(&mut self.stories.paths.met);
