@@ -26,6 +26,7 @@ pub use plan::{
     PlanState,
 };
 pub use tables::{
-    extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry, EpochState, ExtentEntry,
-    PathEntry, PathState, QueueEntry, QueueState, QuotaEntry, VdEntry,
+    completion_mode, extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry,
+    EpochState, ExtentEntry, PathCompletions, PathEntry, PathState, QueueEntry, QueueState, QuotaEntry,
+    VdEntry,
 };

@@ -150,7 +150,7 @@ pub const IDENTITY: u64 = u64::from_le_bytes(*b"VOLPLANE");
 /// Major version of this ABI.
 pub const ABI_MAJOR: u16 = 1;
 /// Minor version of this ABI.
-pub const ABI_MINOR: u16 = 4;
+pub const ABI_MINOR: u16 = 5;
 
 /// ABI_VERSION: major version.
 pub const ABI_VERSION_MAJOR: Field = Field::bits(31, 16);

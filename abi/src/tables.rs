@@ -32,6 +32,8 @@ pub mod table {
     pub const DIVERT: u16 = 13;
     /// The epochs (`EpochState`), read only, index 0.
     pub const EPOCH: u16 = 14;
+    /// Completion queues of paths in host memory (`PathCompletions`), index as of `PATH`.
+    pub const PATH_COMPLETIONS: u16 = 15;
     /// Most plan slots of virtual disks (`QuotaEntry`), index = VD handle.
     pub const QUOTA: u16 = 16;
     /// Names in order of number, for documents and messages.
@@ -50,6 +52,7 @@ pub mod table {
         (PLAN_STATE, "plan state"),
         (DIVERT, "divert range"),
         (EPOCH, "epoch"),
+        (PATH_COMPLETIONS, "path completions"),
         (QUOTA, "quota"),
     ];
 }
@@ -317,9 +320,9 @@ macro_rules! path_entry {
     ($make:ident) => {
         $make! {
             /// A path: one queue pair of an NVMe controller. Its completion queue is window `index`
-            /// of BAR2. Writing the entry resets its pointers; the writer first recreates the controller's
-            /// queue, and either has seen that nothing is outstanding (`PathState`), or ends what was with
-            /// `control_opcode::PATH_QUIESCED` after.
+            /// of BAR2, or in host memory (`PathCompletions`, written before). Writing the entry resets its
+            /// pointers; the writer first recreates the controller's queue, and either has seen that nothing is
+            /// outstanding (`PathState`), or ends what was with `control_opcode::PATH_QUIESCED` after.
             PathEntry: 256 {
                 /// Submission queue in host memory, 4 KiB aligned.
                 sq_base / with_sq_base: u64 = 64,
@@ -339,8 +342,11 @@ macro_rules! path_entry {
                 valid / with_valid: u8 = 1,
                 /// 1: not valid now, but being made anew: what finds no path waits for the entry's next writing.
                 renewing / with_renewing: u8 = 1,
+                /// Completion mode: see `completion_mode`. In an entry that is not valid: whether the queue that
+                /// the path had in host memory is still read.
+                completion_mode / with_completion_mode: u8 = 2,
                 /// Reserved.
-                reserved / with_reserved: u16 = 12,
+                reserved / with_reserved: u16 = 10,
             }
         }
     };
@@ -354,6 +360,32 @@ pub mod submission_mode {
     /// A read of the batch's last entry returns before the doorbell is written.
     pub const FENCED: u8 = 1;
 }
+
+/// Values of `PathEntry::completion_mode`.
+pub mod completion_mode {
+    /// The SSD writes its completions into the path's window of BAR2; the operator has proven that they do not
+    /// overtake the data in host memory.
+    pub const WINDOW: u8 = 0;
+    /// The SSD writes them to host memory, behind the data, where the card reads them.
+    pub const HOST: u8 = 1;
+}
+
+/// Hands the layout of the place of a path's completion queue to `$make`.
+#[macro_export]
+macro_rules! path_completions {
+    ($make:ident) => {
+        $make! {
+            /// Where the completion queue of a path is in host memory: up to 4,096 entries. Writing it ends the
+            /// reading of the queue that was there; its bytes are zeroed after that, and before the controller's
+            /// queue is created. With the next writing of the path's entry as valid reading begins at entry 0.
+            PathCompletions: 64 {
+                /// The queue, 4 KiB aligned.
+                base / with_base: u64 = 64,
+            }
+        }
+    };
+}
+path_completions!(packed_record);
 
 /// Hands the layout of a path's live state to `$make`.
 #[macro_export]

@@ -143,7 +143,9 @@ pub fn open_simulated(
     let (machine, addresses) = machine(configuration, simulation)?;
     configuration.create_files()?;
     let platform = SimPlatform::new(machine)?;
-    Ok(Engine::start(platform, configuration, &addresses, &EngineOptions::default())?)
+    let options =
+        EngineOptions { completion_mode: configuration.card.completion_mode, ..EngineOptions::default() };
+    Ok(Engine::start(platform, configuration, &addresses, &options)?)
 }
 
 /// Starts the virtual disks of a configuration on the software data path, with no card in the simulated

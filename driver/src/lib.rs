@@ -20,7 +20,9 @@ pub use card::{
     Capabilities, Card, CardError, ExceptionRecord, PlanHandle, QueueSlots, RegisterValue, Status, TableWrite,
 };
 pub use memory::{DmaMemory, Iova, PAGE};
-pub use nvme::{ControllerIdentity, IoDoorbells, NamespaceLimits, NvmeController, NvmeError};
+pub use nvme::{
+    CompletionQueue, ControllerIdentity, IoDoorbells, NamespaceLimits, NvmeController, NvmeError,
+};
 pub use platform::{AccessError, Bar, Function, Platform};
 pub use queue_pair::{ClientQueue, QueueError, QueuePair};
 pub use ring::Full;

@@ -1,7 +1,7 @@
 //! An NVMe controller: bring-up, identification, I/O queues, shutdown.
 //!
 //! The driver owns the admin queue alone. The I/O queue pairs that it creates are driven by the
-//! card (completion queue in a window of its BAR2), or by host software through a `QueuePair`.
+//! card (completion queue in a window of its BAR2, or in host memory), or by host software through a `QueuePair`.
 //! Pages are 4 KiB, command sets other than NVM and metadata are not served.
 
 mod admin;
@@ -17,7 +17,7 @@ use volplane_abi::nvme::{cc, register};
 use volplane_abi::SubmissionEntry;
 
 pub use identify::{ControllerIdentity, NamespaceLimits};
-pub use io_queue::IoDoorbells;
+pub use io_queue::{CompletionQueue, IoDoorbells};
 
 use crate::memory::DmaMemory;
 use crate::pci;

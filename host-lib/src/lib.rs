@@ -25,8 +25,8 @@ pub mod vaapi;
 
 pub use configuration::{Configuration, ConfigurationError};
 pub use engine::{
-    Addresses, Engine, EngineOptions, IoOrder, IoTarget, PlanOwner, StartError, StopError, SubmissionMode,
-    SubmitPlanError,
+    Addresses, CompletionMode, Engine, EngineOptions, IoOrder, IoTarget, PlanOwner, StartError, StopError,
+    SubmissionMode, SubmitPlanError,
 };
 pub use events::{Event, EventKind};
 pub use io_plans::{IoPlanError, IoPlanId, PayloadId, PAYLOAD_BYTES};

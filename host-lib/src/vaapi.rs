@@ -31,6 +31,7 @@ use zerocopy::FromBytes;
 use crate::configuration::TableSizes;
 use crate::service::{ServiceError, VdHandle};
 use crate::software::{Components, PlanTemplate};
+pub use device::DevicePath;
 use divert::Diverts;
 use index_space::IndexSpace;
 pub use plan::{PlanChange, PlanParam, PlanUse};

@@ -79,6 +79,7 @@ volplane_abi::allocation_entry!(logic_record);
 volplane_abi::extent_entry!(logic_record);
 volplane_abi::device_entry!(logic_record);
 volplane_abi::path_entry!(logic_record);
+volplane_abi::path_completions!(logic_record);
 volplane_abi::path_state!(logic_record);
 volplane_abi::plan_masks!(logic_record);
 volplane_abi::plan_entry!(logic_record);

@@ -31,6 +31,7 @@ use crate::host::slot_quotas::SlotQuotas;
 use crate::host::write_master::WriteMaster;
 use crate::host::zero_filler::ZeroFiller;
 use crate::nvme::completion_filter::CompletionFilter;
+use crate::nvme::completion_poller::CompletionPoller;
 use crate::nvme::completion_window::CompletionWindow;
 use crate::nvme::deadlines::Deadlines;
 use crate::nvme::fragment_ids::{FragmentId, FragmentIds};
@@ -39,6 +40,7 @@ use crate::nvme::path_returns::PathReturns;
 use crate::nvme::submission::Submission;
 use crate::prim::choice::Choice;
 use crate::prim::merge::Merge;
+use crate::prim::priority::Priority;
 use crate::prim::stream::StreamOut;
 use crate::records::*;
 use crate::sizes::Sizes;
@@ -218,6 +220,7 @@ pub struct Top<const W: usize, const B: usize> {
     fragment_ids: FragmentIds,
     path_doorbells: PathDoorbells,
     window: CompletionWindow<W, B>,
+    poller: CompletionPoller<W, B>,
     filter: CompletionFilter,
     deadlines: Deadlines,
     path_returns: PathReturns,
@@ -245,6 +248,8 @@ pub struct Top<const W: usize, const B: usize> {
     given_back: Merge<Returned>,
     /// Lists are read for fragments of SSDs, else for zeros.
     list_read: Choice<ReadRequest>,
+    /// Completion queues are read when there is no fence to be read.
+    fence_read: Priority<ReadRequest>,
     read_master: ReadMaster<W, B>,
     write_master: WriteMaster<W, B>,
     failed_taken: Signal<Local, bool>,
@@ -421,6 +426,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             fragment_ids: FragmentIds::new(sizes),
             path_doorbells: PathDoorbells::new(sizes),
             window: Default::default(),
+            poller: CompletionPoller::new(sizes),
             filter: CompletionFilter::new(sizes),
             deadlines: Deadlines::new(sizes),
             path_returns: PathReturns::new(sizes),
@@ -443,6 +449,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             zero_filler: Default::default(),
             given_back: Default::default(),
             list_read: Default::default(),
+            fence_read: Default::default(),
             read_master: Default::default(),
             write_master: Default::default(),
             failed_taken: Default::default(),
@@ -478,6 +485,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.submission.clock.next = self.clock.val();
         self.fragment_ids.clock.next = self.clock.val();
         self.path_doorbells.clock.next = self.clock.val();
+        self.poller.clock.next = self.clock.val();
         self.filter.clock.next = self.clock.val();
         self.deadlines.clock.next = self.clock.val();
         self.part_retry.clock.next = self.clock.val();
@@ -519,6 +527,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.submission.reset.next = self.reset_sequence.core_reset.val();
         self.fragment_ids.reset.next = self.reset_sequence.core_reset.val();
         self.path_doorbells.reset.next = self.reset_sequence.core_reset.val();
+        self.poller.reset.next = self.reset_sequence.core_reset.val();
         self.filter.reset.next = self.reset_sequence.core_reset.val();
         self.deadlines.reset.next = self.reset_sequence.core_reset.val();
         self.part_retry.reset.next = self.reset_sequence.core_reset.val();
@@ -649,7 +658,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | (bit_cast::<32, 1>(self.fragment_ids.idle.val().into()) << 10)
             | (bit_cast::<32, 1>(self.path_doorbells.idle.val().into()) << 11)
             | (bit_cast::<32, 1>(self.window.idle.val().into()) << 12)
-            | (bit_cast::<32, 1>(self.filter.idle.val().into()) << 13)
+            | (bit_cast::<32, 1>((self.filter.idle.val() & self.poller.idle.val()).into()) << 13)
             | (bit_cast::<32, 1>(self.path_returns.idle.val().into()) << 14)
             | (bit_cast::<32, 1>(self.plan_slots.idle.val().into()) << 15)
             | (bit_cast::<32, 1>(self.collector.idle.val().into()) << 16)
@@ -682,6 +691,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             & self.plan_judge.initialised.val()
             & self.fragment_ids.initialised.val()
             & self.filter.initialised.val()
+            & self.poller.initialised.val()
             & self.deadlines.initialised.val();
         self.read_master.stop.next = self.reset_sequence.stop.val();
         self.write_master.stop.next = self.reset_sequence.stop.val();
@@ -716,6 +726,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.mapper.table_ack.val()
             | self.fragment_builder.table_ack.val()
             | self.submission.table_ack.val()
+            | self.poller.table_ack.val()
             | self.plan_list.table_ack.val()
             | self.epochs.table_ack.val()
             | self.slot_quotas.table_ack.val();
@@ -724,6 +735,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.mapper.table_data.val()
             | self.fragment_builder.table_data.val()
             | self.submission.table_data.val()
+            | self.poller.table_data.val()
             | self.plan_list.table_data.val()
             | self.epochs.table_data.val()
             | self.slot_quotas.table_data.val();
@@ -743,6 +755,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.submission.table_request.next = self.executor.table_request.val();
         self.path_doorbells.table_valid.next = self.executor.table_valid.val();
         self.path_doorbells.table_request.next = self.executor.table_request.val();
+        self.poller.table_valid.next = self.executor.table_valid.val();
+        self.poller.table_request.next = self.executor.table_request.val();
         self.filter.table_valid.next = self.executor.table_valid.val();
         self.filter.table_request.next = self.executor.table_request.val();
         self.path_returns.table_valid.next = self.executor.table_valid.val();
@@ -849,7 +863,9 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.path_doorbells.accepted.next = self.write_master.accepted.val();
         self.path_doorbells.acknowledged.next = self.write_master.acknowledged.val();
         StreamOut::<SmallWrite>::join(&mut self.path_doorbells.write, &mut self.write_master.doorbell);
-        StreamOut::<ReadRequest>::join(&mut self.path_doorbells.fence, &mut self.read_master.fence);
+        StreamOut::<ReadRequest>::join(&mut self.path_doorbells.fence, &mut self.fence_read.first);
+        StreamOut::<ReadRequest>::join(&mut self.poller.read, &mut self.fence_read.second);
+        StreamOut::<ReadRequest>::join(&mut self.fence_read.out, &mut self.read_master.fence);
         self.path_doorbells.answer_valid_fence.next = self.read_master.answer_valid_fence.val();
         self.path_doorbells.answer_tag.next = self.read_master.answer_tag.val();
         self.path_doorbells.answer_last.next = self.read_master.answer_last.val();
@@ -868,8 +884,19 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.zero_filler.zero_failed.next = self.write_master.zero_failed.val();
 
         // Completion.
-        self.filter.event_valid.next = self.window.event_valid.val();
-        self.filter.event_data.next = self.window.event_data.val();
+        self.poller.issued_valid.next = self.submission.record_valid.val();
+        self.poller.issued_path.next = self.submission.record.val().path;
+        self.poller.ended_valid.next = self.path_returns.release_valid.val();
+        self.poller.ended_path.next = self.path_returns.release_path.val();
+        self.poller.answer_valid.next = self.read_master.answer_valid_fence.val();
+        self.poller.answer_tag.next = self.read_master.answer_tag.val();
+        self.poller.answer_data.next = self.read_master.answer_data.val();
+        self.poller.answer_last.next = self.read_master.answer_last.val();
+        self.poller.answer_error.next = self.read_master.answer_error.val();
+        self.poller.window_valid.next = self.window.event_valid.val();
+        self.poller.window_data.next = self.window.event_data.val();
+        self.filter.event_valid.next = self.poller.event_valid.val();
+        self.filter.event_data.next = self.poller.event_data.val();
         StreamOut::<WindowEvent>::join(&mut self.deadlines.abort, &mut self.filter.abort);
         self.deadlines.accepted_valid.next = self.filter.accepted_valid.val();
         self.deadlines.accepted_id.next = self.filter.accepted_id.val();

@@ -3,7 +3,8 @@
 //! A device's write goes by its address to host memory, to the interrupt window, to an SSD's
 //! doorbells or to the card's completion windows; peers are never read. Writes of one agent to one
 //! destination stay in order. With a visibility delay, what the card writes to host memory is seen
-//! late, in order among itself, while its doorbells are not delayed: this is what PCIe allows.
+//! late, in order among itself, while its doorbells are not delayed; and so for each SSD and its completions in
+//! BAR2. This is what PCIe allows.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use crate::events::EventQueue;
 use crate::host_memory::{Agent, Direction, HostMemory, Refusal, IOVA_END};
 use crate::probe::{BusAction, BusRecord, Recorder};
 use crate::random;
+use crate::ssd_visibility::{LateAction, SsdVisibility};
 
 /// Messages here raise interrupts, as on x86.
 pub const INTERRUPT_WINDOW: u64 = 0xFEE0_0000;
@@ -87,6 +89,7 @@ pub(crate) struct Bus {
     pub(crate) window_writes: VecDeque<WindowWrite>,
     pub(crate) doorbell_writes: VecDeque<DoorbellWrite>,
     visibility: Option<Visibility>,
+    ssd_visibility: Option<SsdVisibility>,
     pub(crate) record: Recorder<BusRecord>,
 }
 
@@ -118,8 +121,14 @@ impl Bus {
                 random: random::fork(seed, "visibility"),
                 waiting: VecDeque::new(),
             }),
+            ssd_visibility: None,
             record: Recorder::new(record),
         }
+    }
+
+    /// Has the SSDs' writes to host memory seen late.
+    pub(crate) fn delay_ssds(&mut self, seed: u64, delay_ns: (u64, u64)) {
+        self.ssd_visibility = Some(SsdVisibility::new(self.layout.ssds, seed, delay_ns));
     }
 
     /// Simulated time.
@@ -143,15 +152,21 @@ impl Bus {
     #[inline]
     pub(crate) fn next_ns(&self) -> Option<u64> {
         let late = self.visibility.as_ref().and_then(|late| late.waiting.front()).map(|write| write.at_ns);
-        match (self.events.next_ns(), late) {
-            (Some(event), Some(late)) => Some(event.min(late)),
-            (event, late) => event.or(late),
-        }
+        let ssds = self.ssd_visibility.as_ref().and_then(SsdVisibility::next_ns);
+        [self.events.next_ns(), late, ssds].into_iter().flatten().min()
     }
 
     /// The vectors of a function: 0 is the card, n + 1 is SSD n.
     pub(crate) fn interrupts(&self, function: usize) -> InterruptFlags {
         self.interrupts[function].clone()
+    }
+
+    /// An interrupt of an SSD, behind what it wrote.
+    pub(crate) fn raise_ssd(&mut self, ssd: usize, vector: u16) {
+        match &mut self.ssd_visibility {
+            Some(late) => late.put(ssd, self.now_ns, LateAction::Raise { vector }),
+            None => self.raise(1 + ssd, vector),
+        }
     }
 
     pub(crate) fn raise(&mut self, function: usize, vector: u16) {
@@ -213,8 +228,10 @@ impl Bus {
     /// A read by a device; of host memory only. The card's own earlier writes are seen by it, and
     /// then by all.
     pub(crate) fn read(&mut self, agent: Agent, iova: u64, into: &mut [u8]) -> Result<(), Refusal> {
-        if agent == Agent::Card {
-            self.push_card_writes();
+        match agent {
+            Agent::Card => self.push_card_writes(),
+            Agent::Ssd(ssd) => self.push_ssd_writes(ssd),
+            Agent::Host => {}
         }
         match self.target(iova, into.len()) {
             Target::Memory => self.memory.read(agent, iova, into),
@@ -242,6 +259,13 @@ impl Bus {
                         return refused(self);
                     }
                     self.delay(iova, from);
+                    return Ok(());
+                }
+                if let (Agent::Ssd(ssd), Some(late)) = (agent, &mut self.ssd_visibility) {
+                    if !self.memory.is_mapped(iova, from.len()) {
+                        return refused(self);
+                    }
+                    late.put(ssd, self.now_ns, LateAction::Write { iova, bytes: from.to_vec() });
                     return Ok(());
                 }
                 self.written = true;
@@ -300,6 +324,26 @@ impl Bus {
     pub(crate) fn show_due_writes(&mut self) {
         if self.visibility.is_some() {
             self.show_writes_until(self.now_ns);
+        }
+        if self.ssd_visibility.is_some() {
+            (0..self.layout.ssds).for_each(|ssd| self.show_ssd_until(ssd, self.now_ns));
+        }
+    }
+
+    /// Makes all of an SSD's earlier writes visible: a read by it, or the answer to one of it, pushes them.
+    pub(crate) fn push_ssd_writes(&mut self, ssd: usize) {
+        self.show_ssd_until(ssd, u64::MAX);
+    }
+
+    fn show_ssd_until(&mut self, ssd: usize, time_ns: u64) {
+        while let Some(action) = self.ssd_visibility.as_mut().and_then(|late| late.take(ssd, time_ns)) {
+            match action {
+                // A region unmapped since the write was accepted is on record as refused.
+                LateAction::Write { iova, bytes } => {
+                    self.written |= self.memory.write(Agent::Ssd(ssd), iova, &bytes).is_ok();
+                }
+                LateAction::Raise { vector } => self.raise(1 + ssd, vector),
+            }
         }
     }
 
@@ -392,5 +436,37 @@ mod tests {
         assert_eq!(seen, [0; 4], "others' reads push nothing");
         bus.read(Agent::Card, iova + 64, &mut [0; 4]).expect("memory");
         assert_eq!(memory.load_acquire(8), 0xABAB_ABAB);
+    }
+
+    #[test]
+    fn late_writes_of_an_ssd_stay_behind_each_other_and_its_completions_in_bar2_do_not() {
+        let mut bus = bus(None);
+        bus.delay_ssds(1, (100, 300));
+        let memory = bus.memory.allocate(4096).expect("memory");
+        let iova = memory.iova().0;
+        bus.write(Agent::Ssd(0), iova, &[1; 64]).expect("data");
+        bus.write(Agent::Ssd(0), iova + 64, &[2; 16]).expect("completion");
+        bus.raise_ssd(0, 3);
+        bus.write(Agent::Ssd(1), iova + 128, &[3; 4]).expect("data");
+        bus.write(Agent::Ssd(0), CARD_BAR2, &[5; 16]).expect("BAR2");
+        assert_eq!((bus.window_writes.len(), memory.load_acquire(0)), (1, 0));
+        bus.write(Agent::Card, iova + 256, &[4; 4]).expect("memory");
+        assert_eq!(memory.load_acquire(256), 0x0404_0404, "the card's are seen at once");
+        while let Some(next_ns) = bus.next_ns() {
+            assert!((100..=300).contains(&next_ns));
+            bus.set_now_ns(next_ns);
+            bus.show_due_writes();
+            assert!(memory.load_acquire(64) == 0 || memory.load_acquire(0) != 0, "data first");
+            assert!(!bus.is_raised() || memory.load_acquire(64) != 0, "the message stays behind");
+        }
+        assert!(bus.is_raised() && memory.load_acquire(128) == 0x0303_0303);
+
+        bus.write(Agent::Ssd(1), iova + 8, &[0xAB; 4]).expect("memory");
+        bus.read(Agent::Card, iova, &mut [0; 4]).expect("memory");
+        bus.read(Agent::Ssd(0), iova, &mut [0; 4]).expect("memory");
+        assert_eq!(memory.load_acquire(8), 0x0101_0101, "others' reads push nothing");
+        bus.read(Agent::Ssd(1), iova, &mut [0; 4]).expect("memory");
+        assert_eq!(memory.load_acquire(8), 0xABAB_ABAB);
+        assert!(bus.write(Agent::Ssd(1), iova + 4096, &[0; 4]).is_err(), "refused at once");
     }
 }

@@ -19,6 +19,10 @@ pub struct SimulatorConfig {
     /// window, is seen by others, in ns. Its doorbell writes to SSDs are not delayed; a read by the
     /// card or of the card pushes its earlier writes. `None`: seen at once.
     pub visibility_delay_ns: Option<(u64, u64)>,
+    /// Shortest and longest time until a write of an SSD to host memory is seen by others, in ns, in order among
+    /// those of one SSD. Its writes to the card are not delayed; a read by the SSD or of the SSD pushes its earlier
+    /// writes. `None`: seen at once.
+    pub ssd_visibility_delay_ns: Option<(u64, u64)>,
     /// First bus address of host memory: a page of `IOVA_FIRST..IOVA_END`.
     pub iova_first: u64,
     /// Most simulated work of one `wait`, in ns; skipped idle time does not count.
@@ -39,6 +43,7 @@ impl SimulatorConfig {
             card: None,
             ssds: Vec::new(),
             visibility_delay_ns: None,
+            ssd_visibility_delay_ns: None,
             iova_first: IOVA_FIRST,
             wait_quantum_ns: 10_000,
             answer_deadline_ns: 1_000_000,

@@ -21,6 +21,7 @@ mod probe;
 mod random;
 mod simulator;
 mod ssd;
+mod ssd_visibility;
 
 pub use bus::{CARD_BAR0, CARD_BAR2, INTERRUPT_WINDOW, SSD_BAR0, SSD_BAR0_STRIDE};
 pub use card::CARD_WIDTHS;

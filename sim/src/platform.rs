@@ -151,7 +151,11 @@ impl Function for SimFunction {
         let mut simulator = lock(&self.simulator);
         match self.device {
             Device::Card => simulator.read_card(bar, offset),
-            Device::Ssd(number) => Ok(simulator.ssds[number].read_register(offset)),
+            Device::Ssd(number) => {
+                // The answer pushes the SSD's earlier writes.
+                simulator.bus.push_ssd_writes(number);
+                Ok(simulator.ssds[number].read_register(offset))
+            }
         }
     }
 

@@ -84,6 +84,9 @@ impl Simulator {
             card_bar2_bytes: card.as_ref().map_or(0, |_| crate::card::BAR2_BYTES),
         };
         let mut bus = Bus::new(layout, config.seed, config.visibility_delay_ns, config.record_bus);
+        if let Some(delay_ns) = config.ssd_visibility_delay_ns {
+            bus.delay_ssds(config.seed, delay_ns);
+        }
         config.check_memory()?;
         bus.memory = HostMemory::starting_at(config.iova_first);
         let mut simulator = Self {

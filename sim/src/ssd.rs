@@ -387,7 +387,7 @@ impl Ssd {
             self.write_completion(bus, address, &entry);
         }
         if let Some(vector) = posted {
-            bus.raise(1 + self.index, vector);
+            bus.raise_ssd(self.index, vector);
         }
     }
 

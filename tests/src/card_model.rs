@@ -430,7 +430,7 @@ impl State {
             table::ALLOCATION => register::CAP_ALLOCATIONS,
             table::EXTENT => register::CAP_EXTENTS,
             table::DEVICE => register::CAP_DEVICES,
-            table::PATH | table::PATH_STATE => register::CAP_PATHS,
+            table::PATH | table::PATH_STATE | table::PATH_COMPLETIONS => register::CAP_PATHS,
             _ => return false,
         };
         index < self.read_register(capability) && (table != table::QUEUE || index != 0)

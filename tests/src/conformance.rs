@@ -13,8 +13,8 @@ use volplane_abi::plan::COMPONENTS_MAX;
 use volplane_abi::registers::{self as register, Access, Register};
 use volplane_abi::tables::table;
 use volplane_abi::{
-    opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, DivertEntry, ExtentEntry, PathEntry,
-    PlanEntry, QueueEntry, QuotaEntry, SubmissionEntry, VdEntry, TRANSACTION_MAX,
+    opcode, status, AllocationEntry, ComponentEntry, DeviceEntry, DivertEntry, ExtentEntry, PathCompletions,
+    PathEntry, PlanEntry, QueueEntry, QuotaEntry, SubmissionEntry, VdEntry, TRANSACTION_MAX,
 };
 use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function, Platform, TableWrite};
 
@@ -88,6 +88,7 @@ fn writable_tables(capabilities: &Capabilities) -> Vec<Table> {
         table(table::EXTENT, 0, c.extents, ExtentEntry::FIELDS, ExtentEntry::BYTES),
         table(table::DEVICE, 0, c.devices, DeviceEntry::FIELDS, DeviceEntry::BYTES),
         table(table::PATH, 0, c.paths, PathEntry::FIELDS, PathEntry::BYTES),
+        table(table::PATH_COMPLETIONS, 0, c.paths, PathCompletions::FIELDS, PathCompletions::BYTES),
     ];
     if c.plans > 1 {
         tables.extend([
@@ -114,7 +115,7 @@ fn legal_value(field: &Field, c: &Capabilities, random: &mut impl Rng) -> u64 {
     match field.name {
         name if name.starts_with("reserved") => 0,
         "enable" | "function" => 0,
-        "sq_base" | "cq_base" => any & !0xFFF,
+        "sq_base" | "cq_base" | "base" => any & !0xFFF,
         "sq_doorbell" | "cq_doorbell" => any & !0x3,
         "sq_size_z" | "cq_size_z" => 1 + any % 1023,
         "vector" => below(c.vectors),
@@ -130,7 +131,7 @@ fn legal_value(field: &Field, c: &Capabilities, random: &mut impl Rng) -> u64 {
         "columns" => 1 + any % u64::from(c.columns.clamp(1, 16)),
         "stripe_shift" | "extent_shift" => any % 33,
         "read_action" => any % 3,
-        "write_action" | "submission_mode" => any % 2,
+        "write_action" | "submission_mode" | "completion_mode" => any % 2,
         "limit" => 1 + any % 1023,
         _ => any,
     }

@@ -8,8 +8,8 @@ use volplane_abi::registers::{self, Access};
 use volplane_abi::{
     control_opcode, AllocationEntry, CompletionEntry, ComponentEntry, ComponentStates, ControlCommand,
     ControlCompletion, DeallocateRange, DeviceEntry, DivertEntry, EpochState, ExceptionComponent,
-    ExceptionTail, ExtentEntry, PathEntry, PathState, PlanCommand, PlanEntry, PlanMasks, PlanState,
-    QueueEntry, QueueState, SubmissionEntry, VdEntry,
+    ExceptionTail, ExtentEntry, PathCompletions, PathEntry, PathState, PlanCommand, PlanEntry, PlanMasks,
+    PlanState, QueueEntry, QueueState, SubmissionEntry, VdEntry,
 };
 
 fn record(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
@@ -81,6 +81,7 @@ pub fn page() -> String {
         ExtentEntry,
         DeviceEntry,
         PathEntry,
+        PathCompletions,
         PathState,
         PlanEntry,
         PlanMasks,

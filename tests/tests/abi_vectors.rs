@@ -1,6 +1,9 @@
 //! The ABI against bytes typed from the specification, never derived from the ABI itself.
 
-use volplane_abi::{CompletionEntry, DeallocateRange, ExtentEntry, PathEntry, SubmissionEntry, VdEntry};
+use volplane_abi::{
+    completion_mode, table, CompletionEntry, DeallocateRange, ExtentEntry, PathCompletions, PathEntry,
+    SubmissionEntry, VdEntry,
+};
 
 /// NVMe Base 2.0 figure 86 and NVM Command Set 1.0 figure 75: a Write of 8 blocks with FUA.
 #[test]
@@ -62,4 +65,9 @@ fn table_entries_stay_where_they_are() {
     assert_eq!(extent.0, [1, 0, 0, 0, 0, 0, 2, 3, 0x12]);
     let path = PathEntry::default().with_limit(0x0102).with_submission_mode(1).with_valid(1);
     assert_eq!(path.0[28..32], [2, 1, 0x05, 0]);
+    let path = PathEntry::default().with_renewing(1).with_completion_mode(completion_mode::HOST);
+    assert_eq!(path.0[28..32], [0, 0, 0x18, 0]);
+    assert_eq!((table::PATH_COMPLETIONS, completion_mode::WINDOW), (15, 0));
+    let completions = PathCompletions::default().with_base(0x0807_0605_0403_2000);
+    assert_eq!(completions.0, [0, 0x20, 3, 4, 5, 6, 7, 8]);
 }

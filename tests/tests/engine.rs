@@ -20,7 +20,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rig::{options, refused, same, seed, three_disks, Guarded, Rig};
 use volplane::vaapi::{TableEntry, Tables, VdStatus};
-use volplane::{BlockService, Engine, EngineOptions, Operation, SubmissionMode, SubmitError, VdHandle};
+use volplane::{
+    BlockService, CompletionMode, Engine, EngineOptions, Operation, SubmissionMode, SubmitError, VdHandle,
+};
 use volplane_abi::tables::table;
 use volplane_abi::{opcode, status};
 use volplane_sim::{CommandFilter, CommandRecord, CompletionWrites, Execution, SimPlatform, SimulatorConfig};
@@ -216,6 +218,28 @@ fn random_operations_through_small_queues() {
     random_operations(6, 128, 1_000, &small, |config| {
         for ssd in &mut config.ssds {
             (ssd.latency_ns, ssd.jitter_ns) = (1_000, 10_000);
+        }
+    });
+}
+
+/// Completion queues in host memory, which is late for everybody.
+#[test]
+fn random_operations_with_completions_in_host_memory() {
+    let in_host = EngineOptions { completion_mode: CompletionMode::Host, ..options() };
+    random_operations(8, 128, 3_000, &in_host, |config| {
+        config.visibility_delay_ns = Some((500, 3_000));
+        config.ssd_visibility_delay_ns = Some((500, 3_000));
+    });
+}
+
+/// And so short that they wrap all the time.
+#[test]
+fn random_operations_with_short_completion_queues_in_host_memory() {
+    let small =
+        EngineOptions { path_entries: 3, operations: 16, completion_mode: CompletionMode::Host, ..options() };
+    random_operations(9, 128, 1_000, &small, |config| {
+        for ssd in &mut config.ssds {
+            ssd.completion_writes = CompletionWrites::Mixed;
         }
     });
 }

@@ -284,6 +284,19 @@ fn queues_the_controller_cannot_have_are_refused() {
         let result = create(*id, sq, *sq_entries, *cq, *cq_entries);
         assert!(matches!(result, Err(NvmeError::QueueArgument { queue, .. }) if queue == *id), "{result:?}");
     }
+    let short = cq.part(0, 63 * 16);
+    let result = controller.create_io_queue_pair(&mut platform, 1, &sq, 64, &short, 64);
+    assert!(matches!(result, Err(NvmeError::QueueArgument { queue: 1, .. })), "{result:?}");
+    cq.fill(0, PAGE, 0xFF);
+    controller.create_io_queue_pair(&mut platform, 1, &sq, 32, &cq, 63).expect("a pair in host memory");
+    let mut bytes = vec![0; PAGE];
+    cq.read(0, &mut bytes);
+    assert!(bytes[..63 * 16].iter().all(|&byte| byte == 0), "a queue in host memory begins as zeros");
+    assert!(bytes[63 * 16..].iter().all(|&byte| byte == 0xFF), "and nothing behind it is touched");
+    controller.delete_io_queue_pair(&mut platform, 1).expect("deleted");
+    let mut create = |id, sq: &DmaMemory, sq_entries, cq: Iova, cq_entries| {
+        controller.create_io_queue_pair(&mut platform, id, sq, sq_entries, cq, cq_entries)
+    };
     let doorbells = create(2, &sq, 64, cq.iova(), 64).expect("the second and last pair");
     assert_eq!((doorbells.sq_tail, doorbells.cq_head), (Iova(SSD_BAR0 + 0x1010), Iova(SSD_BAR0 + 0x1014)));
     assert!(matches!(create(2, &sq, 64, cq.iova(), 64), Err(NvmeError::QueueArgument { queue: 2, .. })));

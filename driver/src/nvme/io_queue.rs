@@ -21,25 +21,62 @@ pub struct IoDoorbells {
     pub cq_head: Iova,
 }
 
+/// Where the completion queue of an I/O queue pair is.
+#[derive(Clone, Copy, Debug)]
+pub enum CompletionQueue<'a> {
+    /// At a bus address: in a window of a card.
+    Window(Iova),
+    /// At the start of host memory. It is zeroed before the queue is created: no entry of an earlier queue there is
+    /// taken for one of this.
+    Host(&'a DmaMemory),
+}
+
+impl From<Iova> for CompletionQueue<'_> {
+    fn from(iova: Iova) -> Self {
+        Self::Window(iova)
+    }
+}
+
+impl<'a> From<&'a DmaMemory> for CompletionQueue<'a> {
+    fn from(memory: &'a DmaMemory) -> Self {
+        Self::Host(memory)
+    }
+}
+
+impl CompletionQueue<'_> {
+    fn iova(&self) -> Iova {
+        match self {
+            Self::Window(iova) => *iova,
+            Self::Host(memory) => memory.iova(),
+        }
+    }
+}
+
 impl<F: Function> NvmeController<F> {
     /// Creates I/O queue pair `id` (1 to `io_queues`) for another master, without interrupt: the
-    /// submission queue at the start of `sq`, the completion queue at `cq_iova`, wherever that is.
+    /// submission queue at the start of `sq`, the completion queue at `cq`. Memory of both is held until the pair is
+    /// deleted.
     ///
     /// # Errors
     /// `NvmeError::QueueArgument` for what the controller cannot have, `NvmeError::Admin` when it
     /// refuses, and what else `NvmeError` names.
-    pub fn create_io_queue_pair<P: Platform<Function = F>>(
+    pub fn create_io_queue_pair<'a, P: Platform<Function = F>>(
         &mut self,
         platform: &mut P,
         id: u16,
         sq: &DmaMemory,
         sq_entries: u16,
-        cq_iova: Iova,
+        cq: impl Into<CompletionQueue<'a>>,
         cq_entries: u16,
     ) -> Result<IoDoorbells, NvmeError> {
+        let cq = cq.into();
+        let (cq_iova, cq_bytes) = (cq.iova(), usize::from(cq_entries) * CompletionEntry::BYTES);
         self.check_new_queue(id, sq_entries, cq_entries)?;
         if usize::from(sq_entries) * SubmissionEntry::BYTES > sq.len() {
             return Err(self.queue_argument(id, "the submission queue is larger than its memory"));
+        }
+        if matches!(cq, CompletionQueue::Host(memory) if cq_bytes > memory.len()) {
+            return Err(self.queue_argument(id, "the completion queue is larger than its memory"));
         }
         if !(sq.iova().0 | cq_iova.0).is_multiple_of(PAGE as u64) {
             return Err(self.queue_argument(id, "a queue does not begin on a page"));
@@ -51,7 +88,11 @@ impl<F: Function> NvmeController<F> {
         let sq_attributes = queue_cdw11::CQID.put32(id.into()) | CONTIGUOUS;
         let create_sq = command(admin::CREATE_SQ, size(sq_entries), sq_attributes).with_prp1(sq.iova().0);
         // Known from here on: what fails without an answer may have taken effect, and hold memory.
-        self.queues.insert(id, vec![sq.clone()]);
+        let held = self.queues.entry(id).or_insert_with(|| vec![sq.clone()]);
+        if let CompletionQueue::Host(memory) = cq {
+            memory.fill(0, cq_bytes, 0);
+            held.push(memory.clone());
+        }
         let created = match self.admin.execute(platform, create_cq) {
             Ok(_) => self.admin.execute(platform, create_sq).or_else(|error| {
                 if matches!(error, NvmeError::Admin { .. }) {
@@ -87,12 +128,7 @@ impl<F: Function> NvmeController<F> {
         self.check_new_queue(id, entries, entries)?;
         let sq = platform.allocate(usize::from(entries) * SubmissionEntry::BYTES)?;
         let cq = platform.allocate(usize::from(entries) * CompletionEntry::BYTES)?;
-        let created = self.create_io_queue_pair(platform, id, &sq, entries, cq.iova(), entries);
-        // Also where the second half failed: the first may still write there.
-        if let Some(held) = self.queues.get_mut(&id) {
-            held.push(cq.clone());
-        }
-        created?;
+        self.create_io_queue_pair(platform, id, &sq, entries, &cq, entries)?;
         let stride = self.capabilities.doorbell_stride();
         let place = Placement {
             number: id,

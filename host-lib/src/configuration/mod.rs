@@ -3,6 +3,8 @@
 //! ```toml
 //! [card]                      # optional
 //! width = 128                 # bits of the simulated card's data path: 128, 256 or 512
+//! completion_mode = "window"  # SSDs write their completions to the card; or "host": to host memory, behind the data,
+//!                             # where the card reads them, for machines that do not keep the two in order
 //!
 //! [[device]]                  # an SSD; its place in the file is its number
 //! name = "ssd0"
@@ -89,6 +91,7 @@ mod read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::engine::CompletionMode;
 use crate::map::DiskMap;
 use crate::software::{MaskSet, ReadPolicy};
 pub(crate) use document::Origin;
@@ -138,6 +141,14 @@ pub struct Configuration {
 pub struct CardOptions {
     /// Bits of the simulated card's data path.
     pub width: u32,
+    /// Where the SSDs write their completions.
+    pub completion_mode: CompletionMode,
+}
+
+impl Default for CardOptions {
+    fn default() -> Self {
+        Self { width: 128, completion_mode: CompletionMode::default() }
+    }
 }
 
 /// A device.

@@ -10,9 +10,12 @@ use super::{
     Backing, CardOptions, Configuration, ConfigurationError, Device, Disk, DiskPlan, Endurance, Mirror,
     Origin,
 };
+use crate::engine::CompletionMode;
 use crate::map::{Column, DiskMap, Segment};
 use crate::software::{Components, MaskSet, ReadPolicy};
 
+const CARD_KEYS: &[&str] = &["width", "completion_mode"];
+const COMPLETION_MODES: &[&str] = &["window", "host"];
 const DEVICE_KEYS: &[&str] = &[
     "name",
     "file",
@@ -66,15 +69,9 @@ const ALLOCATION_BLOCKS_MAX: u64 = 1 << 32;
 pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, ConfigurationError> {
     let source = Source::new(text, file)?;
     let root = source.root(&["state_file", "card", "device", "disk"])?;
-    let width = match root.section("card", &["width"])? {
-        Some(card) => {
-            let width = card.integer("width", 128, 512)?.unwrap_or(128);
-            if !width.is_power_of_two() {
-                return Err(card.wrong("width", format!("must be 128, 256 or 512, not {width}")));
-            }
-            width
-        }
-        None => 128,
+    let card = match root.section("card", CARD_KEYS)? {
+        Some(section) => card(&section)?,
+        None => CardOptions::default(),
     };
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut devices: Vec<Device> = Vec::new();
@@ -107,7 +104,21 @@ pub(super) fn configuration(text: &str, file: &Path) -> Result<Configuration, Co
             name.into()
         }
     };
-    Ok(Configuration { card: CardOptions { width }, devices, disks, state_file, file: file.to_owned() })
+    Ok(Configuration { card, devices, disks, state_file, file: file.to_owned() })
+}
+
+fn card(section: &Section<'_>) -> Result<CardOptions, ConfigurationError> {
+    let mut card = CardOptions::default();
+    if let Some(width) = section.integer("width", 128, 512)? {
+        if !width.is_power_of_two() {
+            return Err(section.wrong("width", format!("must be 128, 256 or 512, not {width}")));
+        }
+        card.width = width;
+    }
+    if section.word("completion_mode", COMPLETION_MODES)? == Some(1) {
+        card.completion_mode = CompletionMode::Host;
+    }
+    Ok(card)
 }
 
 fn device(section: &Section<'_>, folder: &Path) -> Result<Device, ConfigurationError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Backing, Configuration, ConfigurationError, Endurance, TableSizes};
+use super::{Backing, CompletionMode, Configuration, ConfigurationError, Endurance, TableSizes};
 
 const GOOD: &str = r#"[card]
 width = 256
@@ -52,7 +52,10 @@ fn parse(text: &str) -> Result<Configuration, ConfigurationError> {
 #[test]
 fn a_good_one_is_read() {
     let read = parse(GOOD).expect("good");
-    assert_eq!(read.card.width, 256);
+    assert_eq!((read.card.width, read.card.completion_mode), (256, CompletionMode::Window));
+    let text = GOOD.replace("width = 256", "completion_mode = \"host\"");
+    let other = parse(&text).expect("good");
+    assert_eq!((other.card.width, other.card.completion_mode), (128, CompletionMode::Host));
     assert_eq!(
         read.devices[0].backing,
         Backing::File { path: Path::new("etc/a.img").into(), create: false },
@@ -78,6 +81,12 @@ fn a_good_one_is_read() {
 /// What is replaced in `GOOD`, by what, and the message behind `etc/x.toml:`.
 const WRONG: &[(&str, &str, &str)] = &[
     ("width = 256", "width = 200", "2: card.width: must be 128, 256 or 512, not 200"),
+    (
+        "width = 256",
+        "completion_mode = \"bar2\"",
+        "2: card.completion_mode: must be one of window, host, not \"bar2\"",
+    ),
+    ("width = 256", "completion_mode = 1", "2: card.completion_mode: must be a string, not an integer"),
     ("width = 256", "width = 64", "2: card.width: must be 128 to 512, not 64"),
     ("[card]", "[cart]", "1: cart: unknown key; known are state_file, card, device, disk"),
     ("[card]", "[card", "1: TOML: unclosed table, expected `]`"),

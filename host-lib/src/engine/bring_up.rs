@@ -1,19 +1,20 @@
 //! Bring-up: card, SSDs, tables, client queues.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use volplane_abi::registers::RING_ENTRIES_MAX;
 use volplane_abi::{submission_mode, CompletionEntry, PathEntry, SubmissionEntry};
 use volplane_driver::{
-    Capabilities, Card, ClientQueue, DmaMemory, NvmeController, NvmeError, Platform, PAGE,
+    Capabilities, Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, NvmeError, Platform, PAGE,
 };
 
-use super::{Addresses, Engine, EngineOptions, StartError, SubmissionMode};
+use super::{Addresses, CompletionMode, Engine, EngineOptions, StartError, SubmissionMode};
 use crate::bring_up::{check_options, device_info, map_disks, set_plans, Disks, Ssd, IO_QUEUE};
 use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{Bounds, Dispatcher};
-use crate::vaapi::{CardTables, ControlPath};
+use crate::vaapi::{CardTables, ControlPath, DevicePath};
 
 /// The client that the engine is to the card.
 pub(super) const CLIENT: u16 = 0;
@@ -31,6 +32,8 @@ impl<P: Platform> Engine<P> {
     ) -> Result<Self, StartError> {
         check_options(configuration, &addresses.devices, options)?;
         let copies = Copies::load(configuration)?;
+        // Declared before the card, whose reads of them end when it is reset.
+        let mut completion_queues = BTreeMap::new();
         let mut card = Card::open(&mut platform, &addresses.card)?;
         let capabilities = card.capabilities().clone();
         let room = room(&capabilities);
@@ -44,8 +47,11 @@ impl<P: Platform> Engine<P> {
             let (ssd, found) = Ssd::open(&mut platform, configuration, device, address)?;
             ssds.push(ssd);
             let ssd = ssds.last_mut().expect("just pushed");
-            let path = create_path(&mut platform, &card, &mut ssd.controller, number as u8, options)
-                .map_err(|source| ssd.failed(source))?;
+            let NewPath { entry, completions } =
+                create_path(&mut platform, &card, &mut ssd.controller, number as u8, options)
+                    .map_err(|source| ssd.failed(source))?;
+            let path = DevicePath { entry, completions: completions.as_ref().map(DmaMemory::iova) };
+            completion_queues.extend(completions.map(|memory| (number as u8, memory)));
             let mut tables = CardTables { card: &mut card, platform: &mut platform };
             control.ap_set_device_path(&mut tables, number as u8, path)?;
             control.ap_set_device_info(
@@ -70,6 +76,7 @@ impl<P: Platform> Engine<P> {
             ssds,
             gone: BTreeSet::new(),
             card,
+            completion_queues,
             control,
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
@@ -97,33 +104,51 @@ fn room(capabilities: &Capabilities) -> TableSizes {
     }
 }
 
+/// A path that was made, for the card's tables.
+pub(super) struct NewPath {
+    pub(super) entry: PathEntry,
+    /// Its completion queue, where that is in host memory.
+    pub(super) completions: Option<DmaMemory>,
+}
+
 /// Creates the SSD's queue pair that the card drives: submission queue in host memory, completion
-/// queue in the card's window of `path`.
+/// queue in the card's window of `path` or in memory of its own.
 pub(super) fn create_path<P: Platform>(
     platform: &mut P,
     card: &Card<P::Function>,
     controller: &mut NvmeController<P::Function>,
     path: u8,
     options: &EngineOptions,
-) -> Result<PathEntry, NvmeError> {
+) -> Result<NewPath, NvmeError> {
     let window = (1u32 << card.capabilities().window_shift) / CompletionEntry::BYTES as u32;
-    let most = controller.queue_entries_max().min(window).min(u32::from(u16::MAX));
+    let room = match options.completion_mode {
+        CompletionMode::Window => window,
+        CompletionMode::Host => RING_ENTRIES_MAX,
+    };
+    let most = controller.queue_entries_max().min(room).min(u32::from(u16::MAX));
     let entries = options.path_entries.min(most as u16);
     let sq = platform.allocate(usize::from(entries) * SubmissionEntry::BYTES)?;
-    let cq = card.window_iova(path);
+    // Made anew it has new memory, so that the card takes no old entry for a new one.
+    let completions = match options.completion_mode {
+        CompletionMode::Window => None,
+        CompletionMode::Host => Some(platform.allocate(usize::from(entries) * CompletionEntry::BYTES)?),
+    };
+    let window = CompletionQueue::Window(card.window_iova(path));
+    let cq = completions.as_ref().map_or(window, CompletionQueue::Host);
     let doorbells = controller.create_io_queue_pair(platform, IO_QUEUE, &sq, entries, cq, entries)?;
     let mode = match options.submission_mode {
         SubmissionMode::Direct => submission_mode::DIRECT,
         SubmissionMode::Fenced => submission_mode::FENCED,
     };
-    Ok(PathEntry::default()
+    let entry = PathEntry::default()
         .with_sq_base(sq.iova().0)
         .with_sq_doorbell(doorbells.sq_tail.0)
         .with_cq_doorbell(doorbells.cq_head.0)
         .with_sq_size_z(entries - 1)
         .with_cq_size_z(entries - 1)
         .with_limit(entries - 1)
-        .with_submission_mode(mode))
+        .with_submission_mode(mode);
+    Ok(NewPath { entry, completions })
 }
 
 /// The interrupt vector of the client queue at `index`, if the card has any.

@@ -5,11 +5,12 @@
 //! SSD executes nothing any more of what it was given.
 
 use volplane_abi::{table, PathEntry};
-use volplane_driver::{CardError, NvmeError, Platform};
+use volplane_driver::{CardError, DmaMemory, NvmeError, Platform};
 
-use super::bring_up::create_path;
+use super::bring_up::{create_path, NewPath};
 use super::Engine;
 use crate::events::EventKind;
+use crate::vaapi::{CardTables, DevicePath, Tables};
 
 impl<P: Platform> Engine<P> {
     /// Makes the SSD at a path quiet, and the path usable again. What the SSD was given is given again, elsewhere if it
@@ -24,15 +25,26 @@ impl<P: Platform> Engine<P> {
         let renewed = ssd
             .renew(platform, |platform, controller| create_path(platform, card, controller, path, options));
         let device = ssd.name.clone();
-        let (entry, happened) = match renewed {
-            Ok(entry) => (entry.with_valid(1), EventKind::Renewed { device }),
+        let closed = DevicePath { entry: closed, completions: None };
+        let mut queue = None;
+        let (to, happened) = match renewed {
+            Ok(NewPath { entry, completions }) => {
+                queue = completions;
+                let completions = queue.as_ref().map(DmaMemory::iova);
+                let entry = entry.with_valid(1);
+                (DevicePath { entry, completions }, EventKind::Renewed { device })
+            }
             Err(NvmeError::Gone { .. }) => (closed, EventKind::Gone { device }),
             Err(error) => (closed, EventKind::Stuck { device, reason: error.to_string() }),
         };
-        card.table_write(platform, table::PATH, path.into(), &entry.0)?;
+        CardTables { card, platform }.write(&to.entries(path))?;
         match happened {
             EventKind::Stuck { .. } => {}
             _ => card.path_quiesced(platform, path)?,
+        }
+        // By now the card reads the old one no more.
+        if let Some(queue) = queue {
+            self.completion_queues.insert(path, queue);
         }
         if matches!(happened, EventKind::Gone { .. }) {
             self.gone.insert(path);

@@ -19,7 +19,7 @@ mod fences;
 mod io_plans;
 mod plans;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
@@ -62,6 +62,16 @@ pub enum SubmissionMode {
     Fenced,
 }
 
+/// Where an SSD writes its completions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompletionMode {
+    /// To the card. Only where the topology keeps them behind the data.
+    #[default]
+    Window,
+    /// To host memory, behind the data, where the card reads them.
+    Host,
+}
+
 /// Sizes and limits of an engine. What the card or an SSD has less of is made to fit.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
@@ -75,6 +85,8 @@ pub struct EngineOptions {
     pub operations: usize,
     /// Submission mode of every path.
     pub submission_mode: SubmissionMode,
+    /// Completion mode of every path.
+    pub completion_mode: CompletionMode,
     /// Longest time that an operation may show no sign of life.
     pub answer_limit: Duration,
     /// Longest time to drain or flush at the end.
@@ -89,6 +101,7 @@ impl Default for EngineOptions {
             path_entries: 1024,
             operations: 1024,
             submission_mode: SubmissionMode::Fenced,
+            completion_mode: CompletionMode::Window,
             answer_limit: Duration::from_secs(120),
             stop_limit: Duration::from_secs(120),
         }
@@ -164,6 +177,8 @@ pub struct Engine<P: Platform> {
     /// SSDs that are gone from their bus, by their number.
     gone: BTreeSet<u8>,
     card: Card<P::Function>,
+    /// By path: its completion queue, where that is in host memory. The card reads it until it is reset.
+    completion_queues: BTreeMap<u8, DmaMemory>,
     control: ControlPath,
     dispatcher: Dispatcher<ClientQueue<P::Function>>,
     disks: Vec<VirtualDisk>,

@@ -15,7 +15,7 @@
 //! * What the data path hands to the control path ends at once with the status that is due: nobody else
 //!   is there to decide. A write that missed a copy is told to its client when the state file says that the copy is
 //!   out (`decisions`).
-//! * Of the options, `queues` and `submission_mode` have no meaning here: one processor does it all.
+//! * Of the options, `queues` and both modes have no meaning here: one processor does it all.
 
 use std::time::Duration;
 

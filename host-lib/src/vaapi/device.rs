@@ -1,8 +1,10 @@
 //! Physical devices and the paths to them.
 
 use volplane_abi::plan::path_policy;
+use volplane_abi::registers::RING_ENTRIES_MAX;
 use volplane_abi::tables::table;
-use volplane_abi::{DeviceEntry, PathEntry};
+use volplane_abi::{completion_mode, DeviceEntry, PathCompletions, PathEntry};
+use volplane_driver::{Iova, PAGE};
 
 use super::{
     argument, path_state, write, ControlPath, DeviceInfo, DevicePaths, PathPolicy, PathsError, TableEntry,
@@ -65,16 +67,48 @@ impl DevicePaths {
     }
 }
 
+/// A path as VAAPI wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePath {
+    /// Its entry; `completion_mode` follows from `completions`.
+    pub entry: PathEntry,
+    /// Where its completion queue is in host memory; `None`: in its window of the card's BAR2.
+    pub completions: Option<Iova>,
+}
+
+impl DevicePath {
+    /// The entries of the card's tables, in order.
+    pub(crate) fn entries(&self, path: u8) -> Vec<TableEntry> {
+        let Some(place) = self.completions else {
+            return vec![TableEntry::new(table::PATH, path.into(), &self.entry.0)];
+        };
+        let completions = PathCompletions::default().with_base(place.0);
+        let entry = self.entry.with_completion_mode(completion_mode::HOST);
+        vec![
+            TableEntry::new(table::PATH_COMPLETIONS, path.into(), &completions.0),
+            TableEntry::new(table::PATH, path.into(), &entry.0),
+        ]
+    }
+}
+
+impl From<PathEntry> for DevicePath {
+    fn from(entry: PathEntry) -> Self {
+        Self { entry, completions: None }
+    }
+}
+
 impl ControlPath {
     /// AP_SetDevicePath: a queue pair of an NVMe controller, made before, whose completion queue is
-    /// window `path`. A path in use is replaced only when no fragment is on it.
+    /// window `path` or in host memory. A path in use is replaced only when no fragment is on it.
     pub fn ap_set_device_path(
         &mut self,
         tables: &mut dyn Tables,
         path: u8,
-        entry: PathEntry,
+        to: impl Into<DevicePath>,
     ) -> Result<(), VaapiError> {
         const CALL: &str = "AP_SetDevicePath";
+        let to: DevicePath = to.into();
+        let DevicePath { entry, completions } = to;
         if u32::from(path) >= self.paths {
             return Err(argument(CALL, format!("path {path} of {}", self.paths)));
         }
@@ -90,7 +124,15 @@ impl ControlPath {
         if outstanding != 0 {
             return Err(argument(CALL, format!("path {path}: {outstanding} fragments are on it")));
         }
-        write(CALL, tables, &[TableEntry::new(table::PATH, path.into(), &entry.with_valid(1).0)])
+        let misplaced = |place: Iova| {
+            !place.0.is_multiple_of(PAGE as u64) || u32::from(entry.cq_size_z()) >= RING_ENTRIES_MAX
+        };
+        if completions.is_some_and(misplaced) {
+            let rule = format!("begins on a page and has {RING_ENTRIES_MAX} entries at most");
+            return Err(argument(CALL, format!("path {path}: a completion queue in host memory {rule}")));
+        }
+        let entry = entry.with_completion_mode(completion_mode::WINDOW).with_valid(1);
+        write(CALL, tables, &DevicePath { entry, ..to }.entries(path))
     }
 
     /// AP_SetDeviceInfo: a device behind its paths.

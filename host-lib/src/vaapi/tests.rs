@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use volplane_abi::tables::table;
 use volplane_abi::{
-    extent_action, vd_status, AllocationEntry, ExtentEntry, PathEntry, PathState, QuotaEntry, VdEntry,
+    completion_mode, extent_action, vd_status, AllocationEntry, ExtentEntry, PathCompletions, PathEntry,
+    PathState, QuotaEntry, VdEntry,
 };
-use volplane_driver::CardError;
+use volplane_driver::{CardError, Iova};
 use zerocopy::FromBytes;
 
 use super::*;
@@ -428,6 +429,32 @@ fn arguments_are_checked_before_anything_is_written() {
     let message = control.ap_set_device_path(&mut tables, 0, path()).expect_err("busy").to_string();
     assert_eq!(message, "AP_SetDevicePath: path 0: 4 fragments are on it");
     assert_eq!(tables.log, []);
+}
+
+#[test]
+fn a_paths_completion_queue_is_placed_before_the_path() {
+    let mut tables = FakeTables::default();
+    let mut control = control_path(&mut tables);
+    tables.log.clear();
+    let in_host = |iova, cq_size_z| DevicePath {
+        entry: path().with_cq_size_z(cq_size_z),
+        completions: Some(Iova(iova)),
+    };
+    control.ap_set_device_path(&mut tables, 2, in_host(0x7_F000, 4095)).expect("a path");
+    assert_eq!(tables.log, [table::PATH_COMPLETIONS, table::PATH]);
+    let place = PathCompletions::read_from_prefix(&tables.entries[&(table::PATH_COMPLETIONS, 2)]);
+    assert_eq!(place.expect("an entry").0.base(), 0x7_F000);
+    let mode = |tables: &FakeTables| {
+        let entry = PathEntry::read_from_prefix(&tables.entries[&(table::PATH, 2)]).expect("an entry").0;
+        (entry.completion_mode(), entry.valid())
+    };
+    assert_eq!(mode(&tables), (completion_mode::HOST, 1));
+    assert!(control.ap_set_device_path(&mut tables, 2, in_host(0x7_F010, 31)).is_err(), "no page");
+    assert!(control.ap_set_device_path(&mut tables, 2, in_host(0x7_F000, 4096)).is_err(), "too long");
+    // Without a place it is a window, whatever the entry says.
+    let entry = path().with_completion_mode(completion_mode::HOST);
+    control.ap_set_device_path(&mut tables, 2, entry).expect("a path");
+    assert_eq!(mode(&tables), (completion_mode::WINDOW, 1));
 }
 
 #[test]

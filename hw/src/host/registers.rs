@@ -510,7 +510,7 @@ mod tests {
         let mut bench = start(name, &sizes, data_bytes);
         assert_eq!(read(&mut bench, 0x000), Some(0x504C_4F56));
         assert_eq!(read(&mut bench, 0x004), Some(0x454E_414C));
-        assert_eq!(read(&mut bench, 0x008), Some(0x0001_0004));
+        assert_eq!(read(&mut bench, 0x008), Some(0x0001_0005));
         assert_eq!(read(&mut bench, 0x00C), Some(data_bytes));
         assert_eq!(read(&mut bench, 0x010), Some(0x89AB_CDEF));
         assert_eq!(read(&mut bench, 0x018), Some(1 << sizes.queue_bits));

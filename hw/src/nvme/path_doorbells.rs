@@ -285,6 +285,7 @@ impl Logic for PathDoorbells {
         if self.cq_event_valid.val() {
             self.head_bit.d.next = (self.one.val() << bit_cast::<32, 8>(self.cq_event_path.val()));
         }
+        // The tag of somebody else's read by this port is no path's: no bit is set.
         self.answer_bit.next = self.zero.val();
         if self.answer_valid_fence.val() & self.answer_last.val() {
             self.answer_bit.next = (self.one.val() << bit_cast::<32, 8>(self.answer_tag.val()));

@@ -32,6 +32,7 @@ pub struct PathReturns {
     pub passed: StreamOut<Returned>,
     pub release_valid: Signal<Out, bool>,
     pub release_id: Signal<Out, Bits<16>>,
+    pub release_path: Signal<Out, Bits<8>>,
     pub tail_path: Signal<Out, Bits<8>>,
     pub tail_value: Signal<In, Bits<16>>,
     pub query_path: Signal<In, Bits<8>>,
@@ -110,6 +111,7 @@ impl PathReturns {
             passed: Default::default(),
             release_valid: Default::default(),
             release_id: Default::default(),
+            release_path: Default::default(),
             tail_path: Default::default(),
             tail_value: Default::default(),
             query_path: Default::default(),
@@ -215,6 +217,7 @@ impl Logic for PathReturns {
         self.same_path.d.next = (self.path0.val() == self.path2.q.val());
         self.release_valid.next = self.return1_valid.q.val();
         self.release_id.next = self.return1.q.val().command_id;
+        self.release_path.next = self.return1.q.val().path;
 
         // Compare the reported head with the present one, the tail and the size.
         self.path1.next = self.return1.q.val().path;

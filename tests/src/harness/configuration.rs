@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::plan::path_policy;
-use volplane_abi::{submission_mode, DeviceEntry, PathEntry, QuotaEntry};
+use volplane_abi::{completion_mode, submission_mode, DeviceEntry, PathEntry, QuotaEntry};
 use volplane_driver::PAGE;
 use volplane_sim::{CardConfig, CompletionWrites, SimulatorConfig, SsdConfig, IOVA_END, IOVA_FIRST};
 
@@ -43,6 +43,8 @@ pub struct Route {
     pub limit: u16,
     /// Submission mode.
     pub mode: u8,
+    /// Completion mode.
+    pub completions: u8,
 }
 
 /// A client's queue pair.
@@ -102,6 +104,10 @@ impl Configuration {
         let mut tables = Tables::default();
         let (mut routes, shelves) = paths(random, &ssds, &mut tables);
         further_paths(&mut fork(seed, "further paths"), &ssds, &mut tables, &mut routes);
+        let modes = &mut fork(seed, "completion modes");
+        for route in &mut routes {
+            route.completions = [completion_mode::WINDOW, completion_mode::HOST][modes.random_range(0..2)];
+        }
 
         let next = ssds.iter().map(|_| first_block(random)).collect();
         let bad_of_1000 = [0, 5, 50][random.random_range(0..3)];
@@ -184,11 +190,14 @@ impl Configuration {
     /// One line that says what the machine is like.
     pub fn summary(&self) -> String {
         let card = self.simulator.card.as_ref();
-        let modes: String = self
-            .routes
-            .iter()
-            .map(|route| if route.mode == submission_mode::DIRECT { 'd' } else { 'f' })
-            .collect();
+        // Upper case: its completion queue is in host memory.
+        let mode = |route: &Route| match (route.mode, route.completions) {
+            (submission_mode::DIRECT, completion_mode::WINDOW) => 'd',
+            (submission_mode::DIRECT, _) => 'D',
+            (_, completion_mode::WINDOW) => 'f',
+            _ => 'F',
+        };
+        let modes: String = self.routes.iter().map(mode).collect();
         format!(
             "width {}, stalls {}, latency {}/{}, tick {} ns, {} SSDs, paths {modes}, {} disks, {} extents, copies {:?}, queues {:?}",
             card.map_or(0, |card| card.width),

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use volplane_abi::tables::table;
-use volplane_abi::{CompletionEntry, ComponentStates, PathEntry, PathState, QueueState, SubmissionEntry};
-use volplane_driver::{Card, ClientQueue, DmaMemory, Iova, NvmeController, Platform, QueueSlots, TableWrite};
+use volplane_abi::{
+    completion_mode, CompletionEntry, ComponentStates, PathCompletions, PathEntry, PathState, QueueState,
+    SubmissionEntry,
+};
+use volplane_driver::{
+    Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, Platform, QueueSlots, TableWrite,
+};
 use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 
 use super::configuration::{Configuration, Route};
@@ -30,7 +35,8 @@ pub struct Machine {
     pub controllers: Vec<NvmeController<SimFunction>>,
     /// Client queues in order of configuration.
     pub queues: Vec<ClientQueue<SimFunction>>,
-    /// Submission queues of the paths; they are the card's as long as the paths live.
+    /// Submission queues of the paths, and completion queues in host memory; they are the card's as long as the
+    /// paths live.
     rings: Vec<DmaMemory>,
     /// What it was made of.
     pub configuration: Configuration,
@@ -90,10 +96,23 @@ impl Machine {
         let (sq_entries, cq_entries) = (route.sq_entries, route.cq_entries);
         let bytes = usize::from(sq_entries) * SubmissionEntry::BYTES;
         let sq = self.platform.allocate(bytes).expect("memory");
-        let window: Iova = self.card.window_iova(route.path);
+        let cq = (route.completions == completion_mode::HOST).then(|| {
+            let memory = self.platform.allocate(usize::from(cq_entries) * CompletionEntry::BYTES);
+            memory.expect("memory")
+        });
+        if let Some(cq) = &cq {
+            // From here on the card does not read the queue that the path had.
+            let place = PathCompletions::default().with_base(cq.iova().0);
+            let index = route.path.into();
+            let written = self.card.table_write(&mut self.platform, table::PATH_COMPLETIONS, index, &place.0);
+            written.expect("an entry");
+            self.rings.push(cq.clone());
+        }
         assert!(u32::from(cq_entries) <= self.card.window_entries());
+        let window = CompletionQueue::Window(self.card.window_iova(route.path));
+        let queue = cq.as_ref().map_or(window, CompletionQueue::Host);
         let doorbells = self.controllers[route.ssd]
-            .create_io_queue_pair(&mut self.platform, route.queue, &sq, sq_entries, window, cq_entries)
+            .create_io_queue_pair(&mut self.platform, route.queue, &sq, sq_entries, queue, cq_entries)
             .expect("an I/O queue pair");
         let entry = PathEntry::default()
             .with_sq_base(sq.iova().0)
@@ -103,6 +122,7 @@ impl Machine {
             .with_cq_size_z(cq_entries - 1)
             .with_limit(route.limit)
             .with_submission_mode(route.mode)
+            .with_completion_mode(route.completions)
             .with_valid(1);
         self.rings.push(sq);
         entry

@@ -5,10 +5,13 @@
 //! What was issued in a turn that is over comes back by its own answer, or is ended by *path quiesced*; of no other may
 //! that be said. In a turn a fence is asked for once, and only if something of it was overdue.
 //!
+//! An answer in a queue in host memory counts as soon as the card has read it: one that came just before the path had
+//! another queue, or was said to be quiet, may be quiesced all the same.
+//!
 //! When the card noticed that a path has become suspect is not seen: it may have from the moment on at which something
 //! that is overdue was issued, and has when its record was taken.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use volplane::software::{PlanTemplate, Tables};
 use volplane_abi::plan::{path_policy, COMPONENTS_MAX, TIME_OUT_SHIFT};
@@ -65,6 +68,8 @@ struct Turn {
     issued: u64,
     /// When it was over, at the latest, in simulated ns.
     over_ns: Option<u64>,
+    /// When the next one began, at the latest.
+    replaced_ns: Option<u64>,
 }
 
 /// A path.
@@ -105,6 +110,10 @@ pub struct Paths {
     time_outs: HashMap<u16, [u32; COMPONENTS_MAX]>,
     /// Simulated ns of a tick.
     pub tick_ns: u64,
+    /// Those whose completion queues are in host memory.
+    pub in_host: BTreeSet<u8>,
+    /// Fragments that may have been quiesced with their answers unread.
+    pub unread: u64,
     /// Fragments issued in all.
     pub issued: u64,
     /// What was met, for the coverage.
@@ -133,12 +142,15 @@ impl Paths {
         line.outstanding.insert(id, Outstanding { cycle, at_ns, turn, time_out });
     }
 
-    /// It has come back; `own`: not by an answer.
+    /// It has come back; `own`: not by an answer. Then it says when its completion queue was read at last, if that is in
+    /// host memory.
     ///
     /// # Errors
     /// When nobody has said that its path is quiet.
-    pub fn returned(&mut self, (path, id): (u8, u16), own: bool, at_ns: u64) -> Result<(), String> {
+    pub fn returned(&mut self, (path, id): (u8, u16), own: bool, at_ns: u64) -> Result<Option<u64>, String> {
         let tick_ns = self.tick_ns;
+        let in_host = self.in_host.contains(&path);
+        self.unread += u64::from(own && in_host);
         let line = self.line(path);
         let back = line.outstanding.remove(&id).ok_or("it was not outstanding")?;
         let is_over = line.closed || back.turn + 1 < line.turns.len();
@@ -152,8 +164,9 @@ impl Paths {
             (is_over && !own, "an answer on a path that was closed"),
             (own, "a fragment quiesced"),
         ];
+        let replaced_ns = line.turns[back.turn].replaced_ns.unwrap_or(at_ns);
         self.met.extend(met.iter().filter(|(is_met, _)| *is_met).map(|(_, what)| *what));
-        Ok(())
+        Ok((own && in_host).then(|| replaced_ns.min(at_ns)))
     }
 
     /// Notes what is overdue by now.
@@ -207,6 +220,7 @@ impl Paths {
             line.closings.push(Span { begins: (since, latest), ends: (u64::MAX, u64::MAX) });
         } else {
             line.closings.last_mut().expect("it was closed").ends = (since, latest);
+            line.turns.last_mut().expect("there is always one").replaced_ns = Some(now_ns);
             line.turns.push(Turn::default());
         }
         line.closed = closed;

@@ -1,8 +1,8 @@
 //! A small machine without surprises, for directed tests.
 
 use volplane_abi::{
-    opcode, submission_mode, vd_status, AllocationEntry, DeviceEntry, ExtentEntry, PathEntry,
-    SubmissionEntry, VdEntry,
+    completion_mode, opcode, submission_mode, vd_status, AllocationEntry, DeviceEntry, ExtentEntry,
+    PathEntry, SubmissionEntry, VdEntry,
 };
 use volplane_driver::{DmaMemory, Platform, PAGE};
 use volplane_sim::{CardConfig, SimulatorConfig, SsdConfig};
@@ -43,6 +43,7 @@ pub fn configuration(seed: u64, width: usize, mode: u8) -> Configuration {
             cq_entries: 64,
             limit: 63,
             mode,
+            completions: completion_mode::WINDOW,
         });
         tables.paths.insert(path, PathEntry::default().with_valid(1));
         let device = DeviceEntry::default().with_namespace_id(1).with_path(path).with_valid(1);

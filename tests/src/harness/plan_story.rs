@@ -99,9 +99,21 @@ pub struct Attempt {
     pub quieted: bool,
     /// Its queue was deleted before its SSD ended it.
     pub cancelled: bool,
+    /// It was quieted, and its completion queue, in host memory, was not read any more from then on, in simulated ns.
+    pub read_until_ns: Option<u64>,
 }
 
+/// Longest time in which an answer may stand in host memory before it is read.
+const UNREAD_NS: u64 = 20_000;
+
 impl Attempt {
+    /// Whether it was answered, so late that nobody may have read it.
+    pub fn is_unread(&self) -> bool {
+        let ended = self.ended.as_ref().filter(|ended| ended.completion);
+        let until_ns = self.read_until_ns;
+        ended.zip(until_ns).is_some_and(|(ended, until_ns)| ended.at_ns + UNREAD_NS > until_ns)
+    }
+
     /// The status that it ended with.
     ///
     /// # Errors
@@ -110,7 +122,7 @@ impl Attempt {
         let unanswered = self.ended.as_ref().map_or(self.cancelled, |ended| !ended.completion);
         let answer = self.ended.as_ref().filter(|ended| ended.completion).map(|ended| ended.status);
         match self.returned {
-            Some(status) if self.quieted && unanswered => Ok(status),
+            Some(status) if self.quieted && (unanswered || self.is_unread()) => Ok(status),
             Some(status) if !self.quieted && answer == Some(status) => Ok(status),
             _ => Err(format!("{self:x?} has not ended, or came back with another status")),
         }
@@ -569,9 +581,10 @@ impl Stories {
             PlanEvent::Returned { slot, component, ordinal, path, status, own: true, id }
                 if status == ABORTED_SQ_DELETION =>
             {
-                self.paths.returned((path, id), true, record.at_ns)?;
+                let read_until_ns = self.paths.returned((path, id), true, record.at_ns)?;
                 let run = self.story(slot)?.run_mut();
-                run.attempt(component, ordinal, path)?.quieted = true;
+                let attempt = run.attempt(component, ordinal, path)?;
+                (attempt.quieted, attempt.read_until_ns) = (true, read_until_ns);
                 run.come_back(component, ordinal, path, status)?;
             }
             // No SSD had it: its zeros were written, or could not be.

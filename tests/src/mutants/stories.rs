@@ -56,6 +56,7 @@ pub const STORIES: &[Story] = &[
     directed("interrupt table", "rtl_conformance", "the_interrupt_table_reads_back"),
     whole("hostile rings", "hostile_rings"),
     whole("late memory", "visibility"),
+    whole("completions in host memory", "host_completions"),
     plain("commands 1003", 1003, 5000),
     plans("plans 5003", 5003, 5000),
     plain("commands 1004", 1004, 5000),

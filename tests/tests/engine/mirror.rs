@@ -2,9 +2,10 @@
 //! error for the client, and every copy that is in sync holds what was written.
 
 use std::path::Path;
+use std::time::Duration;
 
 use volplane::software::{ComponentState, Components};
-use volplane::{BlockService, Operation, SubmitError, VdHandle};
+use volplane::{BlockService, CompletionMode, EngineOptions, Operation, SubmitError, VdHandle};
 use volplane_abi::{opcode, status};
 use volplane_sim::{Commands, Fault, FaultKind, Moment};
 
@@ -169,7 +170,23 @@ fn what_cannot_be_kept_is_not_promised() {
 #[test]
 fn a_lost_command_of_a_plain_disk_is_given_again() {
     let folder = tempfile::tempdir().expect("folder");
-    let mut rig = start(folder.path(), seed(42));
+    loses_commands(start(folder.path(), seed(42)));
+}
+
+/// Nor does the card believe what stood in a completion queue in host memory before it was made anew.
+#[test]
+fn a_lost_command_is_given_again_though_completions_are_in_host_memory() {
+    if !Tested::CARD {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    // The card is not idle while it waits, so that each ms costs cycles.
+    let answer_limit = Duration::from_millis(16);
+    let options = EngineOptions { completion_mode: CompletionMode::Host, answer_limit, ..options() };
+    loses_commands(Rig::start(DISKS, folder.path(), seed(42), &options, |_| ()));
+}
+
+fn loses_commands(mut rig: MirrorRig) {
     let memory = rig.engine.allocate(8 * 512).expect("memory");
     memory.fill(0, 8 * 512, 0x77);
     let write = Operation::Write { lba: 5, blocks: 8, force_unit_access: false };

@@ -8,7 +8,7 @@ use volplane_abi::plan::reason;
 use volplane_driver::ExceptionRecord;
 
 use super::Session;
-use crate::harness::plan_story::Run;
+use crate::harness::plan_story::{Attempt, Run};
 
 /// Longest between two steps, in simulated ns.
 const STEP_NS: u64 = 30_000;
@@ -212,8 +212,12 @@ impl Session {
     /// Notes what a run has met whose fragments were quiesced.
     pub(super) fn note_quieted(&mut self, run: &Run, reads: bool) {
         for attempt in run.attempts.iter().filter(|attempt| attempt.quieted) {
-            let cut_off = "a command cut off by the deletion of its queue";
-            self.coverage.met(if attempt.cancelled { cut_off } else { "an unanswered command quiesced" });
+            let what = match attempt {
+                Attempt { cancelled: true, .. } => "a command cut off by the deletion of its queue",
+                attempt if attempt.is_unread() => "an answer in host memory that was not read",
+                _ => "an unanswered command quiesced",
+            };
+            self.coverage.met(what);
             if run.again(attempt.component).any(|cycle| cycle > attempt.cycle) {
                 let again = ["a write given again after a fence", "a read given again after a fence"];
                 self.coverage.met(again[usize::from(reads)]);
