@@ -13,6 +13,7 @@ use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{Bounds, Dispatcher};
+use crate::plans::ControlPart;
 use crate::vaapi::{CardTables, ControlPath};
 
 /// The client that the engine is to the card.
@@ -70,14 +71,10 @@ impl<P: Platform> Engine<P> {
             ssds,
             gone: BTreeSet::new(),
             card,
-            control,
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
-            copies,
-            kept: Default::default(),
-            own: Default::default(),
+            part: ControlPart::new(control, copies, options),
             vectors,
-            options: *options,
             platform,
         })
     }

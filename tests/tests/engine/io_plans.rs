@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use volplane::{
-    BlockService, DmaMemory, IoOrder, IoPlanError, IoPlanId, IoTarget, Operation, SubmitPlanError, VdHandle,
-    PAYLOAD_BYTES,
+    BlockService, DmaMemory, IoOrder, IoPlanError, IoPlanId, IoTarget, Operation, OwnPlans, SharedPlans,
+    SubmitPlanError, VdHandle, PAYLOAD_BYTES,
 };
 use volplane_abi::plan::plan_status;
 use volplane_abi::{opcode, status, DeallocateRange, SubmissionEntry};

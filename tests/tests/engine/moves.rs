@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use volplane::map::DiskMap;
 use volplane::software::Components;
 use volplane::vaapi::StorageExtent;
-use volplane::{BlockService, Engine, VdHandle};
+use volplane::{BlockService, Engine, SharedPlans, VdHandle};
 use volplane_sim::{Fault, FaultKind, SimPlatform};
 
 use super::rig::{options, same, seed, Rig, LIMIT};

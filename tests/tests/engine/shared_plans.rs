@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use volplane::vaapi::{Tables, VaapiError};
-use volplane::{BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, VdHandle};
+use volplane::{BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, SharedPlans, VdHandle};
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status;
 use volplane_driver::CardError;
