@@ -9,6 +9,7 @@ use volplane_driver::{
 
 use super::bring_up::CLIENT;
 use super::Engine;
+use crate::events::EventKind;
 use crate::plans::{ControlPart, Decides, Decision, PlanService};
 use crate::service::{ServiceError, VdHandle};
 use crate::vaapi::{CardTables, Tables};
@@ -43,7 +44,12 @@ impl<P: Platform> PlanService for Engine<P> {
 
     fn take_records(&mut self) -> Result<Vec<ExceptionRecord>, CardError> {
         // They are fewer than the ring holds, and no interrupt tells again of one that is left.
-        self.card.take_exceptions(usize::MAX)
+        let records = self.card.take_exceptions(usize::MAX)?;
+        for record in records.iter().filter(|record| record.tail.deactivated() == 1) {
+            let copies = &mut self.part.copies;
+            copies.note(EventKind::Deactivated { disk: copies.name(VdHandle(record.tail.disk())) });
+        }
+        Ok(records)
     }
 
     fn fence(&mut self, path: u8) -> Result<(), CardError> {

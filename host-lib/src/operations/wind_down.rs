@@ -22,7 +22,7 @@ pub(crate) fn wind_down<S: PlanService + BlockService>(
 
 /// Waits for every operation and flushes every disk, each within `limit`. Completions that were not polled
 /// are lost.
-pub(crate) fn drain_and_flush(service: &mut impl BlockService, limit: Duration) -> Result<(), StopError> {
+fn drain_and_flush(service: &mut impl BlockService, limit: Duration) -> Result<(), StopError> {
     collect(service, limit, |_| Ok(()))?;
     for disk in 0..service.virtual_disks().len() {
         let handle = service.virtual_disks()[disk].handle;

@@ -92,9 +92,6 @@ pub(crate) trait Decides: PlanService {
         for copy in Components(tail.out()).without(copies.out(disk_of(record))).numbers() {
             copies.note(EventKind::CopyOut { disk: disk.clone(), copy });
         }
-        if tail.deactivated() == 1 {
-            copies.note(EventKind::Deactivated { disk });
-        }
     }
 }
 

@@ -110,6 +110,11 @@ impl<Q: CommandQueue> OwnCommands<Q> {
         !self.given.is_empty() || !self.waiting.is_empty()
     }
 
+    /// The queue, once there is one.
+    pub(crate) fn queue(&mut self) -> Option<&mut Q> {
+        self.queue.as_mut()
+    }
+
     /// The queue, at the end.
     pub(crate) fn into_queue(self) -> Option<Q> {
         self.queue

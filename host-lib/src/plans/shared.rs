@@ -45,6 +45,11 @@ impl KeptPlans {
         self.disks.contains(&disk)
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn push(&mut self, record: ExceptionRecord) {
         self.waiting.push_back(record);
     }
