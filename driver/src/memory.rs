@@ -86,6 +86,11 @@ impl DmaMemory {
         self.len == 0
     }
 
+    /// Whether nobody else has it, or a part of it.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.owner) == 1
+    }
+
     /// A part of it, as memory of its own.
     ///
     /// # Panics
@@ -224,7 +229,9 @@ mod tests {
         let whole = memory(2 * PAGE);
         whole.write(PAGE, &7u32.to_le_bytes());
         let part = whole.part(PAGE, 16);
+        assert!(!whole.is_alone() && !part.is_alone());
         drop(whole);
+        assert!(part.is_alone());
         assert_eq!(part.iova(), Iova(0x2000));
         assert_eq!(part.load_acquire(0), 7);
     }

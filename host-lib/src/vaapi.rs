@@ -341,6 +341,16 @@ impl ControlPath {
         self.disk(call, disk).map(|_| ())
     }
 
+    /// Plan slots.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.room.slots).unwrap_or(u32::MAX)
+    }
+
+    /// Most disks.
+    pub(crate) fn disks_max(&self) -> u64 {
+        self.room.disks
+    }
+
     /// Blocks of a device, and log2 of their bytes.
     pub(crate) fn device_size(&self, device: u16) -> Option<(u64, u8)> {
         self.devices.get(&device).map(|info| (info.blocks, info.block_shift))
@@ -367,7 +377,7 @@ fn commit(call: &'static str, tables: &mut dyn Tables, disks: &[TableEntry]) -> 
     tables.commit(disks).map_err(|source| VaapiError::Card { call, source })
 }
 
-fn read<T: FromBytes>(
+pub(crate) fn read<T: FromBytes>(
     call: &'static str,
     tables: &mut dyn Tables,
     table: u16,

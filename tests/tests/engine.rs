@@ -29,7 +29,7 @@ use volplane_sim::{CommandFilter, CommandRecord, CompletionWrites, Execution, Si
 use volplane_tests::harness::is_built;
 use workload::Workload;
 
-/// What the tests of mirrors run on.
+/// What the tests of mirrors and of plans run on.
 type Tested = Engine<SimPlatform>;
 
 const MEMORY: &str = "memory = true";

@@ -1,23 +1,33 @@
 //! The software data path as a block service on simulated SSDs, in a machine without a card.
 
+#[path = "engine/io_plans.rs"]
+mod io_plans;
 #[path = "engine/mirror.rs"]
 mod mirror;
+#[path = "engine/moves.rs"]
+mod moves;
 #[path = "engine/rig.rs"]
 mod rig;
+#[path = "engine/shared_plans.rs"]
+mod shared_plans;
 #[path = "engine/workload.rs"]
 mod workload;
 
 use std::path::Path;
 
 use rig::{options, seed, three_disks, Rig};
-use volplane::{BlockService, EngineOptions, Operation, SoftwareEngine, VdHandle};
-use volplane_abi::{opcode, status};
+use volplane::{
+    BlockService, EngineOptions, IoOrder, IoTarget, Operation, OwnPlans, SharedPlans, SoftwareEngine,
+    VdHandle,
+};
+use volplane_abi::plan::plan_status;
+use volplane_abi::{opcode, status, SubmissionEntry};
 use volplane_sim::{
     CommandFilter, CommandRecord, Execution, Fault, FaultKind, Moment, SimPlatform, SimulatorConfig,
 };
 use workload::Workload;
 
-/// What the tests of mirrors run on.
+/// What the tests of mirrors and of plans run on.
 type Tested = SoftwareEngine<SimPlatform>;
 type SoftwareRig = Rig<Tested>;
 
@@ -147,6 +157,95 @@ fn an_ssd_that_is_gone_fails_its_own_disk() {
     assert_eq!(told, ["ssd3: gone"]);
     let error = rig.engine.stop().err().expect("a disk cannot be flushed").to_string();
     assert!(error.contains("Host Pathing Error (370h)"), "{error}");
+}
+
+/// Whatever waits for an application, the control path finds room for its own commands: else nothing that is diverted
+/// could ever be moved.
+#[test]
+fn plans_that_wait_leave_room_for_the_control_path() {
+    let mut rig = start(seed(7), &options(), |_| ());
+    let disk = VdHandle(2);
+    rig.engine.keep_exceptions(disk).expect("a disk");
+    rig.engine.io_add_divert_range(disk, 0..256, rig::LIMIT).expect("a range");
+    let memory = rig.engine.allocate(4096).expect("memory");
+    memory.fill(0, 4096, 0x21);
+    // More than the ring takes.
+    for tag in 0..400 {
+        rig.submit(2, Operation::Read { lba: tag % 256, blocks: 1 }, Some(memory.clone()), tag);
+    }
+    rig.engine.poll(&mut Vec::new()).expect("the service works");
+    let waiting: Vec<_> =
+        std::iter::from_fn(|| rig.engine.io_get_plan().expect("the service works")).collect();
+    assert_eq!(waiting.len(), 256);
+    let own = rig.engine.iop_create_io_plan().expect("room");
+    let write = SubmissionEntry::default().with_opcode(opcode::WRITE).with_prp1(memory.iova().0);
+    for _ in 0..64 {
+        rig.engine.iop_add_io(own, IoTarget::Disk(disk), write).expect("room");
+    }
+    rig.engine.io_submit_plan(own, IoOrder::AtOnce).expect("a plan");
+    let deadline = rig.engine.now() + rig::LIMIT;
+    while (0..64).any(|index| rig.engine.iop_get_error_code(own, index).expect("a command") != Some(0)) {
+        let now = rig.engine.now();
+        assert!(now < deadline, "the plan does not end");
+        rig.engine.wait(now + rig::LOOK).expect("the service works");
+    }
+    // The oldest first, and none but those.
+    for (tag, record) in waiting.iter().enumerate() {
+        assert_eq!(record.command.starting_lba(), tag as u64 % 256);
+        rig.engine.io_complete_plan(record.handle(), 0).expect("it is owned");
+    }
+    rig.engine.end_exceptions(disk).expect("the service works");
+    let (control, tables) = rig.engine.vaapi();
+    control.iop_remove_divert_range(tables, disk, 0..256).expect("a range");
+    let failed = rig.settle().iter().filter(|done| done.result.is_err()).count();
+    assert!(failed <= 144, "{failed} failed");
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// What the data path's own plans give a device reaches it as it is, whatever a card would say of it.
+#[test]
+fn raw_commands_of_the_data_path_reach_the_ssd() {
+    let mut rig = start(seed(8), &options(), |config| config.record_commands = 100);
+    let memory = rig.engine.allocate(4096).expect("memory");
+    memory.fill(0, 4096, 0x5C);
+    let entry = |code| SubmissionEntry::default().with_opcode(code).with_prp1(memory.iova().0);
+    let write = entry(opcode::WRITE).with_namespace_id(1).with_starting_lba(9);
+    // No client's opcode, and no namespace of the SSD.
+    let commands = [write, entry(0x7F).with_namespace_id(1), entry(opcode::READ).with_namespace_id(9)];
+    let (_, data_path) = rig.engine.vaapi();
+    let plan = data_path.create_io_plan().expect("room");
+    for entry in commands {
+        data_path.add_io(plan, 3, entry).expect("room");
+    }
+    data_path.submit_io_plan(plan).expect("a device");
+    rig.handle.take_commands("ssd-3");
+    let deadline = rig.engine.now() + rig::LIMIT;
+    while !rig.engine.vaapi().1.is_idle() {
+        let now = rig.engine.now();
+        assert!(now < deadline, "the plan does not end");
+        rig.engine.wait(now + rig::LOOK).expect("the service works");
+    }
+    let (_, data_path) = rig.engine.vaapi();
+    let codes =
+        [0, 1, 2].map(|index| data_path.io_error_code(plan, index).expect("there").map(|code| code & 0x7FF));
+    assert_eq!(codes, [Some(0), Some(status::INVALID_OPCODE), Some(status::INVALID_NAMESPACE)]);
+    let reached = rig.handle.take_commands("ssd-3").0;
+    let plain = |entry: &SubmissionEntry| entry.with_command_id(0).0;
+    let reached: Vec<_> = reached.iter().map(|command| plain(&command.entry)).collect();
+    assert_eq!(reached, commands.map(|entry| plain(&entry)));
+    let mut media = [0; 4096];
+    rig.handle.read_media("ssd-3", 9 * 4096, &mut media).expect("media");
+    assert_eq!(media, [0x5C; 4096]);
+    // One that is lost ends when its path is made quiet.
+    rig.handle.start_fault("ssd-3", Fault::new(FaultKind::DeadPath(Moment::Beginning)));
+    let (_, data_path) = rig.engine.vaapi();
+    data_path.reinit_io_plan(plan).expect("it has ended");
+    data_path.submit_io_plan(plan).expect("a device");
+    let read = Operation::Read { lba: 0, blocks: 1 };
+    rig.execute(2, read, Some(memory)).expect_err("its SSD is gone");
+    let (_, data_path) = rig.engine.vaapi();
+    assert_eq!(data_path.io_error_code(plan, 0), Ok(Some(plan_status::ABORTED_SQ_DELETION)));
 }
 
 /// The data path's own refusals come back as NVMe statuses, and what nobody executes ends.

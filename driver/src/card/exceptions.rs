@@ -257,21 +257,27 @@ impl<F: Function> Card<F> {
     ) -> Result<(), CardError> {
         let card = self.name().to_owned();
         let command = command.with_generation(plan.generation);
-        self.plan_command(platform, opcode, plan.slot, command).map_err(|error| {
-            let problem = match &error {
-                CardError::Table { status, .. } => match status & CODE_AND_TYPE {
-                    plan_status::PLAN_GONE => "it is gone",
-                    plan_status::PLAN_NOT_OWNED => "it is not the control path's to decide in this way",
-                    plan_status::PLAN_TAKEN_OVER => "the control path has it, or has asked for it",
-                    plan_status::PLAN_ENDED => "it has ended and waits to be released",
-                    plan_status::PLAN_ABORTED => "it was aborted before",
-                    plan_status::PLAN_COMPONENT => "a component cannot be restarted, or must be",
-                    plan_status::PLAN_REPLACED => "its disk has another template than when it was begun",
-                    _ => return error,
-                },
-                _ => return error,
-            };
-            CardError::Plan { card, slot: plan.slot, generation: plan.generation, problem }
+        self.plan_command(platform, opcode, plan.slot, command).map_err(|error| match error {
+            CardError::Table { status, .. } => CardError::of_plan(&card, plan, status).unwrap_or(error),
+            error => error,
         })
+    }
+}
+
+impl CardError {
+    /// What a status of `plan_status` says of a command to a plan, of whatever executes plans; `None` for any other.
+    pub fn of_plan(card: &str, plan: PlanHandle, status: u16) -> Option<Self> {
+        let problem = match status & CODE_AND_TYPE {
+            plan_status::PLAN_GONE => "it is gone",
+            plan_status::PLAN_NOT_OWNED => "it is not the control path's to decide in this way",
+            plan_status::PLAN_TAKEN_OVER => "the control path has it, or has asked for it",
+            plan_status::PLAN_ENDED => "it has ended and waits to be released",
+            plan_status::PLAN_ABORTED => "it was aborted before",
+            plan_status::PLAN_COMPONENT => "a component cannot be restarted, or must be",
+            plan_status::PLAN_REPLACED => "its disk has another template than when it was begun",
+            _ => return None,
+        };
+        let PlanHandle { slot, generation } = plan;
+        Some(CardError::Plan { card: card.to_owned(), slot, generation, problem })
     }
 }

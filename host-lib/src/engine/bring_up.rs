@@ -14,6 +14,7 @@ use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::operations::command::CommandLimits;
 use crate::operations::dispatcher::{Bounds, Dispatcher};
+use crate::plans::ControlPart;
 use crate::vaapi::{CardTables, ControlPath, DevicePath};
 
 /// The client that the engine is to the card.
@@ -77,14 +78,10 @@ impl<P: Platform> Engine<P> {
             gone: BTreeSet::new(),
             card,
             completion_queues,
-            control,
             dispatcher: Dispatcher::new(queues, limits, bounds),
             disks,
-            copies,
-            kept: Default::default(),
-            own: Default::default(),
+            part: ControlPart::new(control, copies, options),
             vectors,
-            options: *options,
             platform,
         })
     }

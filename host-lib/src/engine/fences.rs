@@ -15,10 +15,10 @@ use crate::vaapi::{CardTables, DevicePath, Tables};
 impl<P: Platform> Engine<P> {
     /// Makes the SSD at a path quiet, and the path usable again. What the SSD was given is given again, elsewhere if it
     /// is gone; where it cannot be made quiet, that stays open.
-    pub(super) fn fence(&mut self, path: u8) -> Result<(), CardError> {
+    pub(super) fn make_quiet(&mut self, path: u8) -> Result<(), CardError> {
         // Path n leads to device n.
         let Some(ssd) = self.ssds.get_mut(usize::from(path)) else { return Ok(()) };
-        let (card, platform, options) = (&mut self.card, &mut self.platform, &self.options);
+        let (card, platform, options) = (&mut self.card, &mut self.platform, &self.part.options);
         let entry: PathEntry = card.table_record(platform, table::PATH, path.into())?;
         let closed = entry.with_valid(0);
         card.table_write(platform, table::PATH, path.into(), &closed.with_renewing(1).0)?;
@@ -49,7 +49,7 @@ impl<P: Platform> Engine<P> {
         if matches!(happened, EventKind::Gone { .. }) {
             self.gone.insert(path);
         }
-        self.copies.note(happened);
+        self.part.copies.note(happened);
         Ok(())
     }
 }

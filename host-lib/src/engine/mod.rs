@@ -6,43 +6,31 @@
 //! flushes nothing.
 //!
 //! * `bring_up`: from configuration to running queues.
-//! * `decisions`: the control path's part, which ends what the card hands up.
-//! * `plans`: what an application may do with plans instead.
-//! * `io_plans`: commands of its own, to disks and devices.
+//! * `control`: the card, as the control path of `plans` reaches it.
 //! * `fences`: SSDs that do not answer in time are made quiet.
 //!
-//! Operations become commands in `operations`.
+//! Operations become commands in `operations`; what the card hands up is ended, or shared, by `plans`.
 
 mod bring_up;
-mod decisions;
+mod control;
 mod fences;
-mod io_plans;
-mod plans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use volplane_driver::{AccessError, Card, CardError, ClientQueue, DmaMemory, NvmeError, Platform};
 
-use io_plans::OwnCommands;
-pub use io_plans::{IoOrder, IoTarget, SubmitPlanError};
-use plans::KeptPlans;
-pub use plans::PlanOwner;
-
 use crate::bring_up::{Ssd, IO_QUEUE};
 use crate::configuration::ConfigurationError;
-use crate::copies::Copies;
 use crate::events::Event;
 use crate::operations::dispatcher::Dispatcher;
-use crate::operations::wind_down::drain_and_flush;
+use crate::operations::wind_down::wind_down;
 use crate::out_copies::StateError;
+use crate::plans::{ControlPart, Decides};
 use crate::service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
 use crate::vaapi::{CardTables, ControlPath, VaapiError};
-
-/// Longest pause between two looks at what is waited for.
-const LOOK: Duration = Duration::from_micros(50);
 
 /// Where the functions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,15 +167,11 @@ pub struct Engine<P: Platform> {
     card: Card<P::Function>,
     /// By path: its completion queue, where that is in host memory. The card reads it until it is reset.
     completion_queues: BTreeMap<u8, DmaMemory>,
-    control: ControlPath,
     dispatcher: Dispatcher<ClientQueue<P::Function>>,
     disks: Vec<VirtualDisk>,
-    copies: Copies,
-    kept: KeptPlans,
-    own: OwnCommands<P::Function>,
+    part: ControlPart<ClientQueue<P::Function>>,
     /// Interrupt vectors of the client queues and of the card's records.
     vectors: Vec<u16>,
-    options: EngineOptions,
     platform: P,
 }
 
@@ -205,27 +189,7 @@ impl<P: Platform> Engine<P> {
     /// The VAAPI calls, and the card's tables for them. `virtual_disks` shows the disks as they
     /// were at the start.
     pub fn vaapi(&mut self) -> (&mut ControlPath, CardTables<'_, P>) {
-        (&mut self.control, CardTables { card: &mut self.card, platform: &mut self.platform })
-    }
-
-    /// Does the control path's part until something is `over`; how long was waited, when it is not after `limit`.
-    fn look_until(
-        &mut self,
-        limit: Duration,
-        mut over: impl FnMut(&mut Self) -> Result<bool, CardError>,
-    ) -> Result<Option<Duration>, ServiceError> {
-        let since = self.platform.now();
-        loop {
-            self.decide()?;
-            if over(self)? {
-                return Ok(None);
-            }
-            let now = self.platform.now();
-            if now >= since + limit {
-                return Ok(Some(now - since));
-            }
-            self.platform.wait((now + LOOK).min(since + limit))?;
-        }
+        (&mut self.part.control, CardTables { card: &mut self.card, platform: &mut self.platform })
     }
 
     /// Whether a client queue or a record raised its interrupt since it was last asked.
@@ -244,13 +208,12 @@ where
     /// # Errors
     /// The first error. Even then everything that could be reached was shut down and reset.
     pub fn stop(mut self) -> Result<P, StopError> {
-        let limit = self.options.stop_limit;
-        let ended = self.end_all_exceptions();
-        let mut result = ended.map_err(StopError::from).and_then(|()| drain_and_flush(&mut self, limit));
-        result = result.and_then(|()| self.drain_own(limit));
+        let limit = self.part.options.stop_limit;
+        let mut result = wind_down(&mut self, limit);
         self.dispatcher.stop();
         let quiet = result.is_ok();
-        let Self { ssds, gone, mut card, dispatcher, own, mut platform, .. } = self;
+        let Self { ssds, gone, mut card, dispatcher, part, mut platform, .. } = self;
+        let own = part.own;
         // Queues hold the card's rings, and a busy one its buffers: they go after the reset.
         let mut held = None;
         if quiet {
@@ -314,7 +277,7 @@ where
     }
 
     fn take_events(&mut self) -> Vec<Event> {
-        self.copies.take_events()
+        self.part.copies.take_events()
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {

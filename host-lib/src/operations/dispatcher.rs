@@ -14,7 +14,7 @@ use super::command::{self, DiskLimits, Part};
 use crate::service::{Completion, IoError, Operation, ServiceError, SubmitError, VdHandle};
 
 /// A client queue pair, as the dispatcher needs it.
-pub(crate) trait CommandQueue {
+pub trait CommandQueue {
     fn number(&self) -> u16;
     fn capacity(&self) -> usize;
     fn submit(&mut self, entry: SubmissionEntry) -> Result<(), Full>;

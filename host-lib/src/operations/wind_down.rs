@@ -3,14 +3,26 @@
 use std::time::Duration;
 
 use crate::engine::StopError;
+use crate::plans::{drain_own, end_all_exceptions, PlanService};
 use crate::service::{BlockService, Completion, IoError, Operation, ServiceError, SubmitError};
 
 /// Longest pause between two polls while draining.
 const COLLECT_PAUSE: Duration = Duration::from_millis(10);
 
+/// Ends what applications have kept, waits for every operation, flushes every disk, and waits for the control path's own
+/// commands, each within `limit`. Completions that were not polled are lost.
+pub(crate) fn wind_down<S: PlanService + BlockService>(
+    service: &mut S,
+    limit: Duration,
+) -> Result<(), StopError> {
+    end_all_exceptions(service)?;
+    drain_and_flush(service, limit)?;
+    drain_own(service, limit)
+}
+
 /// Waits for every operation and flushes every disk, each within `limit`. Completions that were not polled
 /// are lost.
-pub(crate) fn drain_and_flush(service: &mut impl BlockService, limit: Duration) -> Result<(), StopError> {
+fn drain_and_flush(service: &mut impl BlockService, limit: Duration) -> Result<(), StopError> {
     collect(service, limit, |_| Ok(()))?;
     for disk in 0..service.virtual_disks().len() {
         let handle = service.virtual_disks()[disk].handle;

@@ -1,4 +1,4 @@
-//! The client queue between the dispatcher and the software data path.
+//! A client queue between whoever gives commands and the software data path.
 
 use std::collections::VecDeque;
 
@@ -7,11 +7,9 @@ use volplane_driver::{Full, QueueError};
 
 use crate::operations::dispatcher::CommandQueue;
 
-/// Its number; 0 is the control path.
-pub(super) const QUEUE: u16 = 1;
-
 /// Commands on their way to the data path, and completions on their way back.
-pub(super) struct CommandRing {
+pub struct CommandRing {
+    number: u16,
     capacity: u16,
     submissions: VecDeque<SubmissionEntry>,
     completions: VecDeque<CompletionEntry>,
@@ -19,8 +17,8 @@ pub(super) struct CommandRing {
 
 impl CommandRing {
     /// For `capacity` commands at a time.
-    pub(super) fn new(capacity: u16) -> Self {
-        Self { capacity, submissions: VecDeque::new(), completions: VecDeque::new() }
+    pub(super) fn new(number: u16, capacity: u16) -> Self {
+        Self { number, capacity, submissions: VecDeque::new(), completions: VecDeque::new() }
     }
 
     /// Commands at a time.
@@ -47,7 +45,7 @@ impl CommandRing {
 
 impl CommandQueue for CommandRing {
     fn number(&self) -> u16 {
-        QUEUE
+        self.number
     }
 
     fn capacity(&self) -> usize {

@@ -6,11 +6,12 @@
 use volplane_abi::plan::{plan_status, reason};
 use volplane_abi::status::DNR;
 use volplane_abi::{vd_status, ComponentEntry, ComponentStates, SubmissionEntry};
+use volplane_driver::PlanHandle;
 
 use super::cut::{admit_to, Abilities, Admission};
 use super::engine::{disk_of, is_read, DataPath};
 use super::pages::Memory;
-use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle, Second};
+use super::plan::{ClientTag, Owner, Part, Plan, Second};
 use super::record::Record;
 use super::template::{ComponentState, Components, PlanTemplate, TemplateError};
 use super::verdict::Progress;
@@ -65,6 +66,22 @@ pub enum ControlError {
     /// The command ends at once, with this status.
     #[error("the command ends with status {0:#06x} before anything is issued")]
     Refused(u16),
+}
+
+impl ControlError {
+    /// The status with which a card answers so, if it is of a plan.
+    pub fn plan_status(&self) -> Option<u16> {
+        Some(match self {
+            Self::Gone(_) => plan_status::PLAN_GONE,
+            Self::NotOwned(_) => plan_status::PLAN_NOT_OWNED,
+            Self::TakenOver(_) => plan_status::PLAN_TAKEN_OVER,
+            Self::Ended(_) => plan_status::PLAN_ENDED,
+            Self::Aborted(_) => plan_status::PLAN_ABORTED,
+            Self::Replaced(_) => plan_status::PLAN_REPLACED,
+            Self::Component { .. } => plan_status::PLAN_COMPONENT,
+            _ => return None,
+        })
+    }
 }
 
 impl DataPath {
@@ -148,6 +165,11 @@ impl DataPath {
         let record = self.records.take(|_| true);
         self.run();
         record
+    }
+
+    /// Whether `get_plan` has any.
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
     }
 
     /// IO_GetPlanVD: the oldest record of a disk.

@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use volplane_abi::plan::{reason, COMPONENTS_MAX, COMPONENT_FRAGMENTS_MAX};
 use volplane_abi::status::{self, DNR};
 use volplane_abi::{opcode, vd_status, QuotaEntry, SubmissionEntry};
+use volplane_driver::PlanHandle;
 
 use super::choice::{Chooser, Turns};
 use super::cut::{admit, cut_on, flush, Abilities, Admission, Cuts, Fragment};
 use super::issue::{Outstanding, PathState};
 use super::pages::Memory;
 use super::pass_through::PassThrough;
-use super::plan::{ClientTag, Owner, Part, Plan, PlanHandle};
+use super::plan::{ClientTag, Owner, Part, Plan};
 use super::record::Records;
 use super::tables::Tables;
 use super::template::{Components, PlanTemplate};
@@ -184,6 +185,11 @@ impl DataPath {
     /// Plans in flight, and commands that wait for a slot.
     pub fn outstanding(&self) -> usize {
         self.plans.len() + self.waiting.values().map(VecDeque::len).sum::<usize>()
+    }
+
+    /// Whether nothing is under way or waits, raw commands included.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding() == 0 && self.paths.values().all(|path| path.outstanding == 0)
     }
 
     /// What a path has: fragments and raw commands.

@@ -364,7 +364,7 @@ fn quotas_and_quiescence_leave_commands_waiting() {
     assert_eq!(world.completed.len(), 6);
     // A disk's own quota.
     let quota = QuotaEntry::default().with_slots(1);
-    world.engine.change_tables(|tables| drop(tables.quotas.insert(0, quota)));
+    world.engine.change_tables(|tables| _ = tables.quotas.insert(0, quota));
     (10..12).for_each(|command| world.submit(tag(1, command), opcode::READ, 0, 0, 8, 1));
     assert_eq!(world.asked.len(), 1);
     world.settle(|_| 0);

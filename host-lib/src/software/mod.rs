@@ -10,17 +10,17 @@
 //! * `plan`: a command in execution. * `engine`: all of them, their admission; `issue`: their fragments; `finish`:
 //!   their ends. * `choice`: what the brief leaves open.
 //! * `control`: what the control path may do. * `record`: what it is told. * `pass_through`: its raw commands.
-//! * `service`: the data path as a block service; `decisions`: the control path's part of it.
-//! * `command_ring`: commands on their way to it.
+//! * `service`: the data path as a block service; `service_control`: as its control path reaches it.
+//! * `command_ring`: commands on their way to it. * `host_memory`: where their lists and zeros lie.
 //! * `ssd_path`: a queue pair of an SSD. * `repository`: the tables as VAAPI writes them.
 
 pub mod choice;
 mod command_ring;
 pub mod control;
 pub mod cut;
-mod decisions;
 pub mod engine;
 mod finish;
+mod host_memory;
 mod issue;
 pub mod map;
 pub mod pages;
@@ -31,6 +31,7 @@ mod random_tests;
 pub mod record;
 mod repository;
 pub mod service;
+mod service_control;
 mod ssd_path;
 pub mod tables;
 pub mod template;
@@ -43,8 +44,9 @@ pub use control::{ControlError, DiskStatus};
 pub use cut::{admit, cut, cut_on, Abilities, Admission, Cuts, Fragment, Issued, Request};
 pub use engine::{Action, Bounds, DataPath};
 pub use pages::{Memory, Pages, Segment};
-pub use plan::{ClientTag, PlanHandle};
+pub use plan::ClientTag;
 pub use record::{ComponentStatus, Record};
 pub use service::SoftwareEngine;
 pub use tables::Tables;
 pub use template::{Component, ComponentState, Components, MaskSet, PlanTemplate, ReadPolicy, TemplateError};
+pub use volplane_driver::PlanHandle;

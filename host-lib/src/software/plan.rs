@@ -3,19 +3,11 @@
 use volplane_abi::plan::{plan_status, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::{CODE_AND_TYPE, DNR};
 use volplane_abi::{opcode, SubmissionEntry};
+use volplane_driver::PlanHandle;
 
 use super::cut::{Admission, Cuts, Fragment};
 use super::template::PlanTemplate;
 use super::verdict::{End, Parts, Progress};
-
-/// A plan's slot and its use: an old handle names nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlanHandle {
-    /// Slot.
-    pub slot: u16,
-    /// Counts the uses of the slot, and the times the plan changed hands.
-    pub generation: u32,
-}
 
 /// Whom a command came from, and how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

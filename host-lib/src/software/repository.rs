@@ -11,6 +11,9 @@ use super::plan::Owner;
 use super::tables::Tables;
 use crate::vaapi::{self, Epoch, TableEntry, RECORD_BYTES};
 
+/// What errors call it.
+pub(super) const NAME: &str = "the software data path";
+
 impl vaapi::Tables for DataPath {
     fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError> {
         let mut written = Ok(());
@@ -101,10 +104,10 @@ fn bytes(entry: Option<&[u8]>) -> [u8; RECORD_BYTES] {
     TableEntry::new(0, 0, entry.unwrap_or_default()).record
 }
 
-fn refused(operation: &'static str, number: u16, index: u32) -> CardError {
+pub(super) fn refused(operation: &'static str, number: u16, index: u32) -> CardError {
     let known = table::NAMES.iter().find(|(known, _)| *known == number);
     CardError::Table {
-        card: "the software data path".to_owned(),
+        card: NAME.to_owned(),
         operation,
         table: known.map_or("no table", |(_, name)| name),
         index,

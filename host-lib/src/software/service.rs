@@ -12,9 +12,8 @@
 //!   has reset it. What it was given fails with Host Pathing Error, and so does what follows.
 //! * Where not even a reset helps, the SSD may still use the buffers it was given. Their operations stay
 //!   outstanding, and the service fails after `answer_limit`.
-//! * What the data path hands to the control path ends at once with the status that is due: nobody else
-//!   is there to decide. A write that missed a copy is told to its client when the state file says that the copy is
-//!   out (`decisions`).
+//! * What the data path hands to the control path is `crate::plans`' to end or to share, as of a card. Commands of the
+//!   control path itself come by a queue of their own, for which there always are slots.
 //! * Of the options, `queues` and both modes have no meaning here: one processor does it all.
 
 use std::time::Duration;
@@ -23,21 +22,23 @@ use volplane_abi::plan::{plan_status, COMPONENT_FRAGMENTS_MAX};
 use volplane_abi::registers::TRANSFER_BYTES_MAX;
 use volplane_abi::status::{self, DNR};
 use volplane_abi::CompletionEntry;
-use volplane_driver::{DmaMemory, Platform, PAGE};
+use volplane_driver::{AccessError, DmaMemory, Platform, PAGE};
 
-use super::command_ring::{CommandRing, QUEUE};
+use super::command_ring::CommandRing;
 use super::cut::Fragment;
 use super::engine::{Action, Bounds, DataPath};
+use super::host_memory::HostMemory;
 use super::plan::ClientTag;
-use super::ssd_path::SsdPath;
+use super::ssd_path::{Given, SsdPath};
 use crate::bring_up::{check_options, device_info, map_disks, set_plans, Disks, Ssd, IO_QUEUE, TICK};
 use crate::configuration::{Configuration, TableSizes};
 use crate::copies::Copies;
 use crate::engine::{EngineOptions, StartError, StopError};
 use crate::events::{Event, EventKind};
 use crate::operations::command::CommandLimits;
-use crate::operations::dispatcher::{self, Dispatcher};
-use crate::operations::wind_down::drain_and_flush;
+use crate::operations::dispatcher::{self, CommandQueue, Dispatcher};
+use crate::operations::wind_down::wind_down;
+use crate::plans::{ControlPart, Decides};
 use crate::service::{BlockService, Completion, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk};
 use crate::vaapi::ControlPath;
 
@@ -50,28 +51,29 @@ const ROOM: TableSizes = TableSizes {
     columns: 16,
     plans: 1 << 16,
     diverts: 1 << 16,
-    slots: (COMMANDS_MAX + RESERVE) as u64,
+    slots: (COMMANDS_MAX + OWN_COMMANDS) as u64,
 };
 /// Most commands at a time: the data path looks at every plan at each step.
 const COMMANDS_MAX: u16 = 256;
-/// Plan slots for plans of the control path.
-const RESERVE: u16 = 16;
+/// Most commands of the control path itself at a time.
+pub(super) const OWN_COMMANDS: u16 = 64;
+/// The queue of clients' commands. 0 is the control path, when it speaks to the data path itself;
+const CLIENT_QUEUE: u16 = 1;
+/// and this the queue of its commands.
+pub(super) const OWN_QUEUE: u16 = 2;
 /// Longest pause between two looks for completions.
-const LOOK: Duration = Duration::from_micros(10);
+pub(super) const LOOK: Duration = Duration::from_micros(10);
 
 /// Virtual disks executed by software. See the module.
 pub struct SoftwareEngine<P: Platform> {
     // In order of drop: the SSDs are disabled before the memory goes that they write.
     pub(super) paths: Vec<SsdPath<P::Function>>,
     pub(super) data_path: DataPath,
-    pub(super) control: ControlPath,
+    pub(super) part: ControlPart<CommandRing>,
     dispatcher: Dispatcher<CommandRing>,
-    /// Pages of the commands: their PRP lists and ranges.
-    pages: DmaMemory,
-    pub(super) disks: Vec<VirtualDisk>,
-    pub(super) copies: Copies,
-    stop_limit: Duration,
-    platform: P,
+    memory: HostMemory,
+    disks: Vec<VirtualDisk>,
+    pub(super) platform: P,
 }
 
 impl<P: Platform> SoftwareEngine<P> {
@@ -88,14 +90,17 @@ impl<P: Platform> SoftwareEngine<P> {
         check_options(configuration, devices, options)?;
         let copies = Copies::load(configuration)?;
         configuration.check_room(&ROOM)?;
-        let ring = CommandRing::new(options.queue_entries.saturating_sub(1).clamp(1, COMMANDS_MAX));
+        let ring =
+            CommandRing::new(CLIENT_QUEUE, options.queue_entries.saturating_sub(1).clamp(1, COMMANDS_MAX));
         let commands = ring.capacity();
+        // Whatever clients have that waits, the control path's own commands find a slot: the rings are the quotas.
+        let slots = commands + OWN_COMMANDS;
         let mut data_path = DataPath::new(Bounds {
-            slots: commands + RESERVE,
-            reserve: RESERVE,
-            per_client: commands,
-            per_disk: commands,
-            records: usize::from(commands + RESERVE),
+            slots,
+            reserve: 0,
+            per_client: slots,
+            per_disk: slots,
+            records: slots.into(),
         });
         let mut control = ControlPath::new(ROOM, ROOM.devices as u32);
         let (mut paths, mut found) = (Vec::new(), Vec::new());
@@ -114,9 +119,11 @@ impl<P: Platform> SoftwareEngine<P> {
         set_plans(&mut control, &mut data_path, configuration, options, &copies)?;
         let pages = platform.allocate(usize::from(commands) * PAGE)?;
         let bounds = dispatcher::Bounds { operations: options.operations, answer: options.answer_limit };
-        let dispatcher = Dispatcher::new(vec![(ring, pages.clone())], limits, bounds);
-        let stop_limit = options.stop_limit;
-        Ok(Self { paths, data_path, control, dispatcher, pages, disks, copies, stop_limit, platform })
+        let mut memory = HostMemory::default();
+        memory.insert(&pages);
+        let dispatcher = Dispatcher::new(vec![(ring, pages)], limits, bounds);
+        let part = ControlPart::new(control, copies, options);
+        Ok(Self { paths, data_path, part, dispatcher, memory, disks, platform })
     }
 
     /// The platform, for those who also drive what is behind it.
@@ -127,39 +134,47 @@ impl<P: Platform> SoftwareEngine<P> {
     /// The VAAPI calls, and the data path, which is the tables for them. `virtual_disks` shows the disks
     /// as they were at the start.
     pub fn vaapi(&mut self) -> (&mut ControlPath, &mut DataPath) {
-        (&mut self.control, &mut self.data_path)
+        (&mut self.part.control, &mut self.data_path)
+    }
+
+    /// Memory that commands may name.
+    pub(super) fn allocate_named(&mut self, bytes: usize) -> Result<DmaMemory, AccessError> {
+        self.memory.forget_unused();
+        let memory = self.platform.allocate(bytes)?;
+        self.memory.insert(&memory);
+        Ok(memory)
     }
 
     /// Does what can be done now, without waiting but for an SSD that is made quiet.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) -> Result<(), ServiceError> {
         self.data_path.advance((self.platform.now().as_nanos() / TICK.as_nanos()) as u64);
         let mut back = Vec::new();
         loop {
             self.take_commands();
             self.act(&mut back);
-            self.decide();
+            // What it failed on stays undecided.
+            self.decide().inspect_err(|_| self.dispatcher.stop())?;
             for path in &mut self.paths {
                 path.issue(&mut back);
                 path.poll(&mut back);
             }
             self.renew_faulty();
             back.drain(..).for_each(|(id, status)| self.data_path.returned(id, status));
-            if !self.data_path.has_actions() {
-                return;
+            let own = self.part.own.queue().is_some_and(|ring| ring.has_submissions());
+            if !(own || self.data_path.has_actions() || self.data_path.has_records()) {
+                return Ok(());
             }
         }
     }
 
-    /// Hands the dispatcher's commands to the data path.
+    /// Hands commands of clients, and of the control path, to the data path.
     fn take_commands(&mut self) {
-        let pages = &self.pages;
-        let memory = |at: u64| {
-            let offset = usize::try_from(at.checked_sub(pages.iova().0)?).ok()?;
-            (offset % 8 == 0 && offset < pages.len()).then(|| pages.read_record(offset))
-        };
-        while let Some(entry) = self.dispatcher.queue(0).take_submission() {
-            let client = ClientTag { queue: QUEUE, command: entry.command_id() };
-            self.data_path.submit(client, entry, &memory);
+        let memory = |at: u64| self.memory.word(at);
+        for ring in [Some(self.dispatcher.queue(0)), self.part.own.queue()].into_iter().flatten() {
+            while let Some(entry) = ring.take_submission() {
+                let client = ClientTag { queue: ring.number(), command: entry.command_id() };
+                self.data_path.submit(client, entry, &memory);
+            }
         }
     }
 
@@ -172,32 +187,38 @@ impl<P: Platform> SoftwareEngine<P> {
         while let Some(action) = self.data_path.next_action() {
             match action {
                 Action::Issue { id, path, fragment } => {
-                    let path = self.paths.get_mut(usize::from(path));
-                    if !path.is_some_and(|path| path.give(id, fragment)) {
-                        back.push((id, plan_status::HOST_PATH_ERROR));
-                    }
+                    self.give(id, path, Given::Fragment(fragment), back);
                 }
+                Action::Raw { id, path, entry } => self.give(id, path, Given::Raw(entry), back),
                 Action::Fill { id, fragment } => back.push((id, self.fill(&fragment))),
-                // Nobody makes pass-through plans here.
-                Action::Raw { id, .. } => back.push((id, status::INTERNAL_ERROR | DNR)),
-                Action::Complete { client, status } => {
-                    let completion =
-                        CompletionEntry::default().with_command_id(client.command).with_status(status);
-                    self.dispatcher.queue(0).complete(completion);
-                }
+                Action::Complete { client, status } => self.complete(client, status),
                 Action::Fence { path } => fences.push(path),
                 Action::Deactivated { disk } => {
-                    let disk = self.copies.name(VdHandle(disk));
-                    self.copies.note(EventKind::Deactivated { disk });
+                    let copies = &mut self.part.copies;
+                    copies.note(EventKind::Deactivated { disk: copies.name(VdHandle(disk)) });
                 }
-                // That it is durable follows with the record of the write that it missed.
-                Action::MovedOut { disk, component } => {
-                    let disk = self.copies.name(VdHandle(disk));
-                    self.copies.note(EventKind::CopyOut { disk, copy: component });
-                }
+                // The record of the write that it missed tells of it.
+                Action::MovedOut { .. } => {}
             }
         }
         fences.into_iter().for_each(|path| self.renew(path));
+    }
+
+    fn give(&mut self, id: u64, path: u8, given: Given, back: &mut Vec<(u64, u16)>) {
+        let path = self.paths.get_mut(usize::from(path));
+        if !path.is_some_and(|path| path.give(id, given)) {
+            back.push((id, plan_status::HOST_PATH_ERROR));
+        }
+    }
+
+    /// Answers whom a command came from. Who speaks to the data path itself asks it what has become of his.
+    fn complete(&mut self, client: ClientTag, status: u16) {
+        let completion = CompletionEntry::default().with_command_id(client.command).with_status(status);
+        match client.queue {
+            CLIENT_QUEUE => self.dispatcher.queue(0).complete(completion),
+            OWN_QUEUE => self.part.own.queue().into_iter().for_each(|ring| ring.complete(completion)),
+            _ => {}
+        }
     }
 
     /// Writes zeros to a fragment's memory.
@@ -205,7 +226,8 @@ impl<P: Platform> SoftwareEngine<P> {
         let Ok(segments) = &fragment.segments else { return status::INTERNAL_ERROR | DNR };
         for segment in segments {
             let len = segment.len as usize;
-            let Some(memory) = self.dispatcher.buffer_at(segment.iova, len) else {
+            let memory = self.dispatcher.buffer_at(segment.iova, len);
+            let Some(memory) = memory.or_else(|| self.memory.at(segment.iova, len)) else {
                 return status::DATA_TRANSFER_ERROR | DNR;
             };
             memory.fill(0, len, 0);
@@ -223,7 +245,7 @@ impl<P: Platform> SoftwareEngine<P> {
 
     /// Makes an SSD quiet, and its path usable again. Whatever it was given is given again. One that is gone is
     /// quiet, and its path is not used any more.
-    fn renew(&mut self, number: u8) {
+    pub(super) fn renew(&mut self, number: u8) {
         let Some(path) = self.paths.get_mut(usize::from(number)).filter(|path| !path.is_lost()) else {
             return;
         };
@@ -247,7 +269,7 @@ impl<P: Platform> SoftwareEngine<P> {
             EventKind::Gone { .. } => self.data_path.path_quiesced(number),
             _ => {}
         }
-        self.copies.note(happened);
+        self.part.copies.note(happened);
     }
 }
 
@@ -261,12 +283,12 @@ where
     /// # Errors
     /// The first error. Even then everything that could be reached was shut down.
     pub fn stop(mut self) -> Result<P, StopError> {
-        let limit = self.stop_limit;
-        let mut result = drain_and_flush(&mut self, limit);
+        let limit = self.part.options.stop_limit;
+        let mut result = wind_down(&mut self, limit);
         self.dispatcher.stop();
         let quiet = result.is_ok();
         // Buffers and rings go after the SSDs were shut down.
-        let Self { paths, dispatcher, pages, mut platform, .. } = self;
+        let Self { paths, dispatcher, memory, part, mut platform, .. } = self;
         for path in paths {
             if path.is_gone() {
                 continue;
@@ -278,7 +300,7 @@ where
             result = result.and(ended.map_err(|source| StopError::Device { device: name, source }));
             drop(held);
         }
-        drop((dispatcher, pages));
+        drop((dispatcher, memory, part));
         result.map(|()| platform)
     }
 }
@@ -292,7 +314,7 @@ where
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<DmaMemory, ServiceError> {
-        Ok(self.platform.allocate(bytes)?)
+        Ok(self.allocate_named(bytes)?)
     }
 
     fn submit(
@@ -307,11 +329,11 @@ where
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
-        self.pump();
+        self.pump()?;
         let count = self.dispatcher.poll(self.platform.now(), done)?;
         // Completions made room for more commands.
         if self.dispatcher.queue(0).has_submissions() {
-            self.pump();
+            self.pump()?;
         }
         Ok(count)
     }
@@ -325,20 +347,26 @@ where
     }
 
     fn take_events(&mut self) -> Vec<Event> {
-        self.copies.take_events()
+        self.part.copies.take_events()
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), ServiceError> {
+        self.memory.forget_unused();
+        let kept = self.part.kept.waiting();
         loop {
-            self.pump();
-            if self.dispatcher.has_finished() || self.dispatcher.queue(0).has_completions() {
+            self.pump()?;
+            // A plan that is handed up is somebody's to decide on.
+            if self.part.kept.waiting() > kept
+                || self.dispatcher.has_finished()
+                || self.dispatcher.queue(0).has_completions()
+            {
                 return Ok(());
             }
             let now = self.platform.now();
             if now >= deadline {
                 return Ok(());
             }
-            let idle = self.dispatcher.outstanding() == 0;
+            let idle = self.dispatcher.outstanding() == 0 && self.data_path.is_idle();
             let until = if idle { deadline } else { deadline.min(now + LOOK) };
             self.platform.wait(until)?;
         }

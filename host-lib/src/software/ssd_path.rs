@@ -19,6 +19,14 @@ use crate::operations::prp;
 /// Entries of a page that holds a PRP list.
 const LIST_ENTRIES: usize = PAGE / 8;
 
+/// What is given to an SSD.
+pub(super) enum Given {
+    /// Part of a plan.
+    Fragment(Fragment),
+    /// A command as it is, but for its identifier.
+    Raw(SubmissionEntry),
+}
+
 /// A fragment that came back, and its status.
 pub(super) type Returned = (u64, u16);
 
@@ -46,7 +54,7 @@ pub(super) struct SsdPath<F: Function> {
     /// A page for each slot.
     pages: DmaMemory,
     entries: u16,
-    waiting: VecDeque<(u64, Fragment)>,
+    waiting: VecDeque<(u64, Given)>,
     /// It is gone from its bus.
     gone: bool,
     /// The SSD wrote what it cannot mean, or was not reached.
@@ -94,11 +102,11 @@ impl<F: Function> SsdPath<F> {
         (self.ssd, self.pages)
     }
 
-    /// Takes a fragment; false where the SSD is lost.
-    pub(super) fn give(&mut self, id: u64, fragment: Fragment) -> bool {
+    /// Takes a fragment or a raw command; false where the SSD is lost.
+    pub(super) fn give(&mut self, id: u64, given: Given) -> bool {
         let usable = !self.is_lost();
         if usable {
-            self.waiting.push_back((id, fragment));
+            self.waiting.push_back((id, given));
         }
         usable
     }
@@ -106,9 +114,13 @@ impl<F: Function> SsdPath<F> {
     /// Writes commands while there is room, and rings once. What cannot be a command goes to `back`.
     pub(super) fn issue(&mut self, back: &mut Vec<Returned>) {
         let Some(commands) = self.commands.as_mut().filter(|_| !self.faulty) else { return };
-        while let (Some((id, fragment)), Some(&slot)) = (self.waiting.front(), commands.free.last()) {
+        while let (Some((id, given)), Some(&slot)) = (self.waiting.front(), commands.free.last()) {
             let page = self.pages.part(usize::from(slot) * PAGE, PAGE);
-            match command(fragment, slot, &page) {
+            let entry = match given {
+                Given::Fragment(fragment) => command(fragment, slot, &page),
+                Given::Raw(entry) => Some(entry.with_command_id(slot)),
+            };
+            match entry {
                 None => back.push((*id, status::INTERNAL_ERROR | DNR)),
                 Some(entry) => {
                     if commands.queue.submit(entry).is_err() {

@@ -49,6 +49,24 @@ pub trait Tables {
     fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError>;
 }
 
+impl<T: Tables + ?Sized> Tables for &mut T {
+    fn write(&mut self, entries: &[TableEntry]) -> Result<(), CardError> {
+        (**self).write(entries)
+    }
+
+    fn read(&mut self, table: u16, index: u32) -> Result<[u8; RECORD_BYTES], CardError> {
+        (**self).read(table, index)
+    }
+
+    fn commit(&mut self, disks: &[TableEntry]) -> Result<Epoch, CardError> {
+        (**self).commit(disks)
+    }
+
+    fn is_closed(&mut self, epoch: Epoch) -> Result<bool, CardError> {
+        (**self).is_closed(epoch)
+    }
+}
+
 /// The tables of an open card, reached over its control ring.
 pub struct CardTables<'a, P: Platform> {
     /// The card.

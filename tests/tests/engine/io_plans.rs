@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use volplane::vaapi::StorageExtent;
 use volplane::{
-    BlockService, DmaMemory, IoOrder, IoPlanError, IoPlanId, IoTarget, Operation, SubmitPlanError, VdHandle,
-    PAYLOAD_BYTES,
+    BlockService, DmaMemory, IoOrder, IoPlanError, IoPlanId, IoTarget, Operation, OwnPlans, SharedPlans,
+    SubmitPlanError, VdHandle, PAYLOAD_BYTES,
 };
 use volplane_abi::plan::plan_status;
 use volplane_abi::{opcode, status, DeallocateRange, SubmissionEntry};
@@ -20,6 +21,8 @@ const PLAIN: VdHandle = VdHandle(1);
 const BLOCK: usize = 512;
 /// Pieces that are copied under load.
 const COPIES: u64 = 24;
+/// Blocks that are diverted for each, of which it copies the first 8.
+const DIVERTED: u64 = 32;
 /// First block of SSD 3 that no disk has.
 const FREE: u64 = 20_000;
 
@@ -102,6 +105,29 @@ fn raw_commands_reach_their_devices() {
     assert!(media[..4 * BLOCK].iter().all(|&byte| byte == 0) && media[4 * BLOCK..8 * BLOCK].contains(&0x3C));
     rig.engine.iop_free_payload_sgl_buf(&ranges).expect("it is one");
     assert!(matches!(rig.engine.iop_free_payload_sgl_buf(&ranges), Err(IoPlanError::NoPayload(_))));
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// A list stands where the command says, and zeros are written there; the command's buffer is the plan's own.
+#[test]
+fn a_read_of_no_place_is_zeros_by_a_list() {
+    let mut rig = start(Path::new("."), seed(75));
+    let (control, mut tables) = rig.engine.vaapi();
+    control.ap_set_vd_storage_extent(&mut tables, PLAIN, 1, 0, StorageExtent::thin()).expect("an extent");
+    let data = rig.engine.allocate(4 * 4096).expect("memory");
+    data.fill(0, 4 * 4096, 0x77);
+    let list = rig.engine.iop_alloc_payload_sgl_buf().expect("room");
+    // Pages 3 and 1 behind page 0; page 2 is nobody's.
+    for (slot, page) in [3, 1].into_iter().enumerate() {
+        list.write(8 * slot, &(data.iova().0 + page * 4096).to_le_bytes());
+    }
+    let read = command(opcode::READ, 2_040, 24, &data).with_prp2(list.iova().0);
+    assert_eq!(execute(&mut rig, IoOrder::AtOnce, &[(IoTarget::Disk(PLAIN), read)]), [0]);
+    let mut bytes = vec![0; 4 * 4096];
+    data.read(0, &mut bytes);
+    assert!(bytes[8192..12288].iter().all(|&byte| byte == 0x77), "page 2");
+    assert!([0..8192, 12288..16384].iter().all(|page| bytes[page.clone()].iter().all(|&byte| byte == 0)));
     rig.assert_clean();
     rig.stop();
 }
@@ -193,12 +219,15 @@ fn data_move_between_disks_under_load() {
     let mut rig = start(Path::new("."), seed);
     rig.engine.keep_exceptions(MIRRORED).expect("a disk");
     let memory = rig.engine.allocate(4096).expect("memory");
+    // A copy takes long enough, and its range reaches far enough, for clients to meet it.
+    let delay = FaultKind::Delay { shortest_ns: 10_000, longest_ns: 100_000 };
+    rig.handle.start_fault("ssd-0", Fault::new(delay));
     let (mut copied, mut given_back, mut moving) = (0, 0, None::<(IoPlanId, u64)>);
-    Workload::new(&mut rig, seed, 24).run_with(&mut rig, 1_500, |rig| {
+    Workload::new(&mut rig, seed, 24).run_with(&mut rig, 2_500, |rig| {
         match moving {
             None if copied < COPIES => {
                 let (from, to) = (copied * 90, copied * 97);
-                rig.engine.io_add_divert_range(MIRRORED, to..to + 8, LIMIT).expect("a range");
+                rig.engine.io_add_divert_range(MIRRORED, to..to + DIVERTED, LIMIT).expect("a range");
                 let steps = [
                     (IoTarget::Disk(PLAIN), command(opcode::READ, from, 8, &memory)),
                     (IoTarget::Disk(MIRRORED), command(opcode::WRITE, to, 8, &memory)),
@@ -218,7 +247,9 @@ fn data_move_between_disks_under_load() {
                     let bytes = rig.bytes(0, to, 8);
                     rig.shadow[0][bytes].copy_from_slice(&data);
                     let (control, mut tables) = rig.engine.vaapi();
-                    control.iop_remove_divert_range(&mut tables, MIRRORED, to..to + 8).expect("it is there");
+                    control
+                        .iop_remove_divert_range(&mut tables, MIRRORED, to..to + DIVERTED)
+                        .expect("it is there");
                     (copied, moving) = (copied + 1, None);
                 } else {
                     assert!(codes.iter().flatten().all(|&code| code == 0), "{codes:x?}");

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use volplane::vaapi::{Tables, VaapiError};
-use volplane::{BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, VdHandle};
+use volplane::vaapi::{StorageExtent, Tables, VaapiError};
+use volplane::{
+    BlockService, ExceptionRecord, Operation, PlanHandle, PlanOwner, ServiceError, SharedPlans, StopError,
+    VdHandle,
+};
 use volplane_abi::plan::{plan_status, reason};
-use volplane_abi::status;
+use volplane_abi::{opcode, status};
 use volplane_driver::CardError;
 use volplane_sim::{Fault, FaultKind};
 
 use super::mirror::{compare, start, MirrorRig};
-use super::rig::{seed, LIMIT, LOOK};
+use super::rig::{seed, Executor, LIMIT, LOOK};
 use super::workload::Workload;
 use volplane::software::Components;
 
@@ -157,7 +160,7 @@ fn an_epoch_is_open_while_a_command_of_it_is_the_cards() {
     rig.engine.wait(now + Duration::from_micros(20)).expect("the engine works");
     let epoch = {
         let (_, mut tables) = rig.engine.vaapi();
-        tables.commit(&[]).expect("a commit")
+        Tables::commit(&mut tables, &[]).expect("a commit")
     };
     let error = rig.engine.wait_epoch(epoch, Duration::from_micros(100)).expect_err("it is slow");
     assert!(matches!(error, VaapiError::EpochOpen { .. }), "{error}");
@@ -212,29 +215,165 @@ fn what_nobody_keeps_is_ended_by_the_engine() {
     rig.stop();
 }
 
+const SSDS: [&str; 4] = ["ssd-0", "ssd-1", "ssd-2", "ssd-3"];
+
+/// Makes all SSDs so slow that a plan is found under way.
+fn slow(rig: &mut MirrorRig) {
+    let delay = FaultKind::Delay { shortest_ns: 300_000, longest_ns: 400_000 };
+    for ssd in SSDS {
+        rig.handle.start_fault(ssd, Fault::new(delay.clone()));
+    }
+}
+
+/// The one plan of the mirrored disk, as soon as it is under way.
+fn under_way(rig: &mut MirrorRig, owner: PlanOwner) -> PlanHandle {
+    let (mut listed, deadline) = (Vec::new(), rig.engine.now() + LIMIT);
+    while listed.is_empty() {
+        rig.engine.poll(&mut Vec::new()).expect("the engine works");
+        rig.handle.run_for_ns(10_000).expect("the card works");
+        listed = rig.engine.io_get_plan_vd_all_inap(DISK, owner).expect("the list");
+        assert!(rig.engine.now() < deadline, "it was never under way");
+    }
+    assert_eq!(listed.len(), 1);
+    listed[0]
+}
+
+/// Each call hits the plan in the hands that it names, or nobody.
+#[test]
+fn a_plan_under_way_is_taken_once_or_aborted() {
+    let mut rig = start(Path::new("."), seed(55));
+    slow(&mut rig);
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    submit_write(&mut rig, DISK, 40, 1);
+    let plan = under_way(&mut rig, PlanOwner::Accelerated);
+    assert!(problem(rig.engine.io_resubmit_plan(plan, Components::ALL)).contains("not the control path's"));
+    assert!(problem(rig.engine.io_complete_plan(plan, 0)).contains("not the control path's"));
+    let old = PlanHandle { generation: plan.generation ^ 1, ..plan };
+    assert!(problem(rig.engine.io_abort_plan(old)).contains("gone"));
+    rig.engine.io_chg_plan_vd_own_inap(plan).expect("it is under way");
+    assert!(problem(rig.engine.io_chg_plan_vd_own_inap(plan)).contains("has asked for it"));
+    let record = handed_up(&mut rig, DISK);
+    assert!(problem(rig.engine.io_resubmit_plan(plan, Components::ALL)).contains("gone"));
+    assert!(problem(rig.engine.io_chg_plan_vd_own_inap(record.handle())).contains("has it"));
+    rig.engine.io_resubmit_plan(record.handle(), Components::ALL).expect("it is owned");
+    let again = under_way(&mut rig, PlanOwner::Accelerated);
+    rig.engine.io_abort_plan(again).expect("it is under way");
+    assert!(problem(rig.engine.io_abort_plan(again)).contains("aborted before"));
+    let before = rig.engine.now();
+    assert_eq!(outcome(&mut rig), ABORTED);
+    assert!(rig.engine.now() > before, "what was issued is waited for");
+    assert!(problem(rig.engine.io_abort_plan(again)).contains("gone"));
+    rig.handle.stop_faults();
+    submit_write(&mut rig, DISK, 40, 2);
+    assert_eq!(outcome(&mut rig), status::SUCCESS);
+    let bytes = rig.bytes(0, 40, 4);
+    rig.shadow[0][bytes].fill(2);
+    rig.compare_all();
+    assert_eq!((compare(&mut rig), rig.engine.take_events()), (Components(7), Vec::new()));
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// The record says what went wrong, and where; the plan goes on with the copies that do not have the write.
+#[test]
+fn a_failure_that_is_not_forgiven_is_handed_up() {
+    let mut rig = start(Path::new("."), seed(56));
+    rig.engine.keep_exceptions(DISK).expect("a disk");
+    let mut plan = rig.engine.plan(DISK);
+    plan.write.continuation = Components(0b101);
+    let (control, mut tables) = rig.engine.vaapi();
+    control.ssap_set_io_plan(&mut tables, DISK, &plan).expect("a plan");
+    let error = FaultKind::Error { status: 0x4280, after_effect: false };
+    rig.handle.start_fault("ssd-1", Fault::new(error));
+    // The border of two units of copy 1, of which the second lies on ssd1.
+    submit_write(&mut rig, DISK, 62, 3);
+    let record = handed_up(&mut rig, DISK);
+    let tail = &record.tail;
+    assert_eq!((tail.reasons() & reason::COMPONENT_FAILURE, tail.owned(), tail.held()), (1, 1, 0));
+    assert_eq!((tail.disk(), tail.blocks(), tail.present(), tail.readable()), (0, 4, 7, 7));
+    assert_eq!((tail.begun(), tail.failed(), tail.refused(), tail.out()), (7, 2, 0, 0));
+    assert_eq!(tail.done() ^ tail.stopped(), 0b101);
+    let (number, component) = record.next_exception(None).expect("one failed");
+    let told = (component.status(), component.path(), component.fragment(), component.closed());
+    assert_eq!((number, told), (1, (0x4280, 1, 1, 0)));
+    assert_eq!(record.next_exception(Some(1)), None);
+    let command = &record.command;
+    assert_eq!((command.opcode(), command.starting_lba(), command.block_count_z()), (opcode::WRITE, 62, 3));
+    let events: Vec<String> = rig.engine.take_events().iter().map(ToString::to_string).collect();
+    assert_eq!(events, ["mirrored: copy 1 failed on ssd1: Write Fault (280h)"]);
+    rig.handle.stop_faults();
+    let rest = Components(tail.failed() | tail.stopped());
+    rig.engine.io_resubmit_plan(record.handle(), rest).expect("it is owned");
+    assert_eq!(outcome(&mut rig), status::SUCCESS);
+    let bytes = rig.bytes(0, 62, 4);
+    rig.shadow[0][bytes].fill(3);
+    rig.compare_all();
+    assert_eq!((compare(&mut rig), rig.engine.take_events()), (Components(7), Vec::new()));
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// A write into an extent that has no place waits until the application gives it one.
+#[test]
+fn a_thin_extent_gets_its_place_when_it_is_written() {
+    let mut rig = start(Path::new("."), seed(57));
+    rig.engine.keep_exceptions(PLAIN).expect("a disk");
+    let (control, mut tables) = rig.engine.vaapi();
+    control.ap_set_vd_storage_extent(&mut tables, PLAIN, 1, 0, StorageExtent::thin()).expect("an extent");
+    submit_write(&mut rig, PLAIN, 2_046, 5);
+    let record = handed_up(&mut rig, PLAIN);
+    let tail = &record.tail;
+    assert_eq!((tail.reasons(), tail.stopped(), tail.done()), (reason::WRITE_FAULT, 1, 0));
+    assert_eq!(record.components[0].fragment(), 1, "up to the border");
+    // 9 MiB, where the extent lay.
+    let place = StorageExtent::new(0, 18_432);
+    let (control, mut tables) = rig.engine.vaapi();
+    control.ap_set_vd_storage_extent(&mut tables, PLAIN, 1, 0, place).expect("an extent");
+    rig.engine.io_resubmit_plan(record.handle(), Components(1)).expect("it is owned");
+    assert_eq!(outcome(&mut rig), status::SUCCESS);
+    let bytes = rig.bytes(1, 2_046, 4);
+    rig.shadow[1][bytes].fill(5);
+    rig.compare_all();
+    rig.assert_clean();
+    rig.stop();
+}
+
+/// A client waits for an application as long as for a device.
+#[test]
+fn a_plan_that_is_kept_too_long_fails_the_service() {
+    let mut rig = start(Path::new("."), seed(58));
+    rig.engine.keep_exceptions(PLAIN).expect("a disk");
+    divert(&mut rig, PLAIN, 16..24).expect("a range");
+    let since = rig.engine.now();
+    submit_write(&mut rig, PLAIN, 16, 1);
+    let kept = handed_up(&mut rig, PLAIN);
+    let error = loop {
+        if let Err(error) = rig.engine.poll(&mut Vec::new()) {
+            break error;
+        }
+        let now = rig.engine.now();
+        assert!(now < since + 2 * LIMIT, "it waits for ever");
+        rig.engine.wait(now + LIMIT / 16).expect("the engine works");
+    };
+    assert!(matches!(error, ServiceError::Unanswered { disk: PLAIN, .. }), "{error}");
+    assert!(rig.engine.now() > since + LIMIT);
+    rig.engine.io_abort_plan(kept.handle()).expect("it is still owned");
+    assert!(matches!(rig.engine.stop(), Err(StopError::Service(_))));
+}
+
 /// A write that every copy has when it is taken over is not written again.
 #[test]
 fn what_a_plan_has_done_is_kept() {
     let mut rig = start(Path::new("."), seed(54));
     rig.engine.keep_exceptions(DISK).expect("a disk");
-    let ssds = ["ssd-0", "ssd-1", "ssd-2", "ssd-3"];
-    let delay = FaultKind::Delay { shortest_ns: 300_000, longest_ns: 400_000 };
-    for ssd in ssds {
-        rig.handle.start_fault(ssd, Fault::new(delay.clone()));
-    }
+    slow(&mut rig);
     submit_write(&mut rig, DISK, 40, 9);
-    let (mut taken, deadline) = (Vec::new(), rig.engine.now() + LIMIT);
-    while taken.is_empty() {
-        rig.engine.poll(&mut Vec::new()).expect("the engine works");
-        rig.handle.run_for_ns(10_000).expect("the card works");
-        taken = rig.engine.io_get_plan_vd_all_inap(DISK, PlanOwner::ControlPath).expect("the list");
-        assert!(rig.engine.now() < deadline, "it was never under way");
-    }
+    under_way(&mut rig, PlanOwner::ControlPath);
     let record = handed_up(&mut rig, DISK);
     assert_eq!((record.tail.reasons(), record.tail.done()), (reason::TAKE_OVER, 7));
     // Whatever was written now would fail, and be told.
     let error = FaultKind::Error { status: 0x4280, after_effect: false };
-    for ssd in ssds {
+    for ssd in SSDS {
         rig.handle.start_fault(ssd, Fault::new(error.clone()));
     }
     rig.engine.io_resubmit_plan(record.handle(), Components::NONE).expect("it is owned");
@@ -285,8 +424,8 @@ fn plans_change_hands_under_load() {
         match random.random_range(0..12) {
             0 if ranges.len() < 8 => {
                 let disk = if random.random_bool(0.5) { DISK } else { PLAIN };
-                let first = random.random_range(0..4_000);
-                let blocks = first..first + random.random_range(1..64);
+                let first = random.random_range(0..3_840);
+                let blocks = first..first + random.random_range(1..256);
                 // Plans that wait for us hold no epoch, so this ends, and frees what earlier ranges had.
                 divert(rig, disk, blocks.clone()).unwrap_or_else(|error| panic!("{error}"));
                 ranges.push((disk, blocks));

@@ -1,49 +1,38 @@
-//! The control path's part of the engine: it ends what the card hands up.
+//! The control path ends what is handed up, unless an application decides on it.
 //!
 //! A write that missed a copy is released when the state file says that the copy is out; where that cannot be
-//! written, the write fails. A plan whose component failed unforgiven ends with that failure. The engine's own commands
-//! pass divert ranges.
+//! written, the write fails. A plan whose component failed unforgiven ends with that failure. The control path's own
+//! commands pass divert ranges.
 
-use volplane_abi::plan::{reason, RESTART_ALL};
+use volplane_abi::plan::reason;
 use volplane_abi::status::{self, DNR};
 use volplane_abi::ExceptionTail;
-use volplane_driver::{CardError, ExceptionRecord, Platform};
+use volplane_driver::{CardError, ExceptionRecord};
 
-use super::Engine;
+use super::service::{Decision, PlanService};
 use crate::events::EventKind;
 use crate::service::{ServiceError, VdHandle};
 use crate::software::Components;
-use crate::vaapi::{CardTables, VaapiError};
+use crate::vaapi::VaapiError;
 
-/// What becomes of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    /// The record was all there was of it.
-    Nothing,
-    /// It ends as its record says.
-    Release,
-    /// It ends with this status.
-    Complete(u16),
-}
-
-impl<P: Platform> Engine<P> {
-    /// Ends every plan that the card handed to the control path, or leaves it to the application.
-    pub(super) fn decide(&mut self) -> Result<(), ServiceError> {
-        self.own.turn()?;
-        // All that there are, which is less than the ring holds: no interrupt tells again of one that is left.
-        for record in self.card.take_exceptions(usize::MAX)? {
+/// What the control path does of itself.
+pub(crate) trait Decides: PlanService {
+    /// Ends every plan that was handed to the control path, or leaves it to the application.
+    fn decide(&mut self) -> Result<(), ServiceError> {
+        self.part().own.turn()?;
+        for record in self.take_records()? {
             if record.tail.fence() == 1 {
                 self.fence(record.tail.path())?;
                 continue;
             }
-            if self.own.is_diverted(&record) {
-                let given = self.card.resubmit_plan(&mut self.platform, record.handle(), RESTART_ALL);
-                unless_gone(given)?;
+            if self.part().own.is_diverted(&record) {
+                unless_gone(self.obey(record.handle(), Decision::Resubmit(Components::ALL)))?;
                 continue;
             }
             self.tell(&record);
-            if record.tail.owned() == 1 && self.kept.keeps(disk_of(&record)) {
-                self.kept.push(record);
+            let kept = &mut self.part().kept;
+            if record.tail.owned() == 1 && kept.keeps(disk_of(&record)) {
+                kept.push(record);
             } else {
                 self.end(&record)?;
             }
@@ -52,67 +41,61 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Ends a plan as its record demands.
-    pub(super) fn end(&mut self, record: &ExceptionRecord) -> Result<(), ServiceError> {
-        let disk = disk_of(record);
-        let decision = match self.decision(record) {
+    fn end(&mut self, record: &ExceptionRecord) -> Result<(), ServiceError> {
+        let decision = self.decision(record);
+        let copies = &mut self.part().copies;
+        let disk = copies.name(disk_of(record));
+        let decision = match decision {
             Ok(decision) => decision,
             Err(VaapiError::Card { source, .. }) => return Err(source.into()),
             // A copy that is not out as the record said: the client is not told of a success.
             Err(error) => {
-                let (disk, reason) = (self.copies.name(disk), error.to_string());
-                self.copies.note(EventKind::NotDurable { disk, reason });
-                Decision::Complete(status::INTERNAL_ERROR | DNR)
+                copies.note(EventKind::NotDurable { disk: disk.clone(), reason: error.to_string() });
+                Some(Decision::Complete(status::INTERNAL_ERROR | DNR))
             }
         };
         if record.tail.owned() == 1 {
             let (reasons, status) = (record.reason_names().join(", "), status_of(record));
-            self.copies.note(EventKind::Exception { disk: self.copies.name(disk), reasons, status });
+            copies.note(EventKind::Exception { disk, reasons, status });
         }
-        let decided = match decision {
-            Decision::Nothing => Ok(()),
-            Decision::Release => self.card.release_plan(&mut self.platform, record.handle()),
-            Decision::Complete(status) => {
-                self.card.complete_plan(&mut self.platform, record.handle(), status)
-            }
-        };
-        unless_gone(decided)
+        decision.map_or(Ok(()), |decision| unless_gone(self.obey(record.handle(), decision)))
     }
 
-    fn decision(&mut self, record: &ExceptionRecord) -> Result<Decision, VaapiError> {
+    /// What is due to a plan; `None`: the record was all there was of it.
+    fn decision(&mut self, record: &ExceptionRecord) -> Result<Option<Decision>, VaapiError> {
         let tail = &record.tail;
         if tail.owned() == 1 {
-            return Ok(Decision::Complete(status_of(record)));
+            return Ok(Some(Decision::Complete(status_of(record))));
         }
         if tail.held() == 0 {
-            return Ok(Decision::Nothing);
+            return Ok(None);
         }
         let kept = tail.reasons() & reason::MISSED_WRITE == 0 || {
-            let mut tables = CardTables { card: &mut self.card, platform: &mut self.platform };
-            self.copies.make_durable(&mut self.control, &mut tables, disk_of(record), missed_by(tail))?
+            let (part, mut tables) = self.tables();
+            part.copies.make_durable(&mut part.control, &mut tables, disk_of(record), missed_by(tail))?
         };
-        Ok(if kept { Decision::Release } else { Decision::Complete(status::INTERNAL_ERROR | DNR) })
+        Ok(Some(if kept { Decision::Release } else { Decision::Complete(status::INTERNAL_ERROR | DNR) }))
     }
 
     /// What a record says, for whoever runs the service.
     fn tell(&mut self, record: &ExceptionRecord) {
         let tail = &record.tail;
-        let disk = self.copies.name(disk_of(record));
+        let disk = self.part().copies.name(disk_of(record));
         for copy in Components(tail.failed()).numbers() {
             let component = &record.components[copy];
-            // Path n leads to device n.
-            let ssd = self.ssds.get(usize::from(component.path())).filter(|_| component.closed() == 0);
-            let (device, status) = (ssd.map(|ssd| ssd.name.clone()), component.status());
-            self.copies.note(EventKind::CopyFailed { disk: disk.clone(), copy, device, status });
+            let device = (component.closed() == 0).then(|| self.device_name(component.path())).flatten();
+            let (disk, status) = (disk.clone(), component.status());
+            self.part().copies.note(EventKind::CopyFailed { disk, copy, device, status });
         }
         // Every write that misses a copy tells of it, until that is durable.
-        for copy in Components(tail.out()).without(self.copies.out(disk_of(record))).numbers() {
-            self.copies.note(EventKind::CopyOut { disk: disk.clone(), copy });
-        }
-        if tail.deactivated() == 1 {
-            self.copies.note(EventKind::Deactivated { disk });
+        let copies = &mut self.part().copies;
+        for copy in Components(tail.out()).without(copies.out(disk_of(record))).numbers() {
+            copies.note(EventKind::CopyOut { disk: disk.clone(), copy });
         }
     }
 }
+
+impl<S: PlanService> Decides for S {}
 
 /// Somebody else with the same card may have decided on a plan before.
 fn unless_gone(decided: Result<(), CardError>) -> Result<(), ServiceError> {
