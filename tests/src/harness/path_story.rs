@@ -63,6 +63,8 @@ struct Outstanding {
 struct Turn {
     /// A fence was asked for.
     fenced: bool,
+    /// One was that may have been of the turn before, which was over when it was told.
+    perhaps_fenced: bool,
     /// The first cycle in which something was issued that became overdue.
     late_since: Option<u64>,
     issued: u64,
@@ -194,11 +196,15 @@ impl Paths {
         let Some(number) = found else {
             return Err(format!("a fence of path {path} without a reason, or a second one: {line:?}"));
         };
-        let turn = &mut line.turns[number];
-        turn.fenced = true;
-        if number + 1 == count && !line.closed {
-            let since = turn.late_since.expect("it is late");
-            line.suspicions.push(Span { begins: (since, cycle), ends: (u64::MAX, u64::MAX) });
+        line.turns[number].fenced = true;
+        let is_closed = line.closed;
+        let last = line.turns.last_mut().expect("there is always one");
+        // Where one before may be meant, the record does not say which of them it is of.
+        let (is_last, may_be_last) = (number + 1 == count, number + 1 < count && asks(last));
+        if let Some(since) = last.late_since.filter(|_| !is_closed && (is_last || may_be_last)) {
+            last.perhaps_fenced = may_be_last;
+            let latest = if is_last { cycle } else { u64::MAX };
+            line.suspicions.push(Span { begins: (since, latest), ends: (u64::MAX, u64::MAX) });
         }
         Ok(())
     }
@@ -249,7 +255,8 @@ impl Paths {
             let of_turn = line.outstanding.values().filter(|waiting| waiting.turn == turn);
             for waiting in of_turn {
                 let ticks = (now_ns - waiting.at_ns) / self.tick_ns;
-                let is_noticed = line.turns[turn].fenced || waiting.time_out == 0;
+                let of_turn = &line.turns[turn];
+                let is_noticed = of_turn.fenced || of_turn.perhaps_fenced || waiting.time_out == 0;
                 if !is_noticed && ticks > waiting.time_out + NOTICED_UNITS * UNIT {
                     return Err(format!(
                         "no fence of path {path} was asked for: {waiting:?} after {ticks} ticks"
