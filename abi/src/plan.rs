@@ -25,13 +25,14 @@ pub mod component_state {
     pub const OUT: u8 = 3;
 }
 
-/// Which component in sync a read tries first.
+/// Which component in sync a read tries first; it goes on with the lowest-numbered one that it has not tried.
 pub mod read_policy {
     /// The preferred one, else the lowest-numbered.
     pub const PREFERRED: u8 = 0;
     /// In turns.
     pub const ROUND_ROBIN: u8 = 1;
-    /// The one with the fewest fragments outstanding.
+    /// The one that does least just then for the disk: with the fewest parts under way, of reads and of writes. Of
+    /// several the lowest-numbered.
     pub const LEAST_OUTSTANDING: u8 = 2;
 }
 

@@ -55,9 +55,11 @@ impl DataPath {
         }
     }
 
+    /// The policy says which copy a read tries first; it goes on with the lowest-numbered one that is left.
     fn read_another(&mut self, slot: u16, left: Components) {
-        let template = self.plans[&slot].template;
-        if let Some(next) = self.choose(&template, left) {
+        let goes_on = self.plans[&slot].parts.iter().any(|part| part.begun);
+        let next = if goes_on { left.numbers().next() } else { self.choose(slot, left) };
+        if let Some(next) = next {
             self.begin_parts(slot, Components::one(next));
         }
     }

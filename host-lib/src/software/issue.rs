@@ -10,7 +10,7 @@ use super::plan::{Next, Owner, Stage};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {
     slot: u16,
-    pub(super) part: usize,
+    part: usize,
     piece: usize,
     path: Option<u8>,
     device: u16,
@@ -19,6 +19,13 @@ pub(super) struct Outstanding {
     late: bool,
     /// Its answer no longer matters.
     abandoned: bool,
+}
+
+impl Outstanding {
+    /// Its plan's slot, and the component.
+    pub(super) fn of(&self) -> (u16, usize) {
+        (self.slot, self.part)
+    }
 }
 
 /// What is known of a path beside its table entry.
