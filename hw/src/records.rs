@@ -717,6 +717,16 @@ logic_record! {
 }
 
 logic_record! {
+    /// A part that is over, and is not tried again.
+    PartOver: 19 {
+        /// Its plan's disk.
+        disk = 16,
+        /// Component.
+        component = 3,
+    }
+}
+
+logic_record! {
     /// The blocks of a write to several copies.
     LockRequest: 98 {
         /// Plan slot.
