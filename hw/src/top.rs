@@ -195,6 +195,9 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_ended_path: Signal<Out, Bits<8>>,
     pub trace_ended_ordinal: Signal<Out, Bits<17>>,
     pub trace_ended_closed: Signal<Out, Bits<1>>,
+    pub trace_over: Signal<Out, bool>,
+    pub trace_over_slot: Signal<Out, Bits<12>>,
+    pub trace_over_component: Signal<Out, Bits<3>>,
     pub trace_done: Signal<Out, bool>,
     pub trace_done_slot: Signal<Out, Bits<12>>,
     pub trace_done_status: Signal<Out, Bits<15>>,
@@ -253,6 +256,7 @@ pub struct Top<const W: usize, const B: usize> {
     returned_part: Signal<Local, Part>,
     failed_part: Signal<Local, Part>,
     ended_part: Signal<Local, Part>,
+    over_part: Signal<Local, Part>,
 }
 
 impl<const W: usize, const B: usize> Top<W, B> {
@@ -398,6 +402,9 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_ended_path: Default::default(),
             trace_ended_ordinal: Default::default(),
             trace_ended_closed: Default::default(),
+            trace_over: Default::default(),
+            trace_over_slot: Default::default(),
+            trace_over_component: Default::default(),
             trace_done: Default::default(),
             trace_done_slot: Default::default(),
             trace_done_status: Default::default(),
@@ -450,6 +457,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             returned_part: Default::default(),
             failed_part: Default::default(),
             ended_part: Default::default(),
+            over_part: Default::default(),
         }
     }
 }
@@ -675,6 +683,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             & self.collector.initialised.val()
             & self.range_lock.initialised.val()
             & self.plan_judge.initialised.val()
+            & self.admission.initialised.val()
             & self.fragment_ids.initialised.val()
             & self.filter.initialised.val()
             & self.deadlines.initialised.val();
@@ -908,6 +917,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.plan_judge.begun_slot.next = self.admission.begun_slot.val();
         self.plan_judge.begun.next = self.admission.begun.val();
         StreamOut::<PartDone>::join(&mut self.collector.part, &mut self.plan_judge.part);
+        self.admission.over_valid.next = self.plan_judge.over_valid.val();
+        self.admission.over.next = self.plan_judge.over.val();
         self.part_retry.admitted_valid.next = self.admission.owner_valid.val();
         self.part_retry.admitted_slot.next = self.admission.owner_slot.val();
         self.part_retry.begun_valid.next = self.admission.part_begun_valid.val();
@@ -1050,6 +1061,10 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_ended_path.next = self.part_retry.part.data.val().path;
         self.trace_ended_ordinal.next = self.part_retry.part.data.val().ordinal;
         self.trace_ended_closed.next = self.part_retry.part.data.val().closed;
+        self.trace_over.next = self.part_taken.val();
+        self.over_part.next = self.collector.part.data.val().part.into();
+        self.trace_over_slot.next = self.over_part.val().slot;
+        self.trace_over_component.next = self.over_part.val().component;
         self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
         self.trace_done_slot.next = self.plan_judge.done.data.val().slot;
         self.trace_done_status.next = self.plan_judge.done.data.val().status;

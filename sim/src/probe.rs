@@ -237,6 +237,13 @@ pub enum PlanEvent {
         /// What is told of it.
         end: PartEnd,
     },
+    /// One of its parts has come back, and has not failed.
+    PartOver {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
+    },
     /// Its client is told.
     Done {
         /// Plan slot.

@@ -19,6 +19,8 @@
 //! and the disk must name the template of the record still (`changed_plan`). When the plan is begun, `begun` says
 //! which have kept it; one of which nothing is begun is `resumed` then, and judged by what there is.
 //!
+//! `over` tells of each part that has ended, 2 cycles after it came.
+//!
 //! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`. For the epochs: `ended_valid`
 //! comes with a `done` that the card itself gave, `handed_valid` when the control path has got the plan.
 //!
@@ -41,7 +43,8 @@ use crate::prim::ram::BlockRam;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, DiskStates, KeptParts, Part, PartDone, PlanBegun, PlanCommand, PlanDone, RecordItem, StateChange,
+    Again, DiskStates, KeptParts, Part, PartDone, PartOver, PlanBegun, PlanCommand, PlanDone, RecordItem,
+    StateChange,
 };
 use crate::sizes::Sizes;
 
@@ -151,6 +154,8 @@ pub struct PlanJudge {
     pub part: StreamIn<PartDone>,
     pub failed: StreamIn<PartDone>,
     pub resumed: StreamIn<Bits<12>>,
+    pub over_valid: Signal<Out, bool>,
+    pub over: Signal<Out, PartOver>,
     pub single: StreamIn<PlanDone>,
     pub posted: StreamIn<PlanDone>,
     pub lost: StreamIn<PlanDone>,
@@ -315,6 +320,8 @@ impl PlanJudge {
             part: Default::default(),
             failed: Default::default(),
             resumed: Default::default(),
+            over_valid: Default::default(),
+            over: Default::default(),
             single: Default::default(),
             posted: Default::default(),
             lost: Default::default(),
@@ -560,8 +567,11 @@ impl Logic for PlanJudge {
             | (self.read_begun.val().kept
                 & !(self.read_progress.val().kept_done | self.read_progress.val().kept_failed));
 
-        // The statuses of failed components.
+        // The statuses of failed components, and whose part is over.
         self.statuses.write.next = self.loading.q.val() & !self.commanding.q.val() & !self.resuming.q.val();
+        self.over_valid.next = self.loading.q.val() & !self.commanding.q.val() & !self.resuming.q.val();
+        self.over.next.disk = self.read_begun.val().disk;
+        self.over.next.component = self.current_part.val().component;
         self.statuses.write_address.next = (bit_cast::<16, 12>(self.current_part.val().slot) << 3)
             | bit_cast::<16, 3>(self.current_part.val().component);
         self.statuses.write_data.next = self.current.q.val().status;

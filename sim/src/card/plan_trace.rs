@@ -117,4 +117,10 @@ fn sample_parts(ports: &Ports, push: &mut impl FnMut(PlanEvent)) {
             },
         });
     }
+    if ports.flag(Port::TraceOver) {
+        push(PlanEvent::PartOver {
+            slot: ports.half(Port::TraceOverSlot),
+            component: ports.byte(Port::TraceOverComponent),
+        });
+    }
 }

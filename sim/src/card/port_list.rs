@@ -166,6 +166,9 @@ ports! {
     TraceEndedPath "trace_ended_path" Bits(8);
     TraceEndedOrdinal "trace_ended_ordinal" Bits(17);
     TraceEndedClosed "trace_ended_closed" Bits(1);
+    TraceOver "trace_over" Bits(1);
+    TraceOverSlot "trace_over_slot" Bits(12);
+    TraceOverComponent "trace_over_component" Bits(3);
     TraceDone "trace_done" Bits(1);
     TraceDoneSlot "trace_done_slot" Bits(12);
     TraceDoneStatus "trace_done_status" Bits(15);

@@ -148,6 +148,8 @@ impl Coverage {
             "a write that fails",
             "a write without a copy",
             "a component moved out",
+            "a read of the least busy copy",
+            "a read of a less busy copy than the first",
             "a read of a further copy",
             "a read of no copy",
             "a disk deactivated by a failure",

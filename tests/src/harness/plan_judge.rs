@@ -16,6 +16,9 @@ use super::part_retries::Retries;
 use super::path_story::Paths;
 use super::plan_story::{Begun, Given, Run};
 
+/// A read by the policy of that name: of the lowest-numbered copy in sync, and of another.
+const LEAST_BUSY: [&str; 2] = ["a read of the least busy copy", "a read of a less busy copy than the first"];
+
 /// What comes of a run of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -157,7 +160,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             _ if diverted => Some((reason::DIVERT, "a plan diverted")),
             _ => None,
         };
-        check_begun(self.mirror.disk, template, asked, begun, &run.seen, handed_over.is_some())?;
+        check_begun(self.mirror.disk, template, asked, run, handed_over.is_some())?;
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
         // A failure that was kept, and is not forgiven, stops the plan as soon as anything else ends.
@@ -370,7 +373,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             let verdict = of_read(&of.template(), &parts, in_sync);
             deactivate |= verdict.deactivate;
             next = match (verdict.step, further.next()) {
-                (Step::Read(left), Some(next)) if left.has(next) => Some(next),
+                (Step::Read(left), Some(next)) if left.numbers().next() == Some(next) => Some(next),
                 (_, None) if stops != 0 => break Self::stopped(of, &parts, stops),
                 (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
                 (step, None) => break step,
@@ -378,6 +381,10 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             };
         };
         let mut met = Vec::new();
+        if of.template.read_policy == ReadPolicy::LeastOutstanding && begun.begun != 0 {
+            let lowest = begun.begun == begun.readable & begun.readable.wrapping_neg();
+            met.push(LEAST_BUSY[usize::from(!lowest)]);
+        }
         if keeps {
             met.push("a read that goes on");
         }
@@ -567,10 +574,10 @@ fn check_begun(
     disk: u32,
     template: &PlanTemplate,
     asked: &Asked,
-    begun: &Begun,
-    seen: &[States],
+    run: &Run,
     handed_over: bool,
 ) -> Result<(), String> {
+    let (begun, seen) = (run.begun.as_ref().ok_or("it was not begun")?, &run.seen);
     let reads = asked.reads();
     let told = (u32::from(begun.disk), begun.masks, begun.minimum, begun.is_read);
     let masks = if reads { template.read } else { template.write }.entry().field();
@@ -585,7 +592,10 @@ fn check_begun(
             (true, _) if begun.kept != 0 => begun.begun == 0,
             (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
             (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
-            (true, _) => {
+            (true, ReadPolicy::LeastOutstanding) => {
+                begun.begun.is_power_of_two() && run.least.numbers().any(|least| begun.begun == 1 << least)
+            }
+            (true, ReadPolicy::RoundRobin) => {
                 begun.begun.is_power_of_two() && Components(begun.begun).without(among) == Components::NONE
             }
         }
@@ -597,6 +607,9 @@ fn check_begun(
     if begun.begun | begun.kept != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
         Ok(())
     } else {
-        Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
+        let least = run.least;
+        Err(format!(
+            "it was begun as {begun:x?}, but the states were {seen:x?}, the least busy ones {least:?}"
+        ))
     }
 }

@@ -474,6 +474,8 @@ fn plans_end_as_the_masks_say() {
     let mut resumed: Option<(u32, usize)> = None;
     // Which plans issue nothing more, as those that issue were told.
     let mut stops = [false; SLOTS];
+    // The part whose end was taken last: that it is over is told two cycles later.
+    let mut over: Option<(u32, PartOver)> = None;
     let mut singles: VecDeque<PlanDone> = VecDeque::new();
     let mut counts = BTreeMap::<&str, u32>::new();
     let mut answers = BTreeMap::<u64, u32>::new();
@@ -573,10 +575,13 @@ fn plans_end_as_the_masks_say() {
         if bench.get("noted_valid") == 1 {
             stops[bench.get("noted_slot") as usize % SLOTS] = bench.get("stops") == 1;
         }
+        let told = (bench.get("over_valid") == 1).then(|| (cycle, bench.get_record::<19, PartOver>("over")));
+        assert_eq!(told, over.take_if(|(due, _)| *due == cycle));
         let port = if offered.is_some_and(|(_, end)| end.is_good()) { "part$ready" } else { "failed$ready" };
         if offered.is_some() && bench.get(port) == 1 {
             let (slot, end) = offered.take().expect("it is offered");
             let plan = plans[slot].as_mut().expect("a part of a plan");
+            over = Some((cycle + 2, PartOver { disk: plan.begun.disk, component: end.component.to_bits() }));
             // What was done before is done with.
             assert_eq!(stops[slot], plan.halted, "slot {slot}");
             *counts.entry("stopped").or_default() += u32::from(plan.halted);
