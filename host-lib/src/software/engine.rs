@@ -324,7 +324,6 @@ impl DataPath {
             parts: Default::default(),
             owner: Owner::Accelerated,
             stop: 0,
-            noted: 0,
             aborted: None,
             unquiesced: 0,
             deactivated: false,
@@ -482,3 +481,6 @@ mod resubmit_tests;
 #[cfg(test)]
 #[path = "engine_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "time_out_tests.rs"]
+mod time_out_tests;

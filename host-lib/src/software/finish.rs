@@ -71,7 +71,7 @@ impl DataPath {
         let plan = &self.plans[&slot];
         let masks = if is_read(&plan.entry) { plan.template.read } else { plan.template.write };
         let unforgiven = failed.without(masks.continuation).any();
-        let mut reasons = reasons | plan.noted | log(&masks, failed);
+        let mut reasons = reasons | plan.noted() | log(&masks, failed);
         if unforgiven {
             reasons |= reason::COMPONENT_FAILURE;
         }
@@ -89,7 +89,7 @@ impl DataPath {
             return self.begin_second(slot);
         }
         let plan = &self.plans[&slot];
-        let (disk, client, noted) = (plan.disk, plan.client, plan.noted);
+        let (disk, client, noted) = (plan.disk, plan.client, plan.noted());
         end.out.numbers().for_each(|component| self.move_out(disk, component));
         if end.held {
             self.give(slot, Owner::Ended(end));
