@@ -530,7 +530,7 @@ logic_record! {
 
 logic_record! {
     /// The end of a part: all of its fragments are back, or it was closed.
-    PartDone: 61 {
+    PartDone: 62 {
         /// The part (`Part`).
         part = 16,
         /// Status field of the failed fragment with the lowest ordinal, else success.
@@ -548,6 +548,8 @@ logic_record! {
         stopped = 1,
         /// for this cause: see `exec::stop_cause`.
         cause = 2,
+        /// 1: that fragment was given up: it was not answered until its path was quiesced.
+        given_up = 1,
     }
 }
 

@@ -185,6 +185,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_failed_path: Signal<Out, Bits<8>>,
     pub trace_failed_ordinal: Signal<Out, Bits<17>>,
     pub trace_failed_closed: Signal<Out, Bits<1>>,
+    pub trace_failed_given_up: Signal<Out, Bits<1>>,
     pub trace_retry: Signal<Out, bool>,
     pub trace_retry_slot: Signal<Out, Bits<12>>,
     pub trace_retry_component: Signal<Out, Bits<3>>,
@@ -195,6 +196,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_ended_path: Signal<Out, Bits<8>>,
     pub trace_ended_ordinal: Signal<Out, Bits<17>>,
     pub trace_ended_closed: Signal<Out, Bits<1>>,
+    pub trace_ended_given_up: Signal<Out, Bits<1>>,
     pub trace_over: Signal<Out, bool>,
     pub trace_over_slot: Signal<Out, Bits<12>>,
     pub trace_over_component: Signal<Out, Bits<3>>,
@@ -392,6 +394,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_failed_path: Default::default(),
             trace_failed_ordinal: Default::default(),
             trace_failed_closed: Default::default(),
+            trace_failed_given_up: Default::default(),
             trace_retry: Default::default(),
             trace_retry_slot: Default::default(),
             trace_retry_component: Default::default(),
@@ -402,6 +405,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_ended_path: Default::default(),
             trace_ended_ordinal: Default::default(),
             trace_ended_closed: Default::default(),
+            trace_ended_given_up: Default::default(),
             trace_over: Default::default(),
             trace_over_slot: Default::default(),
             trace_over_component: Default::default(),
@@ -1050,6 +1054,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_failed_path.next = self.collector.failed.data.val().path;
         self.trace_failed_ordinal.next = self.collector.failed.data.val().ordinal;
         self.trace_failed_closed.next = self.collector.failed.data.val().closed;
+        self.trace_failed_given_up.next = self.collector.failed.data.val().given_up;
         self.trace_retry.next = self.part_retry.again.valid.val() & self.retries.second.ready.val();
         self.trace_retry_slot.next = self.part_retry.again.data.val().slot;
         self.trace_retry_component.next = self.part_retry.again.data.val().component;
@@ -1061,6 +1066,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_ended_path.next = self.part_retry.part.data.val().path;
         self.trace_ended_ordinal.next = self.part_retry.part.data.val().ordinal;
         self.trace_ended_closed.next = self.part_retry.part.data.val().closed;
+        self.trace_ended_given_up.next = self.part_retry.part.data.val().given_up;
         self.trace_over.next = self.part_taken.val();
         self.over_part.next = self.collector.part.data.val().part.into();
         self.trace_over_slot.next = self.over_part.val().slot;

@@ -107,6 +107,8 @@ pub struct PartEnd {
     pub ordinal: u32,
     /// The status is the card's own, no SSD gave it.
     pub closed: bool,
+    /// That fragment was not answered until its path was quiesced.
+    pub given_up: bool,
 }
 
 /// Something that happened to a plan inside the card.

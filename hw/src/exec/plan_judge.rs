@@ -7,6 +7,9 @@
 //! only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with the plan, or when the
 //! control path gets it.
 //!
+//! A record says *time-out*, beside other reasons, where a component has failed since the plan was begun with a fragment
+//! that was given up.
+//!
 //! A plan is stopped (`noted` and `stops`) when a component has failed that is not forgiven, when one met what
 //! it cannot execute, or when the control path says so: nothing more of it is issued, and what was issued is
 //! waited for.
@@ -50,7 +53,7 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What has become of a plan; all zero but for the last three fields while its slot is free.
-    PlanProgress: 104 {
+    PlanProgress: 105 {
         /// Components that succeeded.
         done = 8,
         /// Components that failed.
@@ -81,6 +84,8 @@ logic_record! {
         taken = 1,
         /// or has aborted it.
         aborted = 1,
+        /// 1: a component has failed with a fragment that was given up.
+        given_up = 1,
         /// Number of the plan that ended here last: the slot holds none while it is the number of the one that
         /// began.
         ended = 24,
@@ -285,6 +290,7 @@ pub struct PlanJudge {
     foreign_reason: Constant<Bits<16>>,
     divert_reason: Constant<Bits<16>>,
     take_over_reason: Constant<Bits<16>>,
+    time_out_reason: Constant<Bits<16>>,
     no_component: Constant<Bits<3>>,
     no_reserved: Constant<Bits<2>>,
     no_reasons: Constant<Bits<16>>,
@@ -439,6 +445,7 @@ impl PlanJudge {
             foreign_reason: reason(reason::NOT_EXECUTABLE),
             divert_reason: reason(reason::DIVERT),
             take_over_reason: reason(reason::TAKE_OVER),
+            time_out_reason: reason(reason::TIME_OUT),
             no_component: Constant::new(0u64.to_bits()),
             no_reserved: Constant::new(0u64.to_bits()),
             no_reasons: Constant::new(0u64.to_bits()),
@@ -635,6 +642,9 @@ impl Logic for PlanJudge {
         if (self.kept.q.val().taken == self.flag.val()) {
             self.stop_reasons.next = self.stop_reasons.val() | self.take_over_reason.val();
         }
+        if (self.kept.q.val().given_up == self.flag.val()) {
+            self.stop_reasons.next = self.stop_reasons.val() | self.time_out_reason.val();
+        }
         self.item.data.next.reasons = self.acting.q.val().reasons | self.stop_reasons.val();
         self.item.data.next.disk = self.plan.q.val().disk;
         self.item.data.next.plan = self.plan.q.val().plan;
@@ -790,6 +800,8 @@ impl Logic for PlanJudge {
                         self.read_progress.val().foreign | self.part_class.foreign.val();
                     self.kept.d.next.diverted =
                         self.read_progress.val().diverted | self.part_class.diverted.val();
+                    self.kept.d.next.given_up =
+                        self.read_progress.val().given_up | self.current.q.val().given_up;
                 }
                 self.clean.d.next = !self.read_progress.val().failed.any()
                     & !self.read_progress.val().refused.any()

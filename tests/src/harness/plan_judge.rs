@@ -426,6 +426,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             .with_deactivated(deactivate.into())
             .with_status(status);
         let record = (reasons != 0).then(|| self.record(of, &parts, stopped, tail)).transpose()?;
+        if record.as_ref().is_some_and(|record| record.tail.reasons() & reason::TIME_OUT != 0) {
+            met.push("a record that tells of a time-out");
+        }
         let told = [
             (out.any(), "a component moved out"),
             (deactivate, "a disk deactivated by a failure"),
@@ -455,13 +458,18 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         );
         let done = those(|part| *part == Progress::Done);
         let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
+        let mut time_out = 0;
         for number in failed.or(refused).or(stopped).numbers() {
-            components[number] = match of.kept.components.has(number) {
-                true => of.kept.told[number],
-                false => self.part(of, number)?.told,
-            };
+            if of.kept.components.has(number) {
+                components[number] = of.kept.told[number];
+                continue;
+            }
+            let part = self.part(of, number)?;
+            components[number] = part.told;
+            time_out |= if part.given_up { reason::TIME_OUT } else { 0 };
         }
         let tail = tail
+            .with_reasons(tail.reasons() | time_out)
             .with_disk(self.mirror.disk as u16)
             .with_plan(of.begun.plan)
             .with_begun(done.or(failed).or(refused).or(stopped).0)
