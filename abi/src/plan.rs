@@ -25,13 +25,14 @@ pub mod component_state {
     pub const OUT: u8 = 3;
 }
 
-/// Which component in sync a read tries first.
+/// Which component in sync a read tries first; it goes on with the lowest-numbered one that it has not tried.
 pub mod read_policy {
     /// The preferred one, else the lowest-numbered.
     pub const PREFERRED: u8 = 0;
     /// In turns.
     pub const ROUND_ROBIN: u8 = 1;
-    /// The one with the fewest fragments outstanding.
+    /// The one that does least just then for the disk: with the fewest parts under way, of reads and of writes. Of
+    /// several the lowest-numbered.
     pub const LEAST_OUTSTANDING: u8 = 2;
 }
 
@@ -358,7 +359,9 @@ pub const EXCEPTION_BYTES: usize = 256;
 pub mod reason {
     /// A component failed whose continuation bit is clear: the plan is the control path's.
     pub const COMPONENT_FAILURE: u16 = 1 << 0;
-    /// A fragment was not answered in time.
+    /// Of a path that wants a fence: a fragment was not answered in time. Of a plan, besides other reasons: a component
+    /// has failed since it was begun, or given back, and the status that is told of it is that of a fragment which was
+    /// given up: the card ended it when its path was quiesced.
     pub const TIME_OUT: u16 = 1 << 1;
     /// Hardware cannot execute the command; nothing was issued.
     pub const NOT_EXECUTABLE: u16 = 1 << 2;

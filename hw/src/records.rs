@@ -536,7 +536,7 @@ logic_record! {
 
 logic_record! {
     /// The end of a part: all of its fragments are back, or it was closed.
-    PartDone: 61 {
+    PartDone: 62 {
         /// The part (`Part`).
         part = 16,
         /// Status field of the failed fragment with the lowest ordinal, else success.
@@ -554,6 +554,8 @@ logic_record! {
         stopped = 1,
         /// for this cause: see `exec::stop_cause`.
         cause = 2,
+        /// 1: that fragment was given up: it was not answered until its path was quiesced.
+        given_up = 1,
     }
 }
 
@@ -719,6 +721,16 @@ logic_record! {
         plan = 16,
         /// How often it may be given again.
         retries = 8,
+    }
+}
+
+logic_record! {
+    /// A part that is over, and is not tried again.
+    PartOver: 19 {
+        /// Its plan's disk.
+        disk = 16,
+        /// Component.
+        component = 3,
     }
 }
 

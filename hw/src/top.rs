@@ -188,6 +188,7 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_failed_path: Signal<Out, Bits<8>>,
     pub trace_failed_ordinal: Signal<Out, Bits<17>>,
     pub trace_failed_closed: Signal<Out, Bits<1>>,
+    pub trace_failed_given_up: Signal<Out, Bits<1>>,
     pub trace_retry: Signal<Out, bool>,
     pub trace_retry_slot: Signal<Out, Bits<12>>,
     pub trace_retry_component: Signal<Out, Bits<3>>,
@@ -198,6 +199,10 @@ pub struct Top<const W: usize, const B: usize> {
     pub trace_ended_path: Signal<Out, Bits<8>>,
     pub trace_ended_ordinal: Signal<Out, Bits<17>>,
     pub trace_ended_closed: Signal<Out, Bits<1>>,
+    pub trace_ended_given_up: Signal<Out, Bits<1>>,
+    pub trace_over: Signal<Out, bool>,
+    pub trace_over_slot: Signal<Out, Bits<12>>,
+    pub trace_over_component: Signal<Out, Bits<3>>,
     pub trace_done: Signal<Out, bool>,
     pub trace_done_slot: Signal<Out, Bits<12>>,
     pub trace_done_status: Signal<Out, Bits<15>>,
@@ -260,6 +265,7 @@ pub struct Top<const W: usize, const B: usize> {
     returned_part: Signal<Local, Part>,
     failed_part: Signal<Local, Part>,
     ended_part: Signal<Local, Part>,
+    over_part: Signal<Local, Part>,
 }
 
 impl<const W: usize, const B: usize> Top<W, B> {
@@ -395,6 +401,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_failed_path: Default::default(),
             trace_failed_ordinal: Default::default(),
             trace_failed_closed: Default::default(),
+            trace_failed_given_up: Default::default(),
             trace_retry: Default::default(),
             trace_retry_slot: Default::default(),
             trace_retry_component: Default::default(),
@@ -405,6 +412,10 @@ impl<const W: usize, const B: usize> Top<W, B> {
             trace_ended_path: Default::default(),
             trace_ended_ordinal: Default::default(),
             trace_ended_closed: Default::default(),
+            trace_ended_given_up: Default::default(),
+            trace_over: Default::default(),
+            trace_over_slot: Default::default(),
+            trace_over_component: Default::default(),
             trace_done: Default::default(),
             trace_done_slot: Default::default(),
             trace_done_status: Default::default(),
@@ -460,6 +471,7 @@ impl<const W: usize, const B: usize> Top<W, B> {
             returned_part: Default::default(),
             failed_part: Default::default(),
             ended_part: Default::default(),
+            over_part: Default::default(),
         }
     }
 }
@@ -689,6 +701,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             & self.collector.initialised.val()
             & self.range_lock.initialised.val()
             & self.plan_judge.initialised.val()
+            & self.admission.initialised.val()
             & self.fragment_ids.initialised.val()
             & self.filter.initialised.val()
             & self.poller.initialised.val()
@@ -960,6 +973,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.plan_judge.begun_slot.next = self.admission.begun_slot.val();
         self.plan_judge.begun.next = self.admission.begun.val();
         StreamOut::<PartDone>::join(&mut self.collector.part, &mut self.plan_judge.part);
+        self.admission.over_valid.next = self.plan_judge.over_valid.val();
+        self.admission.over.next = self.plan_judge.over.val();
         self.part_retry.admitted_valid.next = self.admission.owner_valid.val();
         self.part_retry.admitted_slot.next = self.admission.owner_slot.val();
         self.part_retry.begun_valid.next = self.admission.part_begun_valid.val();
@@ -1091,6 +1106,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_failed_path.next = self.collector.failed.data.val().path;
         self.trace_failed_ordinal.next = self.collector.failed.data.val().ordinal;
         self.trace_failed_closed.next = self.collector.failed.data.val().closed;
+        self.trace_failed_given_up.next = self.collector.failed.data.val().given_up;
         self.trace_retry.next = self.part_retry.again.valid.val() & self.retries.second.ready.val();
         self.trace_retry_slot.next = self.part_retry.again.data.val().slot;
         self.trace_retry_component.next = self.part_retry.again.data.val().component;
@@ -1102,6 +1118,11 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.trace_ended_path.next = self.part_retry.part.data.val().path;
         self.trace_ended_ordinal.next = self.part_retry.part.data.val().ordinal;
         self.trace_ended_closed.next = self.part_retry.part.data.val().closed;
+        self.trace_ended_given_up.next = self.part_retry.part.data.val().given_up;
+        self.trace_over.next = self.part_taken.val();
+        self.over_part.next = self.collector.part.data.val().part.into();
+        self.trace_over_slot.next = self.over_part.val().slot;
+        self.trace_over_component.next = self.over_part.val().component;
         self.trace_done.next = self.plan_judge.done.valid.val() & self.completion_writer.done.ready.val();
         self.trace_done_slot.next = self.plan_judge.done.data.val().slot;
         self.trace_done_status.next = self.plan_judge.done.data.val().status;

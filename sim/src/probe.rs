@@ -107,6 +107,8 @@ pub struct PartEnd {
     pub ordinal: u32,
     /// The status is the card's own, no SSD gave it.
     pub closed: bool,
+    /// That fragment was not answered until its path was quiesced.
+    pub given_up: bool,
 }
 
 /// Something that happened to a plan inside the card.
@@ -236,6 +238,13 @@ pub enum PlanEvent {
         component: u8,
         /// What is told of it.
         end: PartEnd,
+    },
+    /// One of its parts has come back, and has not failed.
+    PartOver {
+        /// Plan slot.
+        slot: u16,
+        /// Component.
+        component: u8,
     },
     /// Its client is told.
     Done {

@@ -4,7 +4,7 @@ use rand::RngExt;
 use volplane_abi::plan::{component_state, plan_status, read_policy, reason, RESTART_ALL};
 use volplane_abi::{opcode, submission_mode, PlanMasks};
 use volplane_driver::{CardError, Platform, PAGE};
-use volplane_sim::{Fault, FaultKind};
+use volplane_sim::{Commands, Fault, FaultKind};
 use volplane_tests::harness::media::content;
 use volplane_tests::harness::triple::{forgiving, Mirror, ALL, COPIES, DISK, PLAN};
 use volplane_tests::harness::{fork, plain};
@@ -177,6 +177,92 @@ fn a_failed_read_tries_the_next_copy() {
     let record = mirror.one_record();
     assert_eq!((record.tail.failed(), record.tail.done()), (7, 0));
     assert_eq!(record.components[2].status(), 0x286);
+}
+
+/// Reads that each copy has served of `count`, of which 12 are kept under way.
+fn reads_of_copies(mirror: &mut Mirror, count: usize) -> [usize; COPIES as usize] {
+    let reads = |mirror: &mut Mirror, copy| {
+        let (commands, _) = mirror.machine.handle.take_commands(&format!("nvme{copy}"));
+        commands.iter().filter(|record| record.entry.opcode() == opcode::READ).count()
+    };
+    (0..COPIES as usize).for_each(|copy| {
+        reads(mirror, copy);
+    });
+    let buffer = mirror.machine.platform.allocate(PAGE).expect("memory");
+    let mut sent = 0;
+    for done in 0..count {
+        while sent < count.min(done + 12) {
+            let entry = plain::command(opcode::READ, DISK, 0, 8, &buffer).with_command_id(sent as u16);
+            mirror.machine.queues[0].submit(entry).expect("room");
+            sent += 1;
+        }
+        mirror.machine.queues[0].ring().expect("a doorbell");
+        assert_eq!(mirror.machine.completion(0).status(), 0);
+    }
+    std::array::from_fn(|copy| reads(mirror, copy))
+}
+
+#[test]
+fn reads_go_to_the_least_busy_copy() {
+    let mut mirror = Mirror::start(read_policy::LEAST_OUTSTANDING, forgiving(), forgiving());
+    assert_eq!(mirror.put(0, 1), 0);
+    // One at a time: nobody is busy.
+    for _ in 0..10 {
+        assert_eq!(mirror.get(0), (0, content(1, PAGE)));
+    }
+    let (commands, _) = mirror.machine.handle.take_commands("nvme0");
+    assert_eq!(commands.len(), 11, "the write and all reads");
+    let served = reads_of_copies(&mut mirror, 600);
+    assert!(served.iter().all(|&reads| (160..=240).contains(&reads)), "equal SSDs: {served:?}");
+    // The second copy takes ten times as long as the others.
+    let slow = FaultKind::Delay { shortest_ns: 800_000, longest_ns: 800_000 };
+    let fault = mirror.machine.handle.start_fault("nvme1", Fault::new(slow));
+    let served = reads_of_copies(&mut mirror, 600);
+    assert!(served[1] * 5 < served[0].min(served[2]), "a slow one: {served:?}");
+    mirror.machine.handle.stop_fault(fault);
+    // What was counted then is forgotten, and so it is after errors, further copies and what is held.
+    let served = reads_of_copies(&mut mirror, 600);
+    assert!(served.iter().all(|&reads| (160..=240).contains(&reads)), "equal ones again: {served:?}");
+    mirror.fail(0, &[opcode::READ], 0x281);
+    for _ in 0..20 {
+        assert_eq!(mirror.get(0), (0, content(1, PAGE)));
+    }
+    mirror.fail(2, &[opcode::WRITE], 0x4281);
+    mirror.submit_write(3, 8, 2);
+    let records = mirror.records();
+    let held = records.last().expect("of the write");
+    mirror.machine.card.release_plan(&mut mirror.machine.platform, held.handle()).expect("it is held");
+    assert_eq!(mirror.machine.completion(0).status(), 0);
+    mirror.mend();
+    let served = reads_of_copies(&mut mirror, 600);
+    let two = (served[0] + served[1], served[2]);
+    assert!(two == (600, 0) && served[0].abs_diff(served[1]) < 40, "the third is out: {served:?}");
+    mirror.machine.assert_clean(|_| false);
+}
+
+/// Writes count: a copy that writes take long on is not read while others are free, whoever they are of.
+#[test]
+fn writes_make_a_copy_busy() {
+    let mut mirror = Mirror::start(read_policy::LEAST_OUTSTANDING, forgiving(), forgiving());
+    assert_eq!(mirror.put(0, 1), 0);
+    let slow = FaultKind::Delay { shortest_ns: 2_000_000, longest_ns: 2_000_000 };
+    let writes = Commands::all().with_opcodes(&[opcode::WRITE]);
+    for ssd in ["nvme0", "nvme1"] {
+        mirror.machine.handle.start_fault(ssd, Fault::new(slow.clone()).with_commands(writes.clone()));
+    }
+    mirror.submit_write(1, 64, 2);
+    mirror.machine.handle.run_for_ns(300_000).expect("the card works");
+    // The third copy has written; those that still do are not read, one read at a time.
+    for ssd in ["nvme0", "nvme1", "nvme2"] {
+        mirror.machine.handle.take_commands(ssd);
+    }
+    for _ in 0..5 {
+        assert_eq!(mirror.get(0), (0, content(1, PAGE)));
+    }
+    let served = ["nvme0", "nvme1", "nvme2"].map(|ssd| mirror.machine.handle.take_commands(ssd).0.len());
+    assert_eq!(served, [0, 0, 5]);
+    assert_eq!(mirror.machine.completion(0).command_id(), 1);
+    mirror.machine.assert_clean(|_| false);
 }
 
 /// Every SSD takes one command at a time, so commands stand up to admission: what goes on with another copy finds

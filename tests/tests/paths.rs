@@ -340,7 +340,7 @@ fn an_ssd_that_is_gone_costs_its_copy_only() {
     mirror.machine.close_path(2, false);
     mirror.machine.card.path_quiesced(&mut mirror.machine.platform, 2).expect("the card has the path");
     let record = mirror.one_record();
-    assert_eq!(record.tail.reasons(), reason::LOG | reason::MISSED_WRITE);
+    assert_eq!(record.tail.reasons(), reason::LOG | reason::MISSED_WRITE | reason::TIME_OUT);
     assert_eq!((record.tail.failed(), record.tail.out(), record.tail.held()), (0b100, 0b100, 1));
     assert_eq!((record.components[2].status(), record.components[2].path()), (0x008, 2));
     mirror.set_states(0b100, component_state::OUT, 0b100);
@@ -348,6 +348,61 @@ fn an_ssd_that_is_gone_costs_its_copy_only() {
     assert_eq!(mirror.machine.completion(0).status(), 0);
     assert_eq!(mirror.put(8, 2), 0);
     assert_eq!(mirror.records(), Vec::new());
+}
+
+/// Submits a read of the first blocks, which copy 0 gets first.
+fn submit_read(mirror: &mut Mirror) {
+    let buffer = mirror.machine.platform.allocate(PAGE).expect("memory");
+    let entry = plain::command(opcode::READ, DISK, 0, 8, &buffer);
+    mirror.machine.queues[0].submit(entry).expect("room");
+    mirror.machine.queues[0].ring().expect("a doorbell");
+    // It is there until the read is over.
+    std::mem::forget(buffer);
+}
+
+/// A path is closed for good, and what was outstanding there given up.
+fn give_up(mirror: &mut Mirror, path: u8) {
+    mirror.machine.close_path(path, false);
+    mirror.machine.card.path_quiesced(&mut mirror.machine.platform, path).expect("the card has the path");
+}
+
+#[test]
+fn a_record_tells_a_time_out_from_an_error() {
+    // A read that nobody answers, and one that its SSD ends with the status that the card would give.
+    let drop = FaultKind::Drop { after_effect: false };
+    let same = FaultKind::Error { status: 0x008, after_effect: false };
+    for (kind, reasons) in [(drop, reason::LOG | reason::TIME_OUT), (same, reason::LOG)] {
+        let mut mirror = plain_mirror();
+        assert_eq!(mirror.put(0, 1), 0);
+        let reads = Commands::all().with_opcodes(&[opcode::READ]);
+        mirror.machine.handle.start_fault("nvme0", Fault::new(kind).with_commands(reads));
+        submit_read(&mut mirror);
+        if reasons & reason::TIME_OUT != 0 {
+            assert_eq!(fences(&mut mirror), [0]);
+            give_up(&mut mirror, 0);
+        }
+        assert_eq!(mirror.machine.completion(0).status(), 0);
+        let record = mirror.one_record();
+        assert_eq!((record.tail.reasons(), record.components[0].status()), (reasons, 0x008));
+        assert_eq!((record.tail.failed(), record.tail.done()), (0b001, 0b010));
+        // The next plan of that slot has nothing of it, though its copies fail otherwise.
+        mirror.fail(1, &[opcode::READ], 0x4281);
+        submit_read(&mut mirror);
+        assert_eq!(mirror.machine.completion(0).status(), 0);
+        let record = mirror.one_record();
+        assert_eq!((record.tail.reasons(), record.tail.failed()), (reason::LOG, 0b011));
+    }
+    // An error that comes late is an answer.
+    let mut mirror = plain_mirror();
+    let late = FaultKind::Delay { shortest_ns: 2 * PASSED_NS, longest_ns: 2 * PASSED_NS };
+    mirror.machine.handle.start_fault("nvme1", Fault::new(late));
+    mirror.fail(1, &[opcode::WRITE], 0x4281);
+    mirror.submit_write(1, 0, 1);
+    assert_eq!(fences(&mut mirror), [1]);
+    mirror.machine.handle.run_for_ns(PASSED_NS).expect("the card works");
+    let record = mirror.one_record();
+    assert_eq!((record.tail.reasons(), record.tail.failed()), (reason::LOG | reason::MISSED_WRITE, 0b010));
+    assert_eq!(record.components[1].status(), 0x4281);
 }
 
 #[test]

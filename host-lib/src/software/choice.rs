@@ -9,7 +9,7 @@ use super::template::{Components, ReadPolicy};
 
 /// Makes the choices. Each answer is one of what it is offered; `None` only where that is nothing.
 pub trait Chooser: Send {
-    /// The component to read, of those in sync that were not tried. `busy`: fragments outstanding.
+    /// The component that a read tries first, of those in sync. `busy`: parts that each has under way for the disk.
     fn component(
         &mut self,
         policy: ReadPolicy,

@@ -236,12 +236,14 @@ impl DataPath {
         let epoch = self.epoch;
         let order = self.next_order();
         let plan = self.plan(slot);
-        (plan.template, plan.epoch, plan.order, plan.noted) = (template, epoch, order, 0);
+        (plan.template, plan.epoch, plan.order) = (template, epoch, order);
         (plan.template_number, plan.deactivated) = (template_number, false);
         for number in 0..plan.parts.len() {
             if !keeps.has(number) {
                 plan.parts[number] = Part::default();
             }
+            // A record has told of it.
+            plan.parts[number].pieces.iter_mut().for_each(|piece| piece.given_up = false);
         }
         if matches!(plan.admission, Admission::NotExecutable) {
             plan.stop = reason::NOT_EXECUTABLE;

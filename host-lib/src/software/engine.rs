@@ -26,7 +26,8 @@ use super::pass_through::PassThrough;
 use super::plan::{ClientTag, Owner, Part, Plan};
 use super::record::Records;
 use super::tables::Tables;
-use super::template::{Components, PlanTemplate};
+use super::template::{Components, PlanTemplate, ReadPolicy};
+use super::verdict::Progress;
 
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -331,7 +332,6 @@ impl DataPath {
             parts: Default::default(),
             owner: Owner::Accelerated,
             stop: 0,
-            noted: 0,
             aborted: None,
             unquiesced: 0,
             deactivated: false,
@@ -371,7 +371,7 @@ impl DataPath {
             return self.proceed(slot);
         }
         if is_read(&plan.entry) {
-            let first = self.choose(&template, template.readable());
+            let first = self.choose(slot, template.readable());
             self.begin_parts(slot, first.map_or(Components::NONE, Components::one));
         } else {
             self.begin_parts(slot, template.writable());
@@ -424,12 +424,30 @@ impl DataPath {
         }
     }
 
-    pub(super) fn choose(&mut self, template: &PlanTemplate, among: Components) -> Option<usize> {
+    /// The component that a read tries first.
+    pub(super) fn choose(&mut self, slot: u16, among: Components) -> Option<usize> {
+        let plan = &self.plans[&slot];
+        let policy = plan.template.read_policy;
+        let busy = match policy {
+            ReadPolicy::LeastOutstanding => self.under_way(plan.disk),
+            _ => [0; COMPONENTS_MAX],
+        };
+        self.chooser.component(policy, among, &busy)
+    }
+
+    /// How many parts each component of a disk has under way. One that a late fragment holds up still is; one that waits
+    /// for its blocks was not begun.
+    fn under_way(&self, disk: u16) -> [u32; COMPONENTS_MAX] {
+        let awaited: BTreeSet<_> = self.outstanding.values().map(Outstanding::of).collect();
+        let counts = |plan: &Plan| plan.disk == disk && plan.owner == Owner::Accelerated && !plan.blocked;
         let mut busy = [0; COMPONENTS_MAX];
-        for back in self.outstanding.values() {
-            busy[back.part] += 1;
+        for (&slot, plan) in self.plans.iter().filter(|(_, plan)| counts(plan)) {
+            for (number, progress) in plan.progress().iter().enumerate() {
+                let runs = *progress == Progress::Running || awaited.contains(&(slot, number));
+                busy[number] += u32::from(runs);
+            }
         }
-        self.chooser.component(template.read_policy, among, &busy)
+        busy
     }
 
     /// Lets writes go on whose blocks are free now.
@@ -460,6 +478,9 @@ pub(super) fn is_read(entry: &SubmissionEntry) -> bool {
 }
 
 #[cfg(test)]
+#[path = "busy_tests.rs"]
+mod busy_tests;
+#[cfg(test)]
 #[path = "copy_tests.rs"]
 mod copy_tests;
 #[cfg(test)]
@@ -468,3 +489,6 @@ mod resubmit_tests;
 #[cfg(test)]
 #[path = "engine_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "time_out_tests.rs"]
+mod time_out_tests;

@@ -55,9 +55,11 @@ impl DataPath {
         }
     }
 
+    /// The policy says which copy a read tries first; it goes on with the lowest-numbered one that is left.
     fn read_another(&mut self, slot: u16, left: Components) {
-        let template = self.plans[&slot].template;
-        if let Some(next) = self.choose(&template, left) {
+        let goes_on = self.plans[&slot].parts.iter().any(|part| part.begun);
+        let next = if goes_on { left.numbers().next() } else { self.choose(slot, left) };
+        if let Some(next) = next {
             self.begin_parts(slot, Components::one(next));
         }
     }
@@ -69,7 +71,7 @@ impl DataPath {
         let plan = &self.plans[&slot];
         let masks = if is_read(&plan.entry) { plan.template.read } else { plan.template.write };
         let unforgiven = failed.without(masks.continuation).any();
-        let mut reasons = reasons | plan.noted | log(&masks, failed);
+        let mut reasons = reasons | plan.noted() | log(&masks, failed);
         if unforgiven {
             reasons |= reason::COMPONENT_FAILURE;
         }
@@ -87,7 +89,7 @@ impl DataPath {
             return self.begin_second(slot);
         }
         let plan = &self.plans[&slot];
-        let (disk, client, noted) = (plan.disk, plan.client, plan.noted);
+        let (disk, client, noted) = (plan.disk, plan.client, plan.noted());
         end.out.numbers().for_each(|component| self.move_out(disk, component));
         if end.held {
             self.give(slot, Owner::Ended(end));

@@ -10,7 +10,7 @@ use super::plan::{Next, Owner, Stage};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {
     slot: u16,
-    pub(super) part: usize,
+    part: usize,
     piece: usize,
     path: Option<u8>,
     device: u16,
@@ -19,6 +19,13 @@ pub(super) struct Outstanding {
     late: bool,
     /// Its answer no longer matters.
     abandoned: bool,
+}
+
+impl Outstanding {
+    /// Its plan's slot, and the component.
+    pub(super) fn of(&self) -> (u16, usize) {
+        (self.slot, self.part)
+    }
 }
 
 /// What is known of a path beside its table entry.
@@ -44,7 +51,7 @@ impl DataPath {
         };
         self.retire(&back);
         if !back.abandoned {
-            self.settle(&back, status);
+            self.settle(&back, status, false);
         }
         self.proceed(back.slot);
         self.run();
@@ -90,7 +97,7 @@ impl DataPath {
             let back = self.outstanding.remove(&id).expect("just found");
             self.retire(&back);
             if !back.abandoned {
-                self.settle(&back, plan_status::ABORTED_SQ_DELETION);
+                self.settle(&back, plan_status::ABORTED_SQ_DELETION, true);
             }
             self.proceed(back.slot);
         }
@@ -115,13 +122,15 @@ impl DataPath {
         }
     }
 
-    fn settle(&mut self, back: &Outstanding, status: u16) {
+    /// `given_up`: nobody has answered.
+    fn settle(&mut self, back: &Outstanding, status: u16, given_up: bool) {
         let all = self.tables.paths_to(back.device);
         let bit = back.path.and_then(|path| all.iter().position(|&other| other == path));
         let bit = bit.map_or(0, |place| 1 << place);
         let usable = (0..all.len()).filter(|&place| self.is_usable(all[place]));
         let usable = usable.fold(0u8, |bits, place| bits | 1 << place);
         let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
+        plan.parts[back.part].pieces[back.piece].given_up = given_up;
         let next = plan.settle(back.part, back.piece, status, bit, usable);
         debug_assert!(next == Next::Over || !plan.is_stopped());
     }
@@ -131,7 +140,6 @@ impl DataPath {
         back.late = true;
         let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
         plan.unquiesced += 1;
-        plan.noted |= reason::TIME_OUT;
         // What only reads may be tried elsewhere at once; a write may yet be executed.
         let reads = is_read(&plan.entry);
         back.abandoned = reads;
@@ -143,7 +151,7 @@ impl DataPath {
             }
         }
         if reads {
-            self.settle(&back, plan_status::ABORTED_BY_HOST);
+            self.settle(&back, plan_status::ABORTED_BY_HOST, true);
             self.proceed(back.slot);
         }
     }

@@ -1,6 +1,6 @@
 //! A plan in execution: its parts, their fragments, and who owns it.
 
-use volplane_abi::plan::{plan_status, status_class, StatusClass, COMPONENTS_MAX};
+use volplane_abi::plan::{plan_status, reason, status_class, StatusClass, COMPONENTS_MAX};
 use volplane_abi::status::{CODE_AND_TYPE, DNR};
 use volplane_abi::{opcode, SubmissionEntry};
 use volplane_driver::PlanHandle;
@@ -57,6 +57,8 @@ pub struct Piece {
     pub paths_tried: u8,
     /// Path it was last given to.
     pub last_path: u8,
+    /// It was not answered when it was last given: not in time, or not until its path was quiesced.
+    pub given_up: bool,
 }
 
 /// What one component does for a plan.
@@ -84,8 +86,10 @@ pub enum Next {
 impl Part {
     /// A part that was just begun.
     pub fn begin(cuts: Cuts) -> Self {
-        let piece =
-            |fragment| Piece { fragment, stage: Stage::Waiting, tries: 0, paths_tried: 0, last_path: 0 };
+        let piece = |fragment| {
+            let (stage, tries, paths_tried, last_path) = (Stage::Waiting, 0, 0, 0);
+            Piece { fragment, stage, tries, paths_tried, last_path, given_up: false }
+        };
         let pieces = cuts.fragments.into_iter().map(piece).collect();
         Self { pieces, begun: true, closing: cuts.closing, faulted: cuts.faulted }
     }
@@ -110,6 +114,12 @@ impl Part {
     /// Whether everything issued has come back.
     pub fn is_drained(&self) -> bool {
         !self.has(|stage| matches!(stage, Stage::Issued(_)))
+    }
+
+    /// Whether it has failed with a fragment that was given up.
+    pub fn is_given_up(&self) -> bool {
+        let over = |piece: &&Piece| matches!(piece.stage, Stage::Failed(_) | Stage::Refused(_));
+        self.pieces.iter().find(over).is_some_and(|piece| piece.given_up)
     }
 
     /// Blocks that were written or read, from the first one on, without a gap.
@@ -176,8 +186,6 @@ pub struct Plan {
     pub owner: Owner,
     /// Reasons for which nothing more is issued.
     pub stop: u16,
-    /// Reasons that a record would carry besides.
-    pub noted: u16,
     /// The client is answered with this status as soon as nothing is under way.
     pub aborted: Option<u16>,
     /// Fragments that were not answered in time and may still touch memory or media.
@@ -229,6 +237,15 @@ impl Plan {
         self.unquiesced == 0 && self.parts.iter().all(Part::is_drained)
     }
 
+    /// What a record of it says besides the reasons for which there is one.
+    pub fn noted(&self) -> u16 {
+        if self.parts.iter().any(Part::is_given_up) {
+            reason::TIME_OUT
+        } else {
+            0
+        }
+    }
+
     /// Ends or repeats a piece that came back. `path_bit` and `others`: the path it was on among its
     /// device's, and the usable ones of those, as bits.
     pub fn settle(&mut self, part: usize, piece: usize, status: u16, path_bit: u8, others: u8) -> Next {
@@ -258,7 +275,8 @@ impl Plan {
 
     /// Fails a piece for which there is no path.
     pub fn strand(&mut self, part: usize, piece: usize) {
-        self.parts[part].pieces[piece].stage = Stage::Failed(plan_status::HOST_PATH_ERROR);
+        let piece = &mut self.parts[part].pieces[piece];
+        (piece.stage, piece.given_up) = (Stage::Failed(plan_status::HOST_PATH_ERROR), false);
     }
 }
 

@@ -5,7 +5,8 @@
 //! in `part`; of any other in `failed`. A part's total is known from its fragment marked last or from `closed`.
 //! Its status is that of the failed fragment with the lowest ordinal, without the More and CRD bits; a status
 //! of `closed` stands behind every fragment issued and gets Do Not Retry. A part that the card has stopped
-//! (`stop_cause`) has not failed by that; the lowest of its fragments that were not issued counts then.
+//! (`stop_cause`) has not failed by that; the lowest of its fragments that were not issued counts then. Whether the
+//! failed fragment was given up, as nobody answered until its path was quiesced, goes with its status.
 //!
 //! Latency: 5 cycles for a part of one fragment, 8 for the last of several; one less from `closed`, and for one
 //! that failed.
@@ -14,7 +15,7 @@
 //! done, and nothing is taken before.
 
 use rust_hdl::prelude::*;
-use volplane_abi::plan::COMPONENTS_MAX;
+use volplane_abi::plan::{plan_status, COMPONENTS_MAX};
 use volplane_abi::status;
 
 use super::stop_cause::STOP_TYPE;
@@ -28,7 +29,7 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What happened to a part: a fragment came back, or the part was closed.
-    PartEvent: 63 {
+    PartEvent: 64 {
         /// The part (`Part`).
         part = 16,
         /// 1: a fragment came back.
@@ -48,12 +49,14 @@ logic_record! {
         /// 1: it was not issued, for this cause.
         stopped = 1,
         cause = 2,
+        /// 1: the card has ended it, as its path was quiesced.
+        given_up = 1,
     }
 }
 
 logic_record! {
     /// A part under way; all zero before and after.
-    PartRecord: 63 {
+    PartRecord: 64 {
         /// Fragments come back less, once it is known, the total; modulo 2^17.
         balance = 17,
         /// 1: the total is known.
@@ -71,6 +74,8 @@ logic_record! {
         /// 1: it was stopped, for this cause.
         stopped = 1,
         cause = 2,
+        /// 1: the failed fragment was given up.
+        given_up = 1,
     }
 }
 
@@ -166,11 +171,12 @@ pub struct Collector {
     kept_bits: Constant<Bits<15>>,
     stop_type: Constant<Bits<15>>,
     closed_stop_type: Constant<Bits<11>>,
+    quiesced: Constant<Bits<15>>,
     no_cause: Constant<Bits<2>>,
     do_not_retry: Constant<Bits<15>>,
     success: Constant<Bits<15>>,
     closed_success: Constant<Bits<11>>,
-    no_record: Constant<Bits<63>>,
+    no_record: Constant<Bits<64>>,
     parts: Constant<Bits<16>>,
     one16: Constant<Bits<16>>,
     zero16: Constant<Bits<16>>,
@@ -261,6 +267,7 @@ impl Collector {
             kept_bits: Constant::new(kept.to_bits()),
             stop_type: Constant::new(u64::from(STOP_TYPE).to_bits()),
             closed_stop_type: Constant::new(u64::from(STOP_TYPE).to_bits()),
+            quiesced: Constant::new(u64::from(plan_status::ABORTED_SQ_DELETION).to_bits()),
             no_cause: Constant::new(0u64.to_bits()),
             do_not_retry: Constant::new((status::DNR as u64).to_bits()),
             success: Constant::new((status::SUCCESS as u64).to_bits()),
@@ -332,6 +339,9 @@ impl Logic for Collector {
             ((self.returned_status.val() != self.success.val()) & !self.returned_stops.val()).into();
         self.from_returned.next.stopped = self.returned_stops.val().into();
         self.from_returned.next.cause = self.no_cause.val();
+        self.from_returned.next.given_up = ((self.arriving.val().own == self.flag.val())
+            & (self.returned_status.val() == self.quiesced.val()))
+        .into();
         self.from_returned.next.ordinal = self.arriving.val().ordinal;
         self.from_returned.next.status = self.returned_status.val();
         if self.returned_stops.val() {
@@ -364,6 +374,7 @@ impl Logic for Collector {
         }
         self.from_closed.next.alone = (self.closing.q.val().issued == self.zero17.val()).into();
         self.from_closed.next.path = self.no_path.val();
+        self.from_closed.next.given_up = self.clear.val();
 
         // An event waits while an earlier one of its plan is under way: the RAM would be read too early.
         // Whether one is at each stage is compared when the event is taken, and moves on with the stages.
@@ -457,6 +468,7 @@ impl Logic for Collector {
             self.record_next.next.status = self.updating.q.val().status;
             self.record_next.next.path = self.updating.q.val().path;
             self.record_next.next.closed = !self.updating.q.val().fragment;
+            self.record_next.next.given_up = self.updating.q.val().given_up;
         }
         self.part_updated.d.next = self.updating.q.val().part;
         self.updated.d.next = self.record_next.val();
@@ -492,6 +504,7 @@ impl Logic for Collector {
         self.alone_done.d.next.failed = self.taken.q.val().failed;
         self.alone_done.d.next.stopped = self.taken.q.val().stopped;
         self.alone_done.d.next.cause = self.taken.q.val().cause;
+        self.alone_done.d.next.given_up = self.taken.q.val().given_up;
         self.ended_alone.push.next = self.alone_ends.q.val();
         self.ended_alone.data.next = self.alone_done.q.val();
         self.ended.push.next = self.part_ends.q.val();
@@ -504,6 +517,7 @@ impl Logic for Collector {
         self.ended.data.next.failed = self.written.q.val().failed;
         self.ended.data.next.stopped = self.written.q.val().stopped;
         self.ended.data.next.cause = self.written.q.val().cause;
+        self.ended.data.next.given_up = self.written.q.val().given_up;
 
         // Each FIFO's first part goes where it belongs.
         self.first.next = self.ended.out.data.val();

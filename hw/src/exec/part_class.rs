@@ -175,7 +175,7 @@ mod tests {
                     closed: closed.to_bits(),
                     ..Default::default()
                 };
-                bench.set_record::<61>("done", done);
+                bench.set_record::<62>("done", done);
                 bench.cycle();
                 bench.cycle();
                 let of_map = [status::INTERNAL_ERROR, plan_status::HOST_PATH_ERROR];
@@ -209,7 +209,7 @@ mod tests {
                     cause: (number as u64).to_bits(),
                     ..Default::default()
                 };
-                bench.set_record::<61>("done", done);
+                bench.set_record::<62>("done", done);
                 bench.cycle();
                 bench.cycle();
                 let sets = ["succeeded", "failed", "stopped"].map(|port| bench.get(port));

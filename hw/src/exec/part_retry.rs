@@ -259,6 +259,7 @@ impl Logic for PartRetry {
             self.ended.next.status = self.known.q.val().status;
             self.ended.next.path = self.known.q.val().path;
             self.ended.next.closed = self.clear.val();
+            self.ended.next.given_up = self.known.q.val().given_up;
         }
 
         if self.again.ready.val() {
@@ -312,6 +313,7 @@ impl Logic for PartRetry {
                     self.known.d.next.path = self.current.q.val().path;
                     self.known.d.next.component = self.current_part.val().component;
                     self.known.d.next.erred = self.flag.val();
+                    self.known.d.next.given_up = self.current.q.val().given_up;
                     self.known.d.next.avoided = self.known.q.val().avoided | self.path_bit.q.val();
                     self.state.d.next = State::Keep;
                 } else if self.takes_try.val() & self.any_left.q.val() {

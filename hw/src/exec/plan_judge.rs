@@ -7,6 +7,9 @@
 //! only with a copy that is still in sync. The lock of its blocks (`unlock`) ends with the plan, or when the
 //! control path gets it.
 //!
+//! A record says *time-out*, beside other reasons, where a component has failed since the plan was begun with a fragment
+//! that was given up.
+//!
 //! A plan is stopped (`noted` and `stops`) when a component has failed that is not forgiven, when one met what
 //! it cannot execute, or when the control path says so: nothing more of it is issued, and what was issued is
 //! waited for.
@@ -18,6 +21,8 @@
 //! far as they are used now (`keeps`). It must name none that is not used, and of a write each that has no result,
 //! and the disk must name the template of the record still (`changed_plan`). When the plan is begun, `begun` says
 //! which have kept it; one of which nothing is begun is `resumed` then, and judged by what there is.
+//!
+//! `over` tells of each part that has ended, 2 cycles after it came.
 //!
 //! `single`, `lost` and `posted` are plans that end elsewhere; they go through to `done`. For the epochs: `ended_valid`
 //! comes with a `done` that the card itself gave, `handed_valid` when the control path has got the plan.
@@ -41,13 +46,14 @@ use crate::prim::ram::BlockRam;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, DiskStates, KeptParts, Part, PartDone, PlanBegun, PlanCommand, PlanDone, RecordItem, StateChange,
+    Again, DiskStates, KeptParts, Part, PartDone, PartOver, PlanBegun, PlanCommand, PlanDone, RecordItem,
+    StateChange,
 };
 use crate::sizes::Sizes;
 
 logic_record! {
     /// What has become of a plan; all zero but for the last three fields while its slot is free.
-    PlanProgress: 104 {
+    PlanProgress: 105 {
         /// Components that succeeded.
         done = 8,
         /// Components that failed.
@@ -78,6 +84,8 @@ logic_record! {
         taken = 1,
         /// or has aborted it.
         aborted = 1,
+        /// 1: a component has failed with a fragment that was given up.
+        given_up = 1,
         /// Number of the plan that ended here last: the slot holds none while it is the number of the one that
         /// began.
         ended = 24,
@@ -151,6 +159,8 @@ pub struct PlanJudge {
     pub part: StreamIn<PartDone>,
     pub failed: StreamIn<PartDone>,
     pub resumed: StreamIn<Bits<12>>,
+    pub over_valid: Signal<Out, bool>,
+    pub over: Signal<Out, PartOver>,
     pub single: StreamIn<PlanDone>,
     pub posted: StreamIn<PlanDone>,
     pub lost: StreamIn<PlanDone>,
@@ -280,6 +290,7 @@ pub struct PlanJudge {
     foreign_reason: Constant<Bits<16>>,
     divert_reason: Constant<Bits<16>>,
     take_over_reason: Constant<Bits<16>>,
+    time_out_reason: Constant<Bits<16>>,
     no_component: Constant<Bits<3>>,
     no_reserved: Constant<Bits<2>>,
     no_reasons: Constant<Bits<16>>,
@@ -315,6 +326,8 @@ impl PlanJudge {
             part: Default::default(),
             failed: Default::default(),
             resumed: Default::default(),
+            over_valid: Default::default(),
+            over: Default::default(),
             single: Default::default(),
             posted: Default::default(),
             lost: Default::default(),
@@ -432,6 +445,7 @@ impl PlanJudge {
             foreign_reason: reason(reason::NOT_EXECUTABLE),
             divert_reason: reason(reason::DIVERT),
             take_over_reason: reason(reason::TAKE_OVER),
+            time_out_reason: reason(reason::TIME_OUT),
             no_component: Constant::new(0u64.to_bits()),
             no_reserved: Constant::new(0u64.to_bits()),
             no_reasons: Constant::new(0u64.to_bits()),
@@ -560,8 +574,11 @@ impl Logic for PlanJudge {
             | (self.read_begun.val().kept
                 & !(self.read_progress.val().kept_done | self.read_progress.val().kept_failed));
 
-        // The statuses of failed components.
+        // The statuses of failed components, and whose part is over.
         self.statuses.write.next = self.loading.q.val() & !self.commanding.q.val() & !self.resuming.q.val();
+        self.over_valid.next = self.loading.q.val() & !self.commanding.q.val() & !self.resuming.q.val();
+        self.over.next.disk = self.read_begun.val().disk;
+        self.over.next.component = self.current_part.val().component;
         self.statuses.write_address.next = (bit_cast::<16, 12>(self.current_part.val().slot) << 3)
             | bit_cast::<16, 3>(self.current_part.val().component);
         self.statuses.write_data.next = self.current.q.val().status;
@@ -624,6 +641,9 @@ impl Logic for PlanJudge {
         }
         if (self.kept.q.val().taken == self.flag.val()) {
             self.stop_reasons.next = self.stop_reasons.val() | self.take_over_reason.val();
+        }
+        if (self.kept.q.val().given_up == self.flag.val()) {
+            self.stop_reasons.next = self.stop_reasons.val() | self.time_out_reason.val();
         }
         self.item.data.next.reasons = self.acting.q.val().reasons | self.stop_reasons.val();
         self.item.data.next.disk = self.plan.q.val().disk;
@@ -780,6 +800,8 @@ impl Logic for PlanJudge {
                         self.read_progress.val().foreign | self.part_class.foreign.val();
                     self.kept.d.next.diverted =
                         self.read_progress.val().diverted | self.part_class.diverted.val();
+                    self.kept.d.next.given_up =
+                        self.read_progress.val().given_up | self.current.q.val().given_up;
                 }
                 self.clean.d.next = !self.read_progress.val().failed.any()
                     & !self.read_progress.val().refused.any()

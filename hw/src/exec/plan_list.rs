@@ -269,7 +269,7 @@ mod tests {
                 };
                 slots[slot].1 = noted;
                 bench.set("noted_slot", slot as u128);
-                bench.set_record::<104>("noted", noted);
+                bench.set_record::<105>("noted", noted);
                 bench.set("noted_valid", 1);
             }
             bench.cycle();

@@ -577,7 +577,7 @@ mod tests {
                     };
                     outcomes[slot][component as usize] = outcome;
                     bench.set("outcome_valid", 1);
-                    bench.set_record::<61>("outcome", outcome);
+                    bench.set_record::<62>("outcome", outcome);
                 } else if offered.is_none() && cycle < 58_000 && random.random_bool(density) {
                     // Parts that did not end are not shown.
                     let mut item = random_item(&mut random, slot);

@@ -16,7 +16,7 @@ use crate::sizes::Sizes;
 
 logic_record! {
     /// What is known of a plan that may be tried again.
-    PlanTries: 75 {
+    PlanTries: 76 {
         /// Paths that it avoids.
         avoided = 32,
         /// Plan template; 0: none.
@@ -29,6 +29,8 @@ logic_record! {
         component = 3,
         /// 0: there was none.
         erred = 1,
+        /// 1: its fragment was given up.
+        given_up = 1,
     }
 }
 

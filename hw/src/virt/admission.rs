@@ -23,7 +23,7 @@ use crate::prim::fifo::Fifo;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
     AdmittedPlan, Again, AgainCommand, ClientCommand, DiskEntry, DiskStates, ExpandedPart, KeptParts,
-    LockRequest, Part, PartBegun, PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
+    LockRequest, Part, PartBegun, PartOver, PendingCommand, PlanBegun, SlotOwner, StateChange, TableRequest,
 };
 use crate::sizes::Sizes;
 
@@ -32,6 +32,7 @@ use crate::sizes::Sizes;
 pub struct Admission {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
+    pub initialised: Signal<Out, bool>,
     pub command: StreamIn<ClientCommand>,
     pub again: StreamIn<AgainCommand>,
     pub slot: StreamIn<Bits<12>>,
@@ -58,6 +59,8 @@ pub struct Admission {
     pub begun: Signal<Out, PlanBegun>,
     pub part_begun_valid: Signal<Out, bool>,
     pub part_begun: Signal<Out, PartBegun>,
+    pub over_valid: Signal<In, bool>,
+    pub over: Signal<In, PartOver>,
     pub change: StreamIn<StateChange>,
     pub changed_valid: Signal<Out, bool>,
     pub changed: Signal<Out, DiskStates>,
@@ -143,6 +146,7 @@ impl Admission {
         Self {
             clock: Default::default(),
             reset: Default::default(),
+            initialised: Default::default(),
             command: Default::default(),
             again: Default::default(),
             slot: Default::default(),
@@ -167,6 +171,8 @@ impl Admission {
             begun: Default::default(),
             part_begun_valid: Default::default(),
             part_begun: Default::default(),
+            over_valid: Default::default(),
+            over: Default::default(),
             change: Default::default(),
             changed_valid: Default::default(),
             changed: Default::default(),
@@ -287,6 +293,9 @@ impl Logic for Admission {
         self.begun.next = self.expander.begun.val();
         self.part_begun_valid.next = self.expander.part_begun_valid.val();
         self.part_begun.next = self.expander.part_begun.val();
+        self.expander.over_valid.next = self.over_valid.val();
+        self.expander.over.next = self.over.val();
+        self.initialised.next = self.expander.initialised.val();
         self.changed_valid.next = self.states.changed_valid.val();
         self.changed.next = self.states.changed.val();
         self.changed_plan.next = self.states.changed_plan.val();

@@ -15,10 +15,13 @@
 //! goes to the other components that are written to. Where none is, and of a read, nothing is begun: `resumed`
 //! tells the judge of plans, the cycle after `begun`, to go on with what there is.
 //!
-//! Latency from `pending` to the first part: 11 cycles for a read; 8 and the lock's answer for a write.
-//! Throughput: a command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5 for
-//! each more. Order: as they came. Owner of the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in
-//! work; the tables stay.
+//! Of a read of the least busy copy `PartCounts` says which that is: by what has begun before, of which it is told here,
+//! and by the parts that are `over`, as far as it knows by then.
+//!
+//! Latency from `pending` to the first part: 11 cycles for a read, 13 of the least busy copy; 8 and the lock's answer
+//! for a write. Throughput: a command in that time, parts one in 3 cycles beside it; the look at divert ranges takes 5
+//! for each more. Order: as they came. Owner of the tables `PLAN`, `COMPONENT` and `DIVERT`. Reset drops what is in
+//! work; the tables stay. `initialised`: all parts are forgotten.
 
 use rust_hdl::prelude::*;
 use volplane_abi::plan::{component_state, read_policy};
@@ -27,12 +30,13 @@ use volplane_abi::{opcode, status, table, vd_status};
 use super::divert_scan::DivertScan;
 use super::last_writers::LastWriters;
 use super::lookup_table::LookupTable;
+use super::part_counts::PartCounts;
 use super::part_issuer::{PartIssuer, PartsOrder};
 use crate::prim::ram::BlockRam;
 use crate::prim::register::Register;
 use crate::prim::stream::{StreamIn, StreamOut};
 use crate::records::{
-    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, KeptParts, LockRequest, PartBegun,
+    Again, ClientCommand, DiskEntry, DiskStates, ExpandedPart, KeptParts, LockRequest, PartBegun, PartOver,
     PendingCommand, PlanBegun, PlanEntry, TableRequest,
 };
 use crate::sizes::Sizes;
@@ -44,6 +48,9 @@ enum State {
     Route,
     /// For the template and the lock.
     Wait,
+    /// Of a read of the least busy copy: which that is takes two cycles longer.
+    Count,
+    Compare,
     /// The template has come: what it prefers is there, the components a cycle later.
     Choose,
     /// For the look at divert ranges.
@@ -59,6 +66,7 @@ enum State {
 pub struct Expander {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, bool>,
+    pub initialised: Signal<Out, bool>,
     pub pending: StreamIn<PendingCommand>,
     pub lock: StreamOut<LockRequest>,
     pub lock_answer: Signal<In, bool>,
@@ -73,6 +81,9 @@ pub struct Expander {
     pub begun: Signal<Out, PlanBegun>,
     pub part_begun_valid: Signal<Out, bool>,
     pub part_begun: Signal<Out, PartBegun>,
+    /// A part is over: the judge of plans has its end.
+    pub over_valid: Signal<In, bool>,
+    pub over: Signal<In, PartOver>,
     pub keeps_valid: Signal<In, bool>,
     pub keeps: Signal<In, KeptParts>,
     pub resumed: StreamOut<Bits<12>>,
@@ -87,8 +98,11 @@ pub struct Expander {
     issuer: PartIssuer,
     scan: DivertScan,
     writers: LastWriters,
+    counts: PartCounts,
     kept_rows: BlockRam<KeptParts>,
     state: DFF<State>,
+    /// A command has just come.
+    arrived: DFF<bool>,
     // Of the pending command: right one cycle after it stands there.
     is_read: DFF<bool>,
     refused: DFF<bool>,
@@ -165,6 +179,7 @@ pub struct Expander {
     below_readable: Signal<Local, Bits<8>>,
     lowest_preferred: Signal<Local, Bits<8>>,
     lowest: Signal<Local, Bits<8>>,
+    seeks_least: Signal<Local, bool>,
     after_read: Signal<Local, Bits<3>>,
     chosen: Signal<Local, Bits<8>>,
     component: Signal<Local, Bits<3>>,
@@ -191,6 +206,7 @@ pub struct Expander {
     write_only: Constant<Bits<2>>,
     absent: Constant<Bits<2>>,
     preferred_policy: Constant<Bits<2>>,
+    least_policy: Constant<Bits<2>>,
     no_status: Constant<Bits<11>>,
     internal_error: Constant<Bits<11>>,
     no_plan: Constant<Bits<16>>,
@@ -216,6 +232,7 @@ impl Expander {
         Self {
             clock: Default::default(),
             reset: Default::default(),
+            initialised: Default::default(),
             pending: Default::default(),
             lock: Default::default(),
             lock_answer: Default::default(),
@@ -229,6 +246,8 @@ impl Expander {
             begun: Default::default(),
             part_begun_valid: Default::default(),
             part_begun: Default::default(),
+            over_valid: Default::default(),
+            over: Default::default(),
             keeps_valid: Default::default(),
             keeps: Default::default(),
             resumed: Default::default(),
@@ -242,8 +261,10 @@ impl Expander {
             issuer: PartIssuer::new(sizes),
             scan: DivertScan::new(sizes),
             writers: Default::default(),
+            counts: PartCounts::new(sizes),
             kept_rows: BlockRam::new(sizes.slot_bits),
             state: Default::default(),
+            arrived: Default::default(),
             is_read: Default::default(),
             refused: Default::default(),
             goes_again: Default::default(),
@@ -308,6 +329,7 @@ impl Expander {
             below_readable: Default::default(),
             lowest_preferred: Default::default(),
             lowest: Default::default(),
+            seeks_least: Default::default(),
             after_read: Default::default(),
             chosen: Default::default(),
             component: Default::default(),
@@ -333,6 +355,7 @@ impl Expander {
             write_only: Constant::new(u64::from(component_state::WRITE_ONLY).to_bits()),
             absent: Constant::new(u64::from(component_state::ABSENT).to_bits()),
             preferred_policy: Constant::new(u64::from(read_policy::PREFERRED).to_bits()),
+            least_policy: Constant::new(u64::from(read_policy::LEAST_OUTSTANDING).to_bits()),
             no_status: Constant::new(u64::from(status::SUCCESS).to_bits()),
             internal_error: Constant::new(u64::from(status::INTERNAL_ERROR).to_bits()),
             no_plan: Constant::new(0u64.to_bits()),
@@ -361,8 +384,8 @@ impl Logic for Expander {
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
         dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
         dff_setup!(self, clock, foreign, resubmitted, diverted, writes, same_template, kept_row, kept_parts);
-        dff_setup!(self, clock, resuming, resumed_valid, resumed_slot);
-        clock!(self, clock, plans, issuer, scan, writers, kept_rows, template, begun_record);
+        dff_setup!(self, clock, resuming, resumed_valid, resumed_slot, arrived);
+        clock!(self, clock, plans, issuer, scan, writers, counts, kept_rows, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
         self.plans.table_valid.next = self.table_valid.val();
@@ -371,6 +394,8 @@ impl Logic for Expander {
         self.issuer.table_request.next = self.table_request.val();
         self.scan.reset.next = self.reset.val();
         self.writers.reset.next = self.reset.val();
+        self.counts.reset.next = self.reset.val();
+        self.initialised.next = self.counts.initialised.val();
         self.scan.table_valid.next = self.table_valid.val();
         self.scan.table_request.next = self.table_request.val();
         self.table_ack.next =
@@ -522,6 +547,15 @@ impl Logic for Expander {
         }
         self.enough.d.next = (self.copies.q.val() >= self.template.q.val().minimum) & !self.missing.q.val();
 
+        // The least busy one.
+        self.counts.disk.next = self.handle.q.val();
+        self.counts.asks.next = self.arrived.q.val();
+        self.counts.among.next = self.readable.q.val();
+        self.counts.over_valid.next = self.over_valid.val();
+        self.counts.over.next = self.over.val();
+        self.seeks_least.next =
+            self.is_read.q.val() & (self.template.q.val().read_policy == self.least_policy.val());
+
         // Choose.
         self.below_readable.next = self.readable.q.val() - self.one8.val();
         self.lowest_readable.d.next = self.readable.q.val() & !self.below_readable.val();
@@ -534,6 +568,9 @@ impl Logic for Expander {
         self.lowest.next = self.lowest_preferred.val();
         if !self.preferred.q.val().any() {
             self.lowest.next = self.lowest_readable.q.val();
+        }
+        if self.seeks_least.val() {
+            self.lowest.next = self.counts.least.val();
         }
         // Of a read there is one: bit for bit the one behind it.
         self.after_read.next = self.zero3.val();
@@ -597,6 +634,9 @@ impl Logic for Expander {
         }
         self.issuer.order.data.next = self.order.val();
         self.issuer.order.valid.next = false;
+        // What begins is counted when it is handed over, but for a single part, and for one that is tried again.
+        self.counts.begins.next = false;
+        self.counts.parts.next = self.order.val().parts;
         self.begun_record.load.next = true;
         self.begun_record.d.next.disk = self.handle.q.val();
         self.begun_record.d.next.plan = self.disk.val().plan;
@@ -658,10 +698,12 @@ impl Logic for Expander {
         self.scan.blocks.next = self.command.val().blocks;
         self.handing.next = false;
         self.takes.d.next = false;
+        self.arrived.d.next = false;
         match self.state.q.val() {
             State::Idle => {
                 self.diverted.d.next = false;
                 if self.pending.valid.val() {
+                    self.arrived.d.next = true;
                     self.state.d.next = State::Route;
                 }
             }
@@ -690,8 +732,16 @@ impl Logic for Expander {
                         // The lock takes longer than the template and the choice.
                         self.handing.next = true;
                         self.state.d.next = State::Hand;
+                    } else if self.seeks_least.val() {
+                        self.state.d.next = State::Count;
                     }
                 }
+            }
+            State::Count => {
+                self.state.d.next = State::Compare;
+            }
+            State::Compare => {
+                self.state.d.next = State::Choose;
             }
             State::Scan => {
                 self.diverted.d.next = self.scan.touched.val();
@@ -709,6 +759,10 @@ impl Logic for Expander {
             }
             State::Hand => {
                 self.issuer.order.valid.next = self.takes.q.val() & !self.resumes.val();
+                self.counts.begins.next = self.takes.q.val()
+                    & !self.resumes.val()
+                    & (self.order.val().single == self.clear.val())
+                    & (self.order.val().retry == self.clear.val());
                 self.handing.next = !self.takes.q.val();
                 if self.takes.q.val() {
                     self.unlock_valid.d.next =
@@ -752,6 +806,7 @@ impl Logic for Expander {
 
         if self.reset.val() {
             self.state.d.next = State::Idle;
+            self.arrived.d.next = false;
             self.lock_asks.d.next = false;
             self.lock_waits.d.next = false;
             self.template_waits.d.next = false;

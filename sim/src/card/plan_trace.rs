@@ -96,6 +96,7 @@ fn sample_parts(ports: &Ports, push: &mut impl FnMut(PlanEvent)) {
                 path: ports.byte(Port::TraceFailedPath),
                 ordinal: ports.word(Port::TraceFailedOrdinal),
                 closed: ports.flag(Port::TraceFailedClosed),
+                given_up: ports.flag(Port::TraceFailedGivenUp),
             },
         });
     }
@@ -114,7 +115,14 @@ fn sample_parts(ports: &Ports, push: &mut impl FnMut(PlanEvent)) {
                 path: ports.byte(Port::TraceEndedPath),
                 ordinal: ports.word(Port::TraceEndedOrdinal),
                 closed: ports.flag(Port::TraceEndedClosed),
+                given_up: ports.flag(Port::TraceEndedGivenUp),
             },
+        });
+    }
+    if ports.flag(Port::TraceOver) {
+        push(PlanEvent::PartOver {
+            slot: ports.half(Port::TraceOverSlot),
+            component: ports.byte(Port::TraceOverComponent),
         });
     }
 }

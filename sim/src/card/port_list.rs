@@ -156,6 +156,7 @@ ports! {
     TraceFailedPath "trace_failed_path" Bits(8);
     TraceFailedOrdinal "trace_failed_ordinal" Bits(17);
     TraceFailedClosed "trace_failed_closed" Bits(1);
+    TraceFailedGivenUp "trace_failed_given_up" Bits(1);
     TraceRetry "trace_retry" Bits(1);
     TraceRetrySlot "trace_retry_slot" Bits(12);
     TraceRetryComponent "trace_retry_component" Bits(3);
@@ -166,6 +167,10 @@ ports! {
     TraceEndedPath "trace_ended_path" Bits(8);
     TraceEndedOrdinal "trace_ended_ordinal" Bits(17);
     TraceEndedClosed "trace_ended_closed" Bits(1);
+    TraceEndedGivenUp "trace_ended_given_up" Bits(1);
+    TraceOver "trace_over" Bits(1);
+    TraceOverSlot "trace_over_slot" Bits(12);
+    TraceOverComponent "trace_over_component" Bits(3);
     TraceDone "trace_done" Bits(1);
     TraceDoneSlot "trace_done_slot" Bits(12);
     TraceDoneStatus "trace_done_status" Bits(15);

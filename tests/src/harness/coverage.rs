@@ -35,7 +35,7 @@ const COMPARES: [(&str, u64); 5] = [
     (COMPARE_FURTHER, 5),
 ];
 /// What late commands, and paths that are made anew, must have met, in all machines of a test.
-const FENCES: [(&str, u64); 10] = [
+const FENCES: [(&str, u64); 11] = [
     ("a fence", 80),
     ("a path made anew unasked", 20),
     ("an answer that came late", 500),
@@ -45,6 +45,7 @@ const FENCES: [(&str, u64); 10] = [
     ("a write given again after a fence", 300),
     ("a read given again after a fence", 200),
     ("a part that waits for a path", 200),
+    ("a record that tells of a time-out", 20),
     ("a fragment given back by a closed path", 20),
 ];
 /// A Compare that succeeds,
@@ -148,6 +149,8 @@ impl Coverage {
             "a write that fails",
             "a write without a copy",
             "a component moved out",
+            "a read of the least busy copy",
+            "a read of a less busy copy than the first",
             "a read of a further copy",
             "a read of no copy",
             "a disk deactivated by a failure",

@@ -258,9 +258,10 @@ fn policies(random: &mut ChaCha8Rng, components: [Component; COMPONENTS_MAX]) ->
     };
     let (read, write) = (masks(), masks());
     let preferred = present.numbers().nth(random.random_range(0..present.count()) as usize);
-    let read_policy = match random.random_range(0..2) {
+    let read_policy = match random.random_range(0..3) {
         0 => ReadPolicy::Preferred(preferred.expect("a component") as u8),
-        _ => ReadPolicy::RoundRobin,
+        1 => ReadPolicy::RoundRobin,
+        _ => ReadPolicy::LeastOutstanding,
     };
     let copies = present.count() as u8;
     let minimum = if random.random_bool(0.7) { 1 } else { random.random_range(0..=copies) };

@@ -12,7 +12,7 @@
 //! * `records`: what SSDs received against what they should have. `coverage`: what was met on the way.
 //! * `mirrors`: disks with plan templates. `plan_story`: what the card's trace tells of their plans.
 //!   `plan_judge`: what must come of these, by what `part_judge` says of their parts and `part_retries` of those
-//!   that begin again. `path_story`: what has become of paths meanwhile.
+//!   that begin again. `path_story`: what has become of paths meanwhile; `part_counts`: how busy copies are.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
 //!   of a Compare, `control_path` answers, `renewal`
 //!   makes paths anew, `slots` says who may hold plan slots, and `liveness` how long all takes to end. `ledger`: what becomes of each command when a card
@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod machine;
 pub mod media;
 pub mod mirrors;
+pub mod part_counts;
 pub mod part_judge;
 pub mod part_retries;
 pub mod path_story;

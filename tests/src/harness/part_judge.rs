@@ -26,6 +26,8 @@ pub struct Parted {
     pub stopped: bool,
     /// It was stopped by an extent that faults.
     pub faulted: bool,
+    /// It failed with a fragment that was given up.
+    pub given_up: bool,
 }
 
 /// How a try ends.
@@ -66,7 +68,7 @@ impl Try<'_> {
     /// How it ends; `failed`: when it was told of that, and with what, if it has failed.
     fn end(&self, failed: Option<(u64, PartEnd)>) -> Result<TryEnd, String> {
         let fragments = &self.cuts.fragments;
-        let mut ends: Vec<Option<(u16, u8)>> = vec![None; fragments.len()];
+        let mut ends: Vec<Option<(u16, u8, bool)>> = vec![None; fragments.len()];
         for attempt in &self.attempts {
             let status = attempt.end()?;
             let end = ends.get_mut(attempt.ordinal).ok_or_else(|| format!("{attempt:?} is no fragment"))?;
@@ -77,7 +79,7 @@ impl Try<'_> {
                 return Err(format!("{attempt:?} is of {fragment:x?}"));
             }
             let path = attempt.path.unwrap_or(0);
-            if end.replace((status & STATUS_KEPT, path)).is_some() {
+            if end.replace((status & STATUS_KEPT, path, attempt.quieted)).is_some() {
                 return Err(format!("fragment {} came twice", attempt.ordinal));
             }
             if !fragment.zeros && !self.allows(fragment.device, attempt.cycle, attempt.path) {
@@ -112,11 +114,12 @@ impl Try<'_> {
             _ => return Err(format!("fragment {given} of {} did not come", ends.len())),
         };
         let failed = ends.iter().zip(0..).find_map(|(end, number)| {
-            let (status, path) = (*end).filter(|end| end.0 != SUCCESS)?;
-            Some(PartEnd { status, path, ordinal: number, closed: false })
+            let (status, path, given_up) = (*end).filter(|end| end.0 != SUCCESS)?;
+            Some(PartEnd { status, path, ordinal: number, closed: false, given_up })
         });
         let faulted = self.excepts && self.cuts.faulted && left.is_empty();
-        let closed = PartEnd { status: closing, path: 0, ordinal: given as u32, closed: closing != SUCCESS };
+        let (status, ordinal) = (closing, given as u32);
+        let closed = PartEnd { status, ordinal, closed: closing != SUCCESS, ..PartEnd::default() };
         Ok(match failed {
             Some(failed) => TryEnd::Ended(failed),
             None if faulted || !self.bounced.is_empty() && closing == SUCCESS => {
@@ -182,7 +185,7 @@ impl Parted {
 
     fn stopped(issued: u32, faulted: bool) -> Self {
         let told = ExceptionComponent::default().with_fragment(issued);
-        Self { progress: Progress::Idle, status: SUCCESS, told, stopped: true, faulted }
+        Self { progress: Progress::Idle, status: SUCCESS, told, stopped: true, faulted, given_up: false }
     }
 
     fn ended(end: &PartEnd) -> Self {
@@ -191,7 +194,8 @@ impl Parted {
             .with_path(end.path)
             .with_fragment(end.ordinal)
             .with_closed(end.closed.into());
-        Self { progress: progress_of(end), status: end.status, told, stopped: false, faulted: false }
+        let &PartEnd { status, given_up, .. } = end;
+        Self { progress: progress_of(end), status, told, stopped: false, faulted: false, given_up }
     }
 }
 
@@ -275,11 +279,16 @@ mod tests {
     }
 
     fn failed(status: u16, path: u8, ordinal: u32) -> PartEnd {
-        PartEnd { status, path, ordinal, closed: false }
+        PartEnd { status, path, ordinal, ..PartEnd::default() }
     }
 
-    const NO_PATH: PartEnd =
-        PartEnd { status: plan_status::HOST_PATH_ERROR | DNR, path: 0, ordinal: 0, closed: true };
+    const NO_PATH: PartEnd = PartEnd {
+        status: plan_status::HOST_PATH_ERROR | DNR,
+        path: 0,
+        ordinal: 0,
+        closed: true,
+        given_up: false,
+    };
 
     #[test]
     fn every_fragment_comes_once() {
@@ -291,12 +300,12 @@ mod tests {
         assert!(once(&[all[0], all[1], all[2], (3, 0, 4)]).is_err(), "there is no fourth");
         assert!(once(&[all[0], all[1], (1, 0, 6)]).is_err(), "the other path is preferred");
         for (prefix, issued) in [(&[][..], 0), (&[(1, 0, 4), (0, 0, 4)], 2)] {
-            let end = PartEnd { status: INVALID_FIELD | DNR, path: 0, ordinal: issued, closed: true };
+            let end = PartEnd { status: INVALID_FIELD | DNR, ordinal: issued, ..NO_PATH };
             let part = parted(Issued::Prefix, &[prefix], &[end]);
             let part = part.expect("the card may have seen the wrong entry");
             assert_eq!(part.progress, Progress::Refused(INVALID_FIELD | DNR));
         }
-        let end = PartEnd { status: INVALID_FIELD | DNR, path: 0, ordinal: 1, closed: true };
+        let end = PartEnd { status: INVALID_FIELD | DNR, ordinal: 1, ..NO_PATH };
         let gap = parted(Issued::Prefix, &[&[(0, 0, 4), (2, 0, 4)]], &[end]);
         assert!(gap.is_err(), "a prefix has no gap");
     }

@@ -41,8 +41,8 @@ const USED_UP: &str = "a part that has used up its tries";
 struct Notes {
     /// Paths that it avoids, a bit each.
     avoided: u32,
-    /// The last path error: component, status and path.
-    error: Option<(usize, u16, u8)>,
+    /// The last path error: component, status, path, and whether its fragment was given up.
+    error: Option<(usize, u16, u8, bool)>,
     /// By component: tries that are left.
     left: [u8; COMPONENTS_MAX],
 }
@@ -94,7 +94,7 @@ impl Notes {
         if !end.closed && class == StatusClass::Path {
             let known = self.avoided >> end.path & 1 == 1;
             notes.avoided |= 1 << end.path;
-            notes.error = Some((component, end.status, end.path));
+            notes.error = Some((component, end.status, end.path, end.given_up));
             let met = ["a part that avoids a path", "a part that fails where another did"];
             return (notes, Next::Again, met[usize::from(known)]);
         }
@@ -116,8 +116,8 @@ impl Notes {
     /// What is told of a part that does not begin again.
     fn told(&self, component: usize, end: &PartEnd) -> PartEnd {
         match self.error {
-            Some((erred, status, path)) if is_pathless(end) && erred == component => {
-                PartEnd { status, path, closed: false, ..*end }
+            Some((erred, status, path, given_up)) if is_pathless(end) && erred == component => {
+                PartEnd { status, path, closed: false, given_up, ..*end }
             }
             _ => *end,
         }

@@ -16,6 +16,9 @@ use super::part_retries::Retries;
 use super::path_story::Paths;
 use super::plan_story::{Begun, Given, Run};
 
+/// A read by the policy of that name: of the lowest-numbered copy in sync, and of another.
+const LEAST_BUSY: [&str; 2] = ["a read of the least busy copy", "a read of a less busy copy than the first"];
+
 /// What comes of a run of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -157,7 +160,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             _ if diverted => Some((reason::DIVERT, "a plan diverted")),
             _ => None,
         };
-        check_begun(self.mirror.disk, template, asked, begun, &run.seen, handed_over.is_some())?;
+        check_begun(self.mirror.disk, template, asked, run, handed_over.is_some())?;
         let mut components = Components(begun.begun).numbers().chain(run.further.iter().copied());
         let faults = components.any(|component| (self.cuts)(component).faulted);
         // A failure that was kept, and is not forgiven, stops the plan as soon as anything else ends.
@@ -370,7 +373,7 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             let verdict = of_read(&of.template(), &parts, in_sync);
             deactivate |= verdict.deactivate;
             next = match (verdict.step, further.next()) {
-                (Step::Read(left), Some(next)) if left.has(next) => Some(next),
+                (Step::Read(left), Some(next)) if left.numbers().next() == Some(next) => Some(next),
                 (_, None) if stops != 0 => break Self::stopped(of, &parts, stops),
                 (Step::Read(_), next) => return Err(format!("it went on with {next:?}: {verdict:?}")),
                 (step, None) => break step,
@@ -378,6 +381,10 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             };
         };
         let mut met = Vec::new();
+        if of.template.read_policy == ReadPolicy::LeastOutstanding && begun.begun != 0 {
+            let lowest = begun.begun == begun.readable & begun.readable.wrapping_neg();
+            met.push(LEAST_BUSY[usize::from(!lowest)]);
+        }
         if keeps {
             met.push("a read that goes on");
         }
@@ -419,6 +426,9 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
             .with_deactivated(deactivate.into())
             .with_status(status);
         let record = (reasons != 0).then(|| self.record(of, &parts, stopped, tail)).transpose()?;
+        if record.as_ref().is_some_and(|record| record.tail.reasons() & reason::TIME_OUT != 0) {
+            met.push("a record that tells of a time-out");
+        }
         let told = [
             (out.any(), "a component moved out"),
             (deactivate, "a disk deactivated by a failure"),
@@ -448,13 +458,18 @@ impl<'a, F: Fn(usize) -> &'a Cuts> Judge<'a, F> {
         );
         let done = those(|part| *part == Progress::Done);
         let mut components = [ExceptionComponent::default(); COMPONENTS_MAX];
+        let mut time_out = 0;
         for number in failed.or(refused).or(stopped).numbers() {
-            components[number] = match of.kept.components.has(number) {
-                true => of.kept.told[number],
-                false => self.part(of, number)?.told,
-            };
+            if of.kept.components.has(number) {
+                components[number] = of.kept.told[number];
+                continue;
+            }
+            let part = self.part(of, number)?;
+            components[number] = part.told;
+            time_out |= if part.given_up { reason::TIME_OUT } else { 0 };
         }
         let tail = tail
+            .with_reasons(tail.reasons() | time_out)
             .with_disk(self.mirror.disk as u16)
             .with_plan(of.begun.plan)
             .with_begun(done.or(failed).or(refused).or(stopped).0)
@@ -567,10 +582,10 @@ fn check_begun(
     disk: u32,
     template: &PlanTemplate,
     asked: &Asked,
-    begun: &Begun,
-    seen: &[States],
+    run: &Run,
     handed_over: bool,
 ) -> Result<(), String> {
+    let (begun, seen) = (run.begun.as_ref().ok_or("it was not begun")?, &run.seen);
     let reads = asked.reads();
     let told = (u32::from(begun.disk), begun.masks, begun.minimum, begun.is_read);
     let masks = if reads { template.read } else { template.write }.entry().field();
@@ -585,7 +600,10 @@ fn check_begun(
             (true, _) if begun.kept != 0 => begun.begun == 0,
             (true, ReadPolicy::Preferred(first)) if among.has(first.into()) => begun.begun == 1 << first,
             (true, ReadPolicy::Preferred(_)) => begun.begun == among.0 & among.0.wrapping_neg(),
-            (true, _) => {
+            (true, ReadPolicy::LeastOutstanding) => {
+                begun.begun.is_power_of_two() && run.least.numbers().any(|least| begun.begun == 1 << least)
+            }
+            (true, ReadPolicy::RoundRobin) => {
                 begun.begun.is_power_of_two() && Components(begun.begun).without(among) == Components::NONE
             }
         }
@@ -597,6 +615,9 @@ fn check_begun(
     if begun.begun | begun.kept != 0 && seen.iter().filter(|states| fits(begun, states)).any(right) {
         Ok(())
     } else {
-        Err(format!("it was begun as {begun:x?}, but the states were {seen:x?}"))
+        let least = run.least;
+        Err(format!(
+            "it was begun as {begun:x?}, but the states were {seen:x?}, the least busy ones {least:?}"
+        ))
     }
 }

@@ -12,6 +12,7 @@ use volplane_abi::ExceptionComponent;
 use volplane_sim::{PartEnd, PlanEvent, PlanRecord};
 
 use super::mirrors::{Mirror, States};
+use super::part_counts::PartCounts;
 use super::path_story::Paths;
 
 /// Cycles before its admission is seen from which on a command may have looked its disk up, and after.
@@ -177,6 +178,8 @@ pub struct Run {
     pub plans: Vec<u16>,
     /// What it was begun as; `None`: as a single part, or not yet.
     pub begun: Option<Begun>,
+    /// Of a read: the components that may have been the least busy ones when it was begun.
+    pub least: Components,
     /// Components that were read after the first one.
     pub further: Vec<usize>,
     /// The disk's states at each verdict.
@@ -326,6 +329,8 @@ pub struct Stories {
     pub refused_fills: u64,
     /// What has become of paths.
     pub paths: Paths,
+    /// Parts under way.
+    pub counts: PartCounts,
 }
 
 impl Stories {
@@ -533,6 +538,7 @@ impl Stories {
                 }
             }
             PlanEvent::PartBegun { slot, component, retries } => {
+                self.count(slot, component.into())?;
                 self.part(slot, cycle, component, PartStep::Begun(retries))?;
             }
             PlanEvent::PartFailed { slot, component, end } => {
@@ -548,7 +554,11 @@ impl Stories {
                 }
                 self.part(slot, cycle, component, PartStep::Again)?;
             }
+            PlanEvent::PartOver { slot, component } => {
+                self.end_part(slot, component.into(), cycle)?;
+            }
             PlanEvent::PartEnded { slot, component, end } => {
+                self.end_part(slot, component.into(), cycle)?;
                 self.part(slot, cycle, component, PartStep::Ended(end))?;
             }
             // It was not issued: the card has a status of its own for that.
@@ -623,6 +633,23 @@ impl Stories {
         let event = PartEvent { cycle, component: component.into(), step };
         self.story(slot)?.run_mut().parts.push(event);
         Ok(())
+    }
+
+    /// A part begins; of a read's first one, which it may have been.
+    fn count(&mut self, slot: u16, component: usize) -> Result<(), String> {
+        let begun = self.story(slot)?.run().begun.ok_or("its plan was not begun")?;
+        if begun.is_read && Components(begun.begun) == Components::one(component) {
+            let least = self.counts.least(begun.disk, Components(begun.readable), begun.cycle);
+            self.story(slot)?.run_mut().least = least;
+        }
+        self.counts.begin(begun.disk, component);
+        Ok(())
+    }
+
+    /// A part is over.
+    fn end_part(&mut self, slot: u16, component: usize, cycle: u64) -> Result<(), String> {
+        let begun = self.story(slot)?.run().begun.ok_or("its plan was not begun")?;
+        self.counts.end(begun.disk, component, cycle)
     }
 
     /// What the card found when it looked at a disk's states, or changed them.

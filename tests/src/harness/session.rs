@@ -436,6 +436,9 @@ impl Session {
         if u64::from(heads) > self.stories.paths.stale() {
             self.fail(&format!("{heads} heads were bad"), None);
         }
+        if self.stories.counts.left() != 0 {
+            self.fail(&format!("parts are left: {:?}", self.stories.counts), None);
+        }
         let errors = self.machine.card.register_block().read(registers::WRITE_ERRORS).expect("a register");
         if errors != 0 && self.stories.refused_fills == 0 {
             self.fail(&format!("{errors} writes were refused"), None);

@@ -5,7 +5,7 @@
 //! of their beginnings. All other order is that of the clients: a command that was completed before another was
 //! sent comes before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use volplane::software::{map, Components, Tables};
@@ -91,6 +91,8 @@ struct Volume {
     lagging: [Intervals; COMPONENTS_MAX],
     /// Since the last check: what copies in sync were given to read.
     planted: BTreeMap<u64, u64>,
+    /// As above: what a copy held that became in sync where no other had anything better.
+    adopted: BTreeSet<(u64, u64)>,
     /// Blocks whose last write failed.
     undefined: Intervals,
     /// Components in sync when what is to be checked began.
@@ -230,6 +232,9 @@ impl Volumes {
                     left.remove(range);
                 }
             }
+            for range in left.iter() {
+                volume.adopted.extend(held(configuration, media, &mirror.maps[component], &range));
+            }
             // Who has a block nowhere has missed nothing of it: it stays what it is. Where all missed it, what is here is
             // what it is from now on.
             for source in sources.numbers() {
@@ -269,6 +274,7 @@ impl Volumes {
                 }
             }
             volume.planted.clear();
+            volume.adopted.clear();
             let Some(mirror) = configuration.mirror(disk) else { continue };
             check_copies(configuration, media, mirror, in_sync(&states(disk)), volume, &writes)?;
         }
@@ -357,7 +363,8 @@ fn check_read(
             over(write) && write.gives(block, token) && is_last
         });
         let held = || held_before(configuration, media, disk, volume, block);
-        let planted = |block| volume.planted.get(&block) == Some(&token);
+        let planted =
+            |block| volume.planted.get(&block) == Some(&token) || volume.adopted.contains(&(block, token));
         let is_first = || !done.iter().any(|write| over(write));
         if !(of_write
             || is_first() && (planted(block) || was_held(&held(), volume.undefined.has(block), token)))

@@ -48,6 +48,7 @@ pub const STORIES: &[Story] = &[
     plans("plans 5001", 5001, 900),
     whole("mirrors", "mirrors"),
     whole("path limits", "path_limits"),
+    whole("paths", "paths"),
     whole("transactions", "transactions"),
     whole("quotas", "quotas"),
     plain("commands 1002", 1002, 3000),

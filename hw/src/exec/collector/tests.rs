@@ -51,6 +51,24 @@ fn bounced(part: u64, ordinal: u64, last: bool) -> Vec<u32> {
     })
 }
 
+/// The fragment was given up, as its path was quiesced.
+fn quieted(part: u64, ordinal: u64, last: bool) -> Vec<u32> {
+    words::<90>(Returned {
+        path: 0x5Au64.into(),
+        part: part.into(),
+        ordinal: ordinal.into(),
+        last: last.into(),
+        status: QUIESCED.into(),
+        own: 1u64.into(),
+        ..Returned::default()
+    })
+}
+
+/// The status of such a fragment; an SSD may give it, too.
+const QUIESCED: u64 = 8;
+/// Beside a status: its fragment was given up.
+const GIVEN_UP: u64 = 1 << 15;
+
 /// That it was stopped, for what cause, and the first fragment that was not issued.
 type Stop = Option<(u64, u64)>;
 
@@ -72,14 +90,15 @@ fn ends(bench: &mut Bench) -> [Option<End>; 3] {
         (done.slot.to_u64() | SINGLE, done.status.to_u64(), None)
     });
     let part = (bench.get("part$valid") == 1).then(|| {
-        let part: PartDone = bench.get_record::<61, _>("part$data");
-        assert_eq!((part.status.to_u64(), part.failed.any()), (0, false));
+        let part: PartDone = bench.get_record::<62, _>("part$data");
+        assert_eq!((part.status.to_u64(), part.failed.any(), part.given_up.any()), (0, false, false));
         (part.part.to_u64(), 0, stop_of(&part))
     });
     let failed = (bench.get("failed$valid") == 1).then(|| {
-        let part: PartDone = bench.get_record::<61, _>("failed$data");
+        let part: PartDone = bench.get_record::<62, _>("failed$data");
         assert!(part.status.any() && part.failed.any());
-        (part.part.to_u64(), part.status.to_u64(), stop_of(&part))
+        let given_up = if part.given_up.any() { GIVEN_UP } else { 0 };
+        (part.part.to_u64(), part.status.to_u64() | given_up, stop_of(&part))
     });
     [done, part, failed]
 }
@@ -122,7 +141,7 @@ fn hand_over_part(bench: &mut Bench, data: &[u32]) -> (u64, u64, u64, u64) {
         }
         bench.cycle();
     }
-    let part: PartDone = bench.get_record::<61, _>("failed$data");
+    let part: PartDone = bench.get_record::<62, _>("failed$data");
     bench.set("failed$ready", 1);
     bench.cycle();
     bench.set("failed$ready", 0);
@@ -221,6 +240,12 @@ impl Model {
         for ordinal in (0..issued).rev() {
             let failure = if random.random_bool(0.3) { random.random_range(0..0x8000u64) } else { 0 };
             let last = !is_closed && ordinal == fragments - 1;
+            if failure & 0x47FF != 0 && random.random_bool(0.2) {
+                self.returned.push(quieted(part, ordinal, last));
+                status = QUIESCED | GIVEN_UP;
+                continue;
+            }
+            let failure = if failure != 0 && random.random_bool(0.1) { QUIESCED } else { failure };
             self.returned.push(returned(part, ordinal, last, failure));
             if failure & 0x47FF != 0 {
                 status = failure & 0x47FF;
@@ -242,7 +267,7 @@ fn runs_at_random(slot_bits: usize) {
     let mut model = Model { expected: BTreeMap::new(), returned: Vec::new(), closed: VecDeque::new() };
     let mut ended = 0;
     // Without a failure and with one.
-    let mut stopped = [0; 2];
+    let (mut stopped, mut given_up) = ([0; 2], 0);
     let mut offered: Option<Vec<u32>> = None;
     for cycle in 0..30_000u64 {
         let draining = cycle > 29_000;
@@ -278,6 +303,7 @@ fn runs_at_random(slot_bits: usize) {
             assert_eq!(Some((status, stop)), model.expected.remove(&part), "part {part:#x}");
             ended += 1;
             stopped[usize::from(status != 0)] += u32::from(stop.is_some());
+            given_up += u32::from(status & GIVEN_UP != 0);
         }
         assert!(now[1].is_none_or(|(part, _, _)| part & SINGLE == 0));
         assert!(!(bench.get("idle") == 1 && now.iter().any(Option::is_some)));
@@ -285,6 +311,7 @@ fn runs_at_random(slot_bits: usize) {
     }
     assert!(model.expected.is_empty(), "a part did not end");
     assert_eq!(bench.get("idle"), 1);
+    assert!(given_up > 50, "{given_up} given up");
     assert!(ended > 1_000 && stopped.iter().all(|&count| count > 50), "{ended} ended, {stopped:?}");
 }
 

@@ -22,8 +22,8 @@ struct Plan {
     tries: [u8; 8],
     /// Components whose tries are known.
     known: u8,
-    /// The last path error: component, status, path.
-    erred: Option<(usize, u16, u64)>,
+    /// The last path error: component, status, path, and whether its fragment was given up.
+    erred: Option<(usize, u16, u64, bool)>,
 }
 
 /// What becomes of a part.
@@ -53,16 +53,17 @@ impl Plan {
         }
         if !stopped && of_path {
             self.avoided |= 1 << path;
-            self.erred = Some((component, status, path));
+            self.erred = Some((component, status, path, done.given_up.any()));
         } else if !stopped && takes_try && left > 0 {
             self.tries[component] -= 1;
             self.avoided = 0;
         } else {
             let told = match self.erred.filter(|it| pathless && it.0 == component) {
-                Some((_, status, path)) => PartDone {
+                Some((_, status, path, given_up)) => PartDone {
                     status: u64::from(status).to_bits(),
                     path: path.to_bits(),
                     closed: 0u64.to_bits(),
+                    given_up: u64::from(given_up).to_bits(),
                     ..done
                 },
                 None => done,
@@ -103,6 +104,7 @@ fn random_failure(random: &mut ChaCha8Rng, slot: u64, plan: &Plan) -> PartDone {
         failed: 1u64.to_bits(),
         stopped: u64::from(random.random_bool(0.05)).to_bits(),
         cause: random.random_range(0..4u64).to_bits(),
+        given_up: u64::from(random.random_bool(0.3)).to_bits(),
     }
 }
 
@@ -129,7 +131,7 @@ fn taken(bench: &mut Bench, ready: [bool; 3]) -> Option<Outcome> {
         all.push(Outcome::Again(bench.get_record::<33, _>("again$data")));
     }
     if ready[1] && bench.get("part$valid") == 1 {
-        all.push(Outcome::Part(bench.get_record::<61, _>("part$data")));
+        all.push(Outcome::Part(bench.get_record::<62, _>("part$data")));
     }
     if ready[2] && bench.get("done$valid") == 1 {
         all.push(Outcome::Done(bench.get_record::<27, _>("done$data")));
@@ -237,7 +239,7 @@ fn fails_are_tried_again_as_often_as_they_may() {
             }
         }
         bench.set("failed$valid", offered.is_some().into());
-        bench.set_record::<61>("failed$data", offered.unwrap_or_default());
+        bench.set_record::<62>("failed$data", offered.unwrap_or_default());
         let ready: [bool; 3] = std::array::from_fn(|_| random.random_bool(0.6));
         for (port, ready) in ["again", "part", "done"].into_iter().zip(ready) {
             bench.set(&format!("{port}$ready"), ready.into());
@@ -310,7 +312,7 @@ fn nobody_waits_for_admission() {
     bench.set("done$ready", 1);
     let fail = |bench: &mut Bench, part: u64, status: u64| {
         let done = PartDone { part: part.to_bits(), status: status.to_bits(), ..Default::default() };
-        bench.set_record::<61>("failed$data", done);
+        bench.set_record::<62>("failed$data", done);
         bench.set("failed$valid", 1);
         bench.eval();
         let mut ended = 0;
@@ -364,7 +366,7 @@ fn latencies_are_those_of_the_header() {
         [(0, 0x4281u64, "part", 5), (SINGLE, 0x4281, "done", 5), (0, 0x301, "again", 13)]
     {
         let done = PartDone { part: part.to_bits(), status: status.to_bits(), ..Default::default() };
-        bench.set_record::<61>("failed$data", done);
+        bench.set_record::<62>("failed$data", done);
         bench.set("failed$valid", 1);
         bench.eval();
         assert_eq!(bench.get("failed$ready"), 1);

@@ -59,6 +59,8 @@ struct Plan {
     stopped: u8,
     /// Reasons to stop it.
     stops: u16,
+    /// Some part failed with a fragment that was given up.
+    given_up: bool,
     halted: bool,
     aborted: bool,
     /// The epochs were told that the control path has it.
@@ -74,13 +76,15 @@ struct Plan {
     keeps: u8,
 }
 
-/// How a component's part ends: its status, whether the card gave that, and the cause if it was stopped.
+/// How a component's part ends: its status, whether the card gave that, the cause if it was stopped, and whether its
+/// fragment was given up.
 #[derive(Clone, Copy, Debug)]
 struct End {
     component: u64,
     status: u64,
     closed: bool,
     stop: Option<u16>,
+    given_up: bool,
 }
 
 impl End {
@@ -89,7 +93,8 @@ impl End {
         let stop = random.random_bool(0.05).then(|| [STOPPED, FAULT][random.random_range(0..2)]);
         // What has failed may be stopped besides.
         let status = if stop.is_some() && random.random_bool(0.7) { 0 } else { status };
-        Self { component, status, closed, stop }
+        let given_up = status % 3 == 1;
+        Self { component, status, closed, stop, given_up }
     }
 
     fn is_good(&self) -> bool {
@@ -186,7 +191,7 @@ fn begin(
         (0..8).filter(|i| begun >> i & 1 == 1).map(|component| End::random(random, component)).collect();
     if foreign {
         let stop = Some([NOT_EXECUTABLE, DIVERT][random.random_range(0..2)]);
-        parts.push(End { component: 0, status: 0, closed: true, stop });
+        parts.push(End { component: 0, status: 0, closed: true, stop, given_up: false });
     }
     Plan {
         stage: Stage::Running,
@@ -199,6 +204,7 @@ fn begin(
         refused: before.map_or(0, |plan| plan.refused & kept),
         stopped: 0,
         stops: 0,
+        given_up: false,
         halted: false,
         aborted: false,
         handed: false,
@@ -214,10 +220,11 @@ impl Plan {
     fn item(&self, slot: usize, verdict: &MaskVerdict, completes: bool, status: u64) -> RecordItem {
         let bits = |set: u8| u64::from(set).to_bits();
         let bit = |on: bool| u64::from(on).to_bits();
+        let time_out = if self.given_up { reason::TIME_OUT } else { 0 };
         RecordItem {
             slot: (slot as u64).to_bits(),
             generation: self.generation().to_bits(),
-            reasons: verdict.reasons | u64::from(self.stops).to_bits(),
+            reasons: verdict.reasons | u64::from(self.stops | time_out).to_bits(),
             disk: self.begun.disk,
             plan: self.begun.plan,
             epoch: self.begun.epoch,
@@ -250,6 +257,7 @@ impl Plan {
     fn ends(&mut self, slot: usize, end: End, states: &mut u64, durable: u8) {
         let bit = 1u8 << end.component;
         self.statuses[end.component as usize] = end.status;
+        self.given_up |= end.given_up;
         let own = end.closed && end.status & 0x7FF != 6;
         let is_read = self.begun.is_read.any();
         match (status_class(end.status as u16), end.stop) {
@@ -474,6 +482,8 @@ fn plans_end_as_the_masks_say() {
     let mut resumed: Option<(u32, usize)> = None;
     // Which plans issue nothing more, as those that issue were told.
     let mut stops = [false; SLOTS];
+    // The part whose end was taken last: that it is over is told two cycles later.
+    let mut over: Option<(u32, PartOver)> = None;
     let mut singles: VecDeque<PlanDone> = VecDeque::new();
     let mut counts = BTreeMap::<&str, u32>::new();
     let mut answers = BTreeMap::<u64, u32>::new();
@@ -522,9 +532,10 @@ fn plans_end_as_the_masks_say() {
                 failed: u64::from(!end.is_good()).to_bits(),
                 stopped: u64::from(end.stop.is_some()).to_bits(),
                 cause: end.stop.map_or(0, cause).to_bits(),
+                given_up: u64::from(end.given_up).to_bits(),
             };
-            bench.set_record::<61>("part$data", done);
-            bench.set_record::<61>("failed$data", done);
+            bench.set_record::<62>("part$data", done);
+            bench.set_record::<62>("failed$data", done);
         }
         let resumes = resumed.filter(|&(due, _)| due <= cycle).map(|(_, slot)| slot);
         bench.set("resumed$valid", resumes.is_some().into());
@@ -573,10 +584,13 @@ fn plans_end_as_the_masks_say() {
         if bench.get("noted_valid") == 1 {
             stops[bench.get("noted_slot") as usize % SLOTS] = bench.get("stops") == 1;
         }
+        let told = (bench.get("over_valid") == 1).then(|| (cycle, bench.get_record::<19, PartOver>("over")));
+        assert_eq!(told, over.take_if(|(due, _)| *due == cycle));
         let port = if offered.is_some_and(|(_, end)| end.is_good()) { "part$ready" } else { "failed$ready" };
         if offered.is_some() && bench.get(port) == 1 {
             let (slot, end) = offered.take().expect("it is offered");
             let plan = plans[slot].as_mut().expect("a part of a plan");
+            over = Some((cycle + 2, PartOver { disk: plan.begun.disk, component: end.component.to_bits() }));
             // What was done before is done with.
             assert_eq!(stops[slot], plan.halted, "slot {slot}");
             *counts.entry("stopped").or_default() += u32::from(plan.halted);
@@ -734,7 +748,7 @@ fn cycles_to_done(bench: &mut Bench, begun: PlanBegun, status: u64) -> (u64, u32
         ..Default::default()
     };
     let port = if failed { "failed" } else { "part" };
-    bench.set_record::<61>(&format!("{port}$data"), done);
+    bench.set_record::<62>(&format!("{port}$data"), done);
     bench.set(&format!("{port}$valid"), 1);
     bench.eval();
     assert_eq!(bench.get(&format!("{port}$ready")), 1);

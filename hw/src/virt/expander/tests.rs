@@ -1,12 +1,14 @@
 use super::*;
 use crate::bench::{seeded, Bench};
-use crate::records::{ComponentEntry, DivertEntry, Part, PartTerms};
+use crate::records::{ComponentEntry, DivertEntry, Part, PartOver, PartTerms};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::collections::VecDeque;
 use volplane_abi::plan::TIME_OUT_SHIFT;
 
 const PLANS: usize = 8;
+/// Disks of which parts are counted; the others share their counts.
+const ROWS: usize = 4;
 
 #[derive(Clone, Copy)]
 struct Template {
@@ -20,7 +22,7 @@ impl Template {
         let entry = PlanEntry {
             read_masks: number(40).to_bits(),
             write_masks: number(40).to_bits(),
-            read_policy: number(1).to_bits(),
+            read_policy: (number(16) % 3).to_bits(),
             preferred: number(3).to_bits(),
             minimum: number(3).to_bits(),
             diverts: (number(2) * number(1)).to_bits(),
@@ -168,6 +170,30 @@ impl Writers {
     }
 }
 
+/// Parts under way, by row of the counts and component.
+struct UnderWay(Vec<[u32; 8]>);
+
+impl UnderWay {
+    fn row(item: &PendingCommand) -> usize {
+        let command: ClientCommand = item.command.into();
+        (command.namespace_id.to_u64() - 1) as usize % ROWS
+    }
+
+    /// Of some components the least busy one, as a set.
+    fn least(&self, item: &PendingCommand, among: u8) -> u8 {
+        let counts = &self.0[Self::row(item)];
+        let least = (0..8).filter(|i| among >> i & 1 == 1).min_by_key(|&i| counts[i]);
+        least.map_or(0, |i| 1 << i)
+    }
+
+    /// Some part that is under way.
+    fn any(&self, random: &mut ChaCha8Rng) -> Option<(usize, usize)> {
+        let rows = (0..ROWS * 8).map(|at| (at / 8, at % 8));
+        let there: Vec<_> = rows.filter(|&(row, component)| self.0[row][component] > 0).collect();
+        (!there.is_empty()).then(|| there[random.random_range(0..there.len())])
+    }
+}
+
 /// What becomes of a command.
 #[derive(Default)]
 struct Expected {
@@ -201,7 +227,7 @@ fn model(
     templates: &[Template],
     ranges: &[(u64, u64)],
     (turn, sequence): (u8, u64),
-    (row, writers): (&KeptParts, &Writers),
+    (row, writers, under_way): (&KeptParts, &Writers, &UnderWay),
 ) -> Expected {
     let command: ClientCommand = item.command.into();
     let disk: DiskEntry = item.disk.into();
@@ -256,6 +282,8 @@ fn model(
     let kept = if keeps { row.kept.to_u64() as u8 } else { 0 };
     let parts = if is_read && kept != 0 {
         0
+    } else if is_read && template.entry.read_policy.to_u64() as u8 == read_policy::LEAST_OUTSTANDING {
+        under_way.least(item, readable)
     } else if is_read {
         let from =
             if template.entry.read_policy.any() { turn } else { template.entry.preferred.to_u64() as u8 };
@@ -311,7 +339,8 @@ fn model(
 
 #[test]
 fn parts_are_those_of_the_template() {
-    let sizes = Sizes { plan_bits: PLANS.ilog2() as usize, ..Sizes::DEFAULT };
+    let (plan_bits, vd_bits) = (PLANS.ilog2() as usize, ROWS.ilog2() as usize);
+    let sizes = Sizes { plan_bits, vd_bits, ..Sizes::DEFAULT };
     let mut bench = Bench::new("expander", Expander::new(&sizes));
     let mut random = seeded();
     bench.set("reset", 1);
@@ -347,12 +376,28 @@ fn parts_are_those_of_the_template() {
     // Parts that are begun, with the component's tries.
     let (mut begins, mut begins_seen) = (VecDeque::<PartBegun>::new(), 0);
     let (mut unlocks, mut unlocked) = (VecDeque::new(), 0);
+    // An end is known some cycles after it was told; nothing is asked meanwhile.
+    let (mut under_way, mut unsettled, mut least, mut not_lowest) =
+        (UnderWay(vec![[0; 8]; ROWS]), 0u32, 0, 0);
+    while bench.get("initialised") == 0 {
+        bench.cycle();
+    }
     for _ in 0..160_000 {
         bench.set("keeps_valid", 0);
+        bench.set("over_valid", 0);
+        unsettled = unsettled.saturating_sub(1);
+        let over = under_way.any(&mut random).filter(|_| pending.is_none() && next.is_none());
+        if let Some((row, component)) = over.filter(|_| unsettled == 0 && random.random_bool(0.2)) {
+            under_way.0[row][component] -= 1;
+            let over = PartOver { disk: (row as u64).to_bits(), component: (component as u64).to_bits() };
+            bench.set("over_valid", 1);
+            bench.set_record::<19>("over", over);
+            unsettled = 8;
+        }
         if pending.is_none() && next.is_some() {
             pending = next.take();
             (asked, dropped) = (false, false);
-        } else if pending.is_none() && random.random_bool(0.8) {
+        } else if pending.is_none() && unsettled == 0 && random.random_bool(0.8) {
             // What it keeps is told before it comes.
             slot = (slot + 1) % 4096;
             let mut item = random_pending(&mut random, slot);
@@ -362,7 +407,7 @@ fn parts_are_those_of_the_template() {
                 bench.set("keeps_valid", 1);
                 bench.set_record::<60>("keeps", row);
             }
-            let expected = model(&item, &templates, &ranges, (turn, sequence), (&row, &writers));
+            let expected = model(&item, &templates, &ranges, (turn, sequence), (&row, &writers, &under_way));
             next = Some((item, expected));
         }
         bench.set("pending$valid", pending.is_some().into());
@@ -448,6 +493,7 @@ fn parts_are_those_of_the_template() {
                     if !part.single.any() && !tried {
                         let component = templates[plan.index()].components[part.component.index()];
                         begins.push_back(PartBegun { part: part.into(), plan, retries: component.retries });
+                        under_way.0[UnderWay::row(&item)][part.component.index()] += 1;
                     }
                 }
                 unlocks.extend(expected.unlock.then_some(item.slot.to_u64()));
@@ -468,6 +514,11 @@ fn parts_are_those_of_the_template() {
                     diverted += u32::from(begun.is_read.any());
                 }
                 if let Some(begun) = expected.begun.filter(|it| it.is_read.any() && it.begun.any()) {
+                    let policy = templates[plan.index()].entry.read_policy.to_u64() as u8;
+                    let lowest = 1 << begun.readable.to_u64().trailing_zeros();
+                    let is_least = policy == read_policy::LEAST_OUTSTANDING;
+                    least += u32::from(is_least);
+                    not_lowest += u32::from(is_least && begun.begun.to_u64() != lowest);
                     turn = (begun.begun.to_u64().trailing_zeros() as u8 + 1) % 8;
                 }
                 sequence += 1;
@@ -480,6 +531,7 @@ fn parts_are_those_of_the_template() {
     assert!(enough, "{denials} {seen} {unlocked} {kinds:?}");
     assert!(parked.abs_diff(denials) <= 1, "{parked} parked, {denials} denied");
     assert!(foreign > 50 && diverted > 50, "{foreign} {diverted}");
+    assert!(least > 300 && not_lowest > 100, "{least} of the least busy, {not_lowest} not of the lowest");
     assert!(resumes > 50 && partial > 50, "{resumes} go on, {partial} in part");
 }
 
@@ -530,11 +582,19 @@ fn latencies_are_those_of_the_header() {
     bench.set("reset", 1);
     bench.cycle();
     bench.set("reset", 0);
-    write_templates(&mut bench, &[Template::random(&mut seeded()); 2]);
+    let template = |policy: u8| {
+        let template = Template::random(&mut seeded());
+        let read_policy = u64::from(policy).to_bits();
+        let none = 0u64.to_bits();
+        Template { entry: PlanEntry { read_policy, diverts: none, ..template.entry }, ..template }
+    };
+    write_templates(&mut bench, &[template(read_policy::ROUND_ROBIN); 2]);
     for port in ["part", "lock", "unlock"] {
         bench.set(&format!("{port}$ready"), 1);
     }
     bench.cycle();
     assert_eq!(cycles_to_parts(&mut bench, opcode::READ, 1), (11, 11));
     assert_eq!(cycles_to_parts(&mut bench, opcode::WRITE, 3), (8 + 8, 8 + 8 + 6));
+    write_templates(&mut bench, &[template(read_policy::LEAST_OUTSTANDING); 2]);
+    assert_eq!(cycles_to_parts(&mut bench, opcode::READ, 1), (13, 13));
 }
