@@ -77,6 +77,8 @@ struct Line {
     /// When it was suspect.
     suspicions: Vec<Span>,
     outstanding: HashMap<u16, Outstanding>,
+    /// When the record of a fence was taken last: of which turn it was is not always known.
+    asked: u64,
     /// The control path says that it is quiet.
     quiescing: bool,
     /// Answers of turns that were over: the card may not make sense of their heads.
@@ -91,6 +93,7 @@ impl Default for Line {
             closings: Vec::new(),
             suspicions: Vec::new(),
             outstanding: HashMap::new(),
+            asked: 0,
             quiescing: false,
             stale: 0,
         }
@@ -174,6 +177,7 @@ impl Paths {
     pub fn fence(&mut self, path: u8, (cycle, at_ns): (u64, u64)) -> Result<(), String> {
         self.look(at_ns);
         let line = self.line(path);
+        line.asked = cycle;
         let count = line.turns.len();
         let is_recent = |turn: &Turn| turn.over_ns.is_none_or(|over_ns| at_ns < over_ns + TAKEN_NS);
         let asks = |turn: &Turn| !turn.fenced && turn.late_since.is_some() && is_recent(turn);
@@ -235,7 +239,9 @@ impl Paths {
             let of_turn = line.outstanding.values().filter(|waiting| waiting.turn == turn);
             for waiting in of_turn {
                 let ticks = (now_ns - waiting.at_ns) / self.tick_ns;
-                let is_noticed = line.turns[turn].fenced || waiting.time_out == 0;
+                // The turn before may have become late, too, and its fence not have been asked for.
+                let is_noticed =
+                    line.turns[turn].fenced || line.asked > waiting.cycle || waiting.time_out == 0;
                 if !is_noticed && ticks > waiting.time_out + NOTICED_UNITS * UNIT {
                     return Err(format!(
                         "no fence of path {path} was asked for: {waiting:?} after {ticks} ticks"
