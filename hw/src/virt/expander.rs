@@ -107,6 +107,8 @@ pub struct Expander {
     is_read: DFF<bool>,
     refused: DFF<bool>,
     goes_again: DFF<bool>,
+    /// If it goes again: it begins a component, of which a plan template is.
+    further: DFF<bool>,
     /// Hardware does not execute it.
     foreign: DFF<bool>,
     /// The control path gives it back: it passes divert ranges.
@@ -268,6 +270,7 @@ impl Expander {
             is_read: Default::default(),
             refused: Default::default(),
             goes_again: Default::default(),
+            further: Default::default(),
             foreign: Default::default(),
             resubmitted: Default::default(),
             diverted: Default::default(),
@@ -384,7 +387,7 @@ impl Logic for Expander {
         dff_setup!(self, clock, preferred, enough, parts, turn, number, begun_register, begun_slot_register);
         dff_setup!(self, clock, handle, locked, lowest_readable, takes, unlock_valid, unlock_slot, parked);
         dff_setup!(self, clock, foreign, resubmitted, diverted, writes, same_template, kept_row, kept_parts);
-        dff_setup!(self, clock, resuming, resumed_valid, resumed_slot, arrived);
+        dff_setup!(self, clock, resuming, resumed_valid, resumed_slot, arrived, further);
         clock!(self, clock, plans, issuer, scan, writers, counts, kept_rows, template, begun_record);
         self.plans.reset.next = self.reset.val();
         self.issuer.reset.next = self.reset.val();
@@ -442,6 +445,8 @@ impl Logic for Expander {
         self.handle.d.next = bit_cast::<16, 32>(self.command.val().namespace_id) - self.one16.val();
         self.is_read.d.next = self.reads.val();
         self.goes_again.d.next = !self.fresh.val();
+        self.further.d.next =
+            (self.again.val().plan != self.no_plan.val()) & (self.again.val().retry == self.clear.val());
         self.parked.d.next = (self.item.val().is_again == self.flag.val())
             & (self.again.val().fresh == self.flag.val())
             & (self.again.val().plan == self.no_plan.val());
@@ -760,9 +765,8 @@ impl Logic for Expander {
             State::Hand => {
                 self.issuer.order.valid.next = self.takes.q.val() & !self.resumes.val();
                 self.counts.begins.next = self.takes.q.val()
-                    & !self.resumes.val()
-                    & (self.order.val().single == self.clear.val())
-                    & (self.order.val().retry == self.clear.val());
+                    & ((self.begins.val() & !self.resumes.val())
+                        | (self.goes_again.q.val() & self.further.q.val()));
                 self.handing.next = !self.takes.q.val();
                 if self.takes.q.val() {
                     self.unlock_valid.d.next =
