@@ -105,7 +105,7 @@ pub struct Attempt {
 }
 
 /// Longest time in which an answer may stand in host memory before it is read.
-const UNREAD_NS: u64 = 20_000;
+const UNREAD_NS: u64 = 200_000;
 
 impl Attempt {
     /// Whether it was answered, so late that nobody may have read it.
