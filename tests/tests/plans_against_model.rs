@@ -7,7 +7,7 @@
 use volplane_tests::harness::{from_environment, is_whole, Configuration, Coverage, Session};
 
 /// Commands of a machine.
-const COMMANDS: u64 = 3_600;
+const COMMANDS: u64 = 3_500;
 /// Machines of each test, and how many of them run without more.
 const MACHINES: u64 = 56;
 const FEW: u64 = 2;
