@@ -38,7 +38,7 @@ fn width_128() {
 #[test]
 fn width_256() {
     if is_built(256) {
-        run(256, 2000, 8);
+        run(256, 2000, 12);
     }
 }
 
