@@ -28,5 +28,5 @@ pub use plan::{
 pub use tables::{
     completion_mode, extent_action, submission_mode, table, vd_status, AllocationEntry, DeviceEntry,
     EpochState, ExtentEntry, PathCompletions, PathEntry, PathState, QueueEntry, QueueState, QuotaEntry,
-    VdEntry,
+    VdEntry, RESERVE_SHIFT,
 };

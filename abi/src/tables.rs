@@ -88,7 +88,7 @@ macro_rules! queue_entry {
                 function / with_function: u16 = 16,
                 /// Most plan slots that its commands hold at once; what is above stays in the ring. 0: no limit.
                 slots / with_slots: u16 = 16,
-                /// 1: its commands may take the slots that are kept in reserve for the control path.
+                /// 1: its commands may take the slots, too, that are kept in reserve for the control path: one in 32.
                 reserve / with_reserve: u8 = 1,
                 /// Reserved.
                 reserved1 / with_reserved1: u16 = 15,
@@ -97,6 +97,9 @@ macro_rules! queue_entry {
     };
 }
 queue_entry!(packed_record);
+
+/// A card keeps one plan slot in 2^`RESERVE_SHIFT`, and one at least, for the queues that say `QueueEntry::reserve`.
+pub const RESERVE_SHIFT: u32 = 5;
 
 /// Hands the layout of a queue pair's live state to `$make`.
 #[macro_export]

@@ -1,5 +1,7 @@
 //! The sizes a build chooses; everything else in the RTL follows from them.
 
+use volplane_abi::RESERVE_SHIFT;
+
 /// Sizes of one build of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -51,12 +53,7 @@ impl Sizes {
         Sizes { extent_bits: 12, slot_bits: 9, id_bits: 10, plan_bits: 7, ..Sizes::DEFAULT };
 
     /// Plan slots that are kept for the control path's own commands.
-    pub const fn reserved_slots(&self) -> u64 {
-        let most = (1u64 << self.slot_bits) >> 5;
-        if most == 0 {
-            1
-        } else {
-            most
-        }
+    pub fn reserved_slots(&self) -> u64 {
+        ((1u64 << self.slot_bits) >> RESERVE_SHIFT).max(1)
     }
 }

@@ -2,7 +2,7 @@
 
 use volplane_abi::{
     completion_mode, table, CompletionEntry, DeallocateRange, ExtentEntry, PathCompletions, PathEntry,
-    SubmissionEntry, VdEntry,
+    QueueEntry, QuotaEntry, SubmissionEntry, VdEntry,
 };
 
 /// NVMe Base 2.0 figure 86 and NVM Command Set 1.0 figure 75: a Write of 8 blocks with FUA.
@@ -70,4 +70,7 @@ fn table_entries_stay_where_they_are() {
     assert_eq!((table::PATH_COMPLETIONS, completion_mode::WINDOW), (15, 0));
     let completions = PathCompletions::default().with_base(0x0807_0605_0403_2000);
     assert_eq!(completions.0, [0, 0x20, 3, 4, 5, 6, 7, 8]);
+    let queue = QueueEntry::default().with_function(0x0102).with_slots(0x0304).with_reserve(1);
+    assert_eq!(queue.0[26..32], [2, 1, 4, 3, 1, 0]);
+    assert_eq!((table::QUOTA, QuotaEntry::default().with_slots(0x0102).0), (16, [2, 1, 0, 0]));
 }

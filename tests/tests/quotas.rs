@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use volplane_abi::plan::read_policy;
 use volplane_abi::tables::table;
-use volplane_abi::{opcode, submission_mode, DivertEntry, PlanEntry, QuotaEntry, SubmissionEntry};
+use volplane_abi::{
+    opcode, submission_mode, DivertEntry, PlanEntry, QuotaEntry, SubmissionEntry, RESERVE_SHIFT,
+};
 use volplane_driver::{DmaMemory, ExceptionRecord, Platform, QueueSlots, PAGE};
 use volplane_tests::harness::plain::{self, Bystander};
 use volplane_tests::harness::triple::{forgiving, Mirror, DISK, PLAN};
@@ -140,7 +142,7 @@ fn a_queue_stays_within_its_quota() {
 fn the_reserve_is_the_control_paths() {
     let mut rig = Rig::start(0);
     let slots = rig.mirror.machine.card.capabilities().slots as usize;
-    let reserved = slots / 32;
+    let reserved = slots >> RESERVE_SHIFT;
     rig.send(slots as u16 + 100);
     rig.settle();
     assert_eq!(rig.held.len(), slots - reserved);

@@ -39,7 +39,8 @@ impl<P: Platform> PlanService for Engine<P> {
     }
 
     fn progress(&mut self) -> Result<(), ServiceError> {
-        self.decide()
+        // What it failed on stays undecided.
+        self.decide().inspect_err(|_| self.dispatcher.stop())
     }
 
     fn take_records(&mut self) -> Result<Vec<ExceptionRecord>, CardError> {

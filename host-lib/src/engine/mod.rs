@@ -26,7 +26,7 @@ use crate::events::Event;
 use crate::operations::dispatcher::Dispatcher;
 use crate::operations::wind_down::wind_down;
 use crate::out_copies::StateError;
-use crate::plans::{ControlPart, Decides};
+use crate::plans::{ControlPart, PlanService};
 use crate::service::{
     BlockService, Completion, IoError, Operation, ServiceError, SubmitError, VdHandle, VirtualDisk,
 };
@@ -263,8 +263,7 @@ where
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<usize, ServiceError> {
-        // What it failed on stays undecided.
-        self.decide().inspect_err(|_| self.dispatcher.stop())?;
+        self.progress()?;
         self.dispatcher.poll(self.platform.now(), done)
     }
 

@@ -1,13 +1,13 @@
 //! What has become of each disk's components: the table `STATES`.
 //!
-//! Admission looks a disk up (`query`, an NSID, answered in `queried` two cycles later, zero for a disk that is
-//! not there). `change` moves components out and deactivates the disk, in one cycle for whoever
-//! looks it up; a change without either only reads. Each is answered by a pulse `changed_valid` with
-//! what stood there before, and with the template that the disk's entry names (`changed_plan`): writes to the table
-//! `VD` are listened to, which may follow each other every cycle, as `LookupTable` has them. The control ring writes by
-//! the rules of `ComponentStates`: only selected components; one that is out becomes in sync only by way of write-only, so that a change is never overwritten by
-//! who has not seen it. A write of all components as absent, with
-//! `reactivate`, clears an entry whatever the memory held.
+//! Admission looks a disk up (`query`, an NSID, answered in `queried` two cycles later, zero for a disk that is not
+//! there). `change` moves components out and deactivates the disk, in one cycle for whoever looks it up; a change
+//! without either only reads. Each is answered by a pulse `changed_valid` with what stood there before, and with the
+//! template that the disk's entry names (`changed_plan`): writes to the table `VD` are listened to, which may follow
+//! each other every cycle, as `LookupTable` has them. The control ring writes by the rules of `ComponentStates`: only
+//! selected components; one that is out becomes in sync only by way of write-only, so that a change is never
+//! overwritten by who has not seen it. A write of all components as absent, with `reactivate`, clears an entry
+//! whatever the memory held.
 //!
 //! Latency: `change` to `changed_valid` 5 cycles, if no access of the control ring stands before it.
 //! Throughput: a lookup a cycle, a change every 6. Reset drops what is in work; the table stays.

@@ -11,11 +11,11 @@
 //! of it has been taken or given back. One that is `careful` is asked for a burst when there is none on its way. Both
 //! are in the list meanwhile.
 //!
-//! The parent keeps the tables: `look_queue` is answered one cycle later by the queue's ring settings and
-//! its doorbells' pointers. `hold` keeps further visits waiting; while it is set and `resting`, the
-//! parent names a queue in `configure_queue`, reads its state one cycle later, and two cycles after that may
-//! `fail` the last entry that was asked for, or `give_back` it, to be asked for anew; or `restart` it (pointers to 0; with `clear`: its count of fetches
-//! too).
+//! The parent keeps the tables: `look_queue` is answered one cycle later by the queue's ring settings and its
+//! doorbells' pointers. `hold` keeps further visits waiting; while it is set and `resting`, the parent names a queue
+//! in `configure_queue`, reads its state one cycle later, and two cycles after that may `fail` the last entry that
+//! was asked for, or `give_back` it, to be asked for anew; or `restart` it (pointers to 0; with `clear`: its count of
+//! fetches too).
 //!
 //! Latency: 7 cycles from `rang` to `request`. Throughput: a visit every 4 cycles, to a queue alone too.
 //! Reset forgets the list; every queue is to be configured after it.

@@ -7,12 +7,11 @@
 //! `failure_taken`; it counts as fetched. `client_completed` and `control_done` count
 //! completions, one each a cycle, modulo 2^16. `visit_queue` reads a head at any time, one cycle later.
 //!
-//! `look_queue` reads a queue's `look_head` and `look_completed`, one cycle later, while `hold` is set
-//! and `resting` says that no entry is being counted; then also `configure` may set a queue's ring size,
-//! `restart` its head to 0, and `clear` its completions to 0. Up to 64
-//! arrivals wait; `room` is clear while more than 24 do, `passed_room` while more than 24 that passed do. Latency: 6 cycles
-//! from `arrived` to the new head. Throughput: one arrival every 2 cycles. Reset forgets arrivals not
-//! yet counted; every queue is to be configured after it.
+//! `look_queue` reads a queue's `look_head` and `look_completed`, one cycle later, while `hold` is set and `resting`
+//! says that no entry is being counted; then also `configure` may set a queue's ring size, `restart` its head to 0,
+//! and `clear` its completions to 0. Up to 64 arrivals wait; `room` is clear while more than 24 do, `passed_room`
+//! while more than 24 that passed do. Latency: 6 cycles from `arrived` to the new head. Throughput: one arrival every
+//! 2 cycles. Reset forgets arrivals not yet counted; every queue is to be configured after it.
 
 use rust_hdl::prelude::*;
 

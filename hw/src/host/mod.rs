@@ -22,6 +22,7 @@ pub mod registers;
 pub mod reset_sequence;
 pub mod slot_counts;
 pub mod slot_quotas;
+pub mod slot_wakes;
 pub mod source_buffer;
 pub mod vector_picker;
 pub mod write_arbiter;

@@ -6,22 +6,22 @@
 //! scheduler of fetches leaves the queue alone. When a slot of what it waited for is free, the queue is `woken` and
 //! listed (`awaken_valid` until `awaken_taken`); once all that was fetched of it has passed or is back, the scheduler
 //! says `reopened`. A queue that was shut is `careful`, that is fetched from a burst at a time, until it passes with room
-//! for all that could be on its way. Those woken at once are listed in turns, from the one on that is after the last
+//! for all that could be on its way. Those woken together (`SlotWakes`) are listed in turns, beginning behind the last
 //! careful one that passed.
 //!
 //! `passed_valid` tells of each command that passes, `returned_valid` of each that does not, one cycle after it is
 //! decided; `told_room` keeps room for two more. `ended` is the owner of a slot that is free again; `restarted` has
 //! the bits of queues that begin anew. Owner of the table `QUOTA`; hears writes of `QUEUE`.
 //!
-//! Latency: 4 cycles from `command` to `out`; from `ended` to `awaken_valid` 14 to 210. Throughput: a command every 2
-//! cycles. Ordering: as they came. Reset drops commands, counts and quotas, and takes none for 2^`vd_bits` cycles.
-//! `idle` comes a cycle late and goes with the input that ends it.
+//! Latency: 4 cycles from `command` to `out`; what `SlotWakes` is told 5 after `ended`, of the pool in the same
+//! cycle. Throughput: a command every 2 cycles. Ordering: as they came. Reset drops commands, counts and quotas, and
+//! takes none for 2^`vd_bits` cycles. `idle` comes a cycle late and goes with the input that ends it.
 
 use rust_hdl::prelude::*;
 use volplane_abi::table;
 
 use super::slot_counts::{SlotCounts, SCARCE};
-use crate::logic_record;
+use super::slot_wakes::SlotWakes;
 use crate::prim::fifo::Fifo;
 use crate::prim::ram::LutRam;
 use crate::prim::stream::{StreamIn, StreamOut};
@@ -30,31 +30,6 @@ use crate::sizes::Sizes;
 
 /// Slots below a bound, so many are told as free: those that pass meanwhile are not seen.
 const UNSEEN: u64 = 4;
-
-logic_record! {
-    /// What a shut queue waits for: a slot of its disk, of its own, or else any.
-    WaitsFor: 7 {
-        /// Lowest bits of the disk's namespace.
-        disk = 5,
-        /// 1: one of its disk.
-        of_disk = 1,
-        /// 1: one of its own.
-        of_queue = 1,
-    }
-}
-
-#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
-enum State {
-    Rest,
-    /// What a queue waits for is read,
-    Read,
-    /// compared with what is free,
-    Match,
-    /// and decided on.
-    Judge,
-    /// The queue is listed.
-    Awaken,
-}
 
 /// See the module's header.
 #[derive(Clone, Debug, LogicBlock)]
@@ -88,7 +63,7 @@ pub struct SlotQuotas {
     disks: SlotCounts,
     commands: Fifo<ClientCommand>,
     verdicts: Fifo<Bits<1>>,
-    waits: LutRam<WaitsFor>,
+    wakes: SlotWakes,
     quotas: LutRam<Bits<16>>,
     takes: DFF<bool>,
     // A command, a cycle a digit.
@@ -122,27 +97,8 @@ pub struct SlotQuotas {
     passed_register: DFF<bool>,
     returned_register: DFF<bool>,
     told_queue: DFF<Bits<8>>,
-    // Where slots are free again: as it is told, and all that was told since the last look.
-    freed_disk: DFF<Bits<32>>,
-    freed_queue: DFF<Bits<32>>,
-    freed_any: DFF<bool>,
-    free_disks: DFF<Bits<32>>,
-    free_queues: DFF<Bits<32>>,
-    free_any: DFF<bool>,
-    // The look: what it looks for, and where it is.
-    state: DFF<State>,
-    due: DFF<bool>,
-    looked_disks: DFF<Bits<32>>,
-    looked_queues: DFF<Bits<32>>,
-    looked_any: DFF<bool>,
+    /// The queue whose turn it is.
     first: DFF<Bits<5>>,
-    place: DFF<Bits<5>>,
-    left: DFF<Bits<5>>,
-    place_bit: DFF<Bits<32>>,
-    is_shut: DFF<bool>,
-    queue_is_free: DFF<bool>,
-    disk_is_free: DFF<bool>,
-    waits_for: DFF<WaitsFor>,
     // A table's access.
     access: DFF<bool>,
     is_quota: DFF<bool>,
@@ -177,14 +133,7 @@ pub struct SlotQuotas {
     drops: Signal<Local, bool>,
     shutting: Signal<Local, Bits<32>>,
     easing: Signal<Local, Bits<32>>,
-    waking: Signal<Local, Bits<32>>,
     opening: Signal<Local, Bits<32>>,
-    freed_short: Signal<Local, Bits<5>>,
-    freed_queue_short: Signal<Local, Bits<5>>,
-    hit: Signal<Local, bool>,
-    steps: Signal<Local, bool>,
-    waits_now: Signal<Local, WaitsFor>,
-    disk_shifted: Signal<Local, Bits<32>>,
     request_data: Signal<Local, Bits<256>>,
     queue_entry: Signal<Local, QueueEntry>,
     quota_entry: Signal<Local, QuotaEntry>,
@@ -209,7 +158,6 @@ pub struct SlotQuotas {
     zero16: Constant<Bits<16>>,
     one5: Constant<Bits<5>>,
     zero5: Constant<Bits<5>>,
-    last5: Constant<Bits<5>>,
     zero256: Constant<Bits<256>>,
     flag: Constant<Bits<1>>,
     clear: Constant<Bits<1>>,
@@ -249,7 +197,7 @@ impl SlotQuotas {
             disks: SlotCounts::new(sizes, sizes.vd_bits),
             commands: Fifo::quick(3, 4),
             verdicts: Fifo::quick(3, 4),
-            waits: LutRam::new(5),
+            wakes: Default::default(),
             quotas: LutRam::new(sizes.vd_bits),
             takes: Default::default(),
             valid1: Default::default(),
@@ -280,25 +228,7 @@ impl SlotQuotas {
             passed_register: Default::default(),
             returned_register: Default::default(),
             told_queue: Default::default(),
-            freed_disk: Default::default(),
-            freed_queue: Default::default(),
-            freed_any: Default::default(),
-            free_disks: Default::default(),
-            free_queues: Default::default(),
-            free_any: Default::default(),
-            state: Default::default(),
-            due: Default::default(),
-            looked_disks: Default::default(),
-            looked_queues: Default::default(),
-            looked_any: Default::default(),
             first: Default::default(),
-            place: Default::default(),
-            left: Default::default(),
-            place_bit: Default::default(),
-            is_shut: Default::default(),
-            queue_is_free: Default::default(),
-            disk_is_free: Default::default(),
-            waits_for: Default::default(),
             access: Default::default(),
             is_quota: Default::default(),
             is_queue: Default::default(),
@@ -330,14 +260,7 @@ impl SlotQuotas {
             drops: Default::default(),
             shutting: Default::default(),
             easing: Default::default(),
-            waking: Default::default(),
             opening: Default::default(),
-            freed_short: Default::default(),
-            freed_queue_short: Default::default(),
-            hit: Default::default(),
-            steps: Default::default(),
-            waits_now: Default::default(),
-            disk_shifted: Default::default(),
             request_data: Default::default(),
             queue_entry: Default::default(),
             quota_entry: Default::default(),
@@ -362,7 +285,6 @@ impl SlotQuotas {
             zero16: Constant::new(0u64.to_bits()),
             one5: Constant::new(1u64.to_bits()),
             zero5: Constant::new(0u64.to_bits()),
-            last5: Constant::new(31u64.to_bits()),
             zero256: Constant::new(0u64.to_bits()),
             flag: Constant::new(1u64.to_bits()),
             clear: Constant::new(0u64.to_bits()),
@@ -378,13 +300,12 @@ impl Logic for SlotQuotas {
         );
         dff_setup!(self, clock, named2, named3, bit2, bit3, shut3, careful3, reserve3, full3, all_full3);
         dff_setup!(self, clock, scarce3, used, nearly_full, shut_queues, woken_queues, careful_queues);
-        dff_setup!(self, clock, reserves, passed_register, returned_register, told_queue, freed_disk);
-        dff_setup!(self, clock, freed_queue, freed_any, free_disks, free_queues, free_any, state, due);
-        dff_setup!(self, clock, looked_disks, looked_queues, looked_any, first, place, left, place_bit);
-        dff_setup!(self, clock, is_shut, queue_is_free, disk_is_free, waits_for, access, is_quota, is_queue);
-        dff_setup!(self, clock, is_inside, is_write, table_index, queue_bit, entry_slots, entry_reserve);
-        dff_setup!(self, clock, queue_slots, queue_index, queue_write, answer_valid, answer, rests, came);
-        clock!(self, clock, queues, disks, commands, verdicts, waits, quotas);
+        dff_setup!(self, clock, reserves, passed_register, returned_register, told_queue, first, access);
+        dff_setup!(self, clock, is_quota, is_queue, is_inside, is_write, table_index, queue_bit, entry_slots);
+        dff_setup!(self, clock, entry_reserve, queue_slots, queue_index, queue_write, answer_valid, answer);
+        dff_setup!(self, clock, rests, came);
+        clock!(self, clock, queues, disks, commands, verdicts, wakes, quotas);
+        self.wakes.reset.next = self.reset.val();
         self.queues.reset.next = self.reset.val();
         self.disks.reset.next = self.reset.val();
         self.commands.reset.next = self.reset.val();
@@ -455,16 +376,16 @@ impl Logic for SlotQuotas {
         self.passed_queue.next = self.told_queue.q.val();
         self.returned_valid.next = self.returned_register.q.val();
         self.returned_queue.next = self.told_queue.q.val();
-        self.waits.write.next = self.returns.val() & !self.shut3.q.val();
-        self.waits.write_address.next = bit_cast::<16, 8>(self.queue3.q.val());
-        self.waits.write_data.next.disk = self.disk3.q.val();
-        self.waits.write_data.next.of_disk = self.clear.val();
-        self.waits.write_data.next.of_queue = self.clear.val();
+        self.wakes.waits_valid.next = self.returns.val() & !self.shut3.q.val();
+        self.wakes.waits_queue.next = self.queue3.q.val();
+        self.wakes.waits_for.next.disk = self.disk3.q.val();
+        self.wakes.waits_for.next.of_disk = self.clear.val();
+        self.wakes.waits_for.next.of_queue = self.clear.val();
         if !self.pool_over.val() {
             if self.queues.over.val() {
-                self.waits.write_data.next.of_queue = self.flag.val();
+                self.wakes.waits_for.next.of_queue = self.flag.val();
             } else {
-                self.waits.write_data.next.of_disk = self.flag.val();
+                self.wakes.waits_for.next.of_disk = self.flag.val();
             }
         }
         if self.passes.val() & self.careful3.q.val() {
@@ -489,93 +410,16 @@ impl Logic for SlotQuotas {
         self.queues.ended_index.next = bit_cast::<16, 8>(self.ended.val().queue);
         self.disks.ended.next = self.ended_valid.val() & (self.ended.val().named == self.flag.val());
         self.disks.ended_index.next = self.ended.val().namespace;
-        self.freed_short.next = bit_cast::<5, 16>(self.disks.freed_index.val());
-        self.freed_disk.d.next = self.zero32.val();
-        if self.disks.freed.val() {
-            self.freed_disk.d.next = (self.one32.val() << bit_cast::<32, 5>(self.freed_short.val()));
-        }
-        self.freed_queue_short.next = bit_cast::<5, 16>(self.queues.freed_index.val());
-        self.freed_queue.d.next = self.zero32.val();
-        if self.queues.freed.val() {
-            self.freed_queue.d.next = (self.one32.val() << bit_cast::<32, 5>(self.freed_queue_short.val()));
-        }
-        self.freed_any.d.next = self.ended_valid.val() & self.nearly_full.q.val();
-        self.free_disks.d.next = self.free_disks.q.val() | self.freed_disk.q.val();
-        self.free_queues.d.next = self.free_queues.q.val() | self.freed_queue.q.val();
-        self.free_any.d.next = self.free_any.q.val() | self.freed_any.q.val();
-        self.due.d.next =
-            self.free_disks.q.val().any() | self.free_queues.q.val().any() | self.free_any.q.val();
-
-        // A look at all queues, from the one on whose turn it is.
-        self.waits.read_address.next = bit_cast::<16, 5>(self.place.q.val());
-        self.waits_now.next = self.waits.read_data.val();
-        self.disk_shifted.next = self.looked_disks.q.val() >> bit_cast::<32, 5>(self.waits_now.val().disk);
-        self.hit.next = self.looked_any.q.val();
-        if (self.waits_for.q.val().of_disk == self.flag.val()) {
-            self.hit.next = self.disk_is_free.q.val();
-        }
-        if (self.waits_for.q.val().of_queue == self.flag.val()) {
-            self.hit.next = self.queue_is_free.q.val();
-        }
-        self.steps.next = false;
-        self.waking.next = self.zero32.val();
-        self.awaken_valid.next = false;
-        self.awaken_queue.next = bit_cast::<8, 5>(self.place.q.val());
-        match self.state.q.val() {
-            State::Rest => {
-                self.place.d.next = self.first.q.val();
-                self.place_bit.d.next = (self.one32.val() << bit_cast::<32, 5>(self.first.q.val()));
-                self.left.d.next = self.last5.val();
-                if self.due.q.val() {
-                    self.due.d.next = false;
-                    self.looked_disks.d.next = self.free_disks.q.val();
-                    self.looked_queues.d.next = self.free_queues.q.val();
-                    self.looked_any.d.next = self.free_any.q.val();
-                    self.free_disks.d.next = self.freed_disk.q.val();
-                    self.free_queues.d.next = self.freed_queue.q.val();
-                    self.free_any.d.next = self.freed_any.q.val();
-                    self.state.d.next = State::Read;
-                }
-            }
-            State::Read => {
-                self.is_shut.d.next = (self.shut_queues.q.val() & self.place_bit.q.val()).any();
-                self.queue_is_free.d.next = (self.looked_queues.q.val() & self.place_bit.q.val()).any();
-                self.state.d.next = State::Match;
-            }
-            State::Match => {
-                self.waits_for.d.next = self.waits_now.val();
-                self.disk_is_free.d.next = self.disk_shifted.val().get_bit(0);
-                self.state.d.next = State::Judge;
-                if !self.is_shut.q.val() {
-                    self.steps.next = true;
-                }
-            }
-            State::Judge => {
-                self.steps.next = true;
-                if self.hit.val() {
-                    self.steps.next = false;
-                    self.waking.next = self.place_bit.q.val();
-                    self.state.d.next = State::Awaken;
-                }
-            }
-            State::Awaken => {
-                self.awaken_valid.next = true;
-                self.steps.next = self.awaken_taken.val();
-            }
-            _ => {}
-        }
-        if self.steps.val() {
-            self.place.d.next = self.place.q.val() + self.one5.val();
-            self.place_bit.d.next = (self.place_bit.q.val() << 1);
-            if self.place_bit.q.val().get_bit(31) {
-                self.place_bit.d.next = self.one32.val();
-            }
-            self.left.d.next = self.left.q.val() - self.one5.val();
-            self.state.d.next = State::Read;
-            if (self.left.q.val() == self.zero5.val()) {
-                self.state.d.next = State::Rest;
-            }
-        }
+        self.wakes.freed_disk_valid.next = self.disks.freed.val();
+        self.wakes.freed_disk.next = self.disks.freed_index.val();
+        self.wakes.freed_queue_valid.next = self.queues.freed.val();
+        self.wakes.freed_queue.next = self.queues.freed_index.val();
+        self.wakes.freed_any.next = self.ended_valid.val() & self.nearly_full.q.val();
+        self.wakes.shut.next = self.shut_queues.q.val();
+        self.wakes.first.next = self.first.q.val();
+        self.awaken_valid.next = self.wakes.awaken_valid.val();
+        self.awaken_queue.next = self.wakes.awaken_queue.val();
+        self.wakes.awaken_taken.next = self.awaken_taken.val();
         self.shutting.next = self.zero32.val();
         if self.returns.val() {
             self.shutting.next = self.bit3.q.val();
@@ -586,7 +430,8 @@ impl Logic for SlotQuotas {
         }
         self.opening.next = self.reopened.val() | self.restarted.val();
         self.shut_queues.d.next = ((self.shut_queues.q.val() & (!self.opening.val())) | self.shutting.val());
-        self.woken_queues.d.next = ((self.woken_queues.q.val() | self.waking.val()) & (!self.opening.val()));
+        self.woken_queues.d.next =
+            ((self.woken_queues.q.val() | self.wakes.waking.val()) & (!self.opening.val()));
         self.careful_queues.d.next =
             ((self.careful_queues.q.val() & (!self.easing.val()) & (!self.restarted.val()))
                 | self.shutting.val());
@@ -657,14 +502,7 @@ impl Logic for SlotQuotas {
             & !self.valid3.q.val()
             & !self.access.q.val()
             & !self.queue_write.q.val()
-            & !self.due.q.val()
-            & !self.freed_any.q.val()
-            & !self.free_any.q.val()
-            & (self.freed_disk.q.val() == self.zero32.val())
-            & (self.freed_queue.q.val() == self.zero32.val())
-            & (self.free_disks.q.val() == self.zero32.val())
-            & (self.free_queues.q.val() == self.zero32.val())
-            & (self.state.q.val() == State::Rest);
+            & self.wakes.idle.val();
         self.idle.next = self.rests.q.val() & !self.came.q.val();
 
         if self.reset.val() {
@@ -679,14 +517,6 @@ impl Logic for SlotQuotas {
             self.reserves.d.next = self.zero32.val();
             self.passed_register.d.next = false;
             self.returned_register.d.next = false;
-            self.freed_disk.d.next = self.zero32.val();
-            self.freed_queue.d.next = self.zero32.val();
-            self.freed_any.d.next = false;
-            self.free_disks.d.next = self.zero32.val();
-            self.free_queues.d.next = self.zero32.val();
-            self.free_any.d.next = false;
-            self.due.d.next = false;
-            self.state.d.next = State::Rest;
             self.first.d.next = self.zero5.val();
             self.access.d.next = false;
             self.queue_write.d.next = false;

@@ -23,7 +23,7 @@ use crate::logic_record;
 use crate::prim::ram::LutRam;
 use crate::prim::register::Register;
 use crate::prim::stream::StreamOut;
-use crate::records::{ReadRequest, TableRequest, WindowEvent};
+use crate::records::{CompletionEntry, ReadRequest, TableRequest, WindowEvent};
 use crate::Sizes;
 
 logic_record! {
@@ -33,22 +33,6 @@ logic_record! {
         position = 12,
         /// Phase tag of a new one, inverted.
         passed = 1,
-    }
-}
-
-logic_record! {
-    /// What is looked at of a completion entry: its upper half.
-    PolledEntry: 64 {
-        /// Submission head.
-        sq_head = 16,
-        /// Submission queue.
-        sq_id = 16,
-        /// Identifier.
-        command_id = 16,
-        /// Phase tag.
-        phase = 1,
-        /// Status field.
-        status = 15,
     }
 }
 
@@ -126,7 +110,7 @@ pub struct CompletionPoller<const W: usize, const B: usize> {
     taking: Signal<Local, bool>,
     stepping: Signal<Local, bool>,
     offering: Signal<Local, bool>,
-    entry: Signal<Local, PolledEntry>,
+    entry: Signal<Local, CompletionEntry>,
     upper: [Signal<Local, Bits<64>>; 4],
     beat: Signal<Local, Bits<256>>,
     kept: Signal<Local, Bits<256>>,
@@ -300,7 +284,7 @@ impl<const W: usize, const B: usize> Logic for CompletionPoller<W, B> {
         self.beat_placed.next = ((self.beat.val() & self.lanes_existing.val()) << self.place_shift.val());
         self.taking.next = self.answer_valid.val() & self.answer_tag.val().get_bit(7);
         self.stepping.next = false;
-        self.entry.next = bit_cast::<64, 256>(self.entries.q.val()).into();
+        self.entry.next = (bit_cast::<128, 256>(self.entries.q.val()) << 64).into();
         self.wraps.d.next = (self.position.val() == self.last.q.val());
 
         // An event of its own goes when the windows have none.

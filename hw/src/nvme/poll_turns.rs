@@ -139,8 +139,8 @@ mod tests {
         bench.set("reset", 1);
         bench.cycle();
         bench.set("reset", 0);
-        // Who waits, and what was issued a cycle ago and two.
-        let (mut waiting, mut issued) = (0u32, [0u32; 2]);
+        // Who waits, and what was issued a cycle ago.
+        let (mut waiting, mut issued) = (0u32, 0u32);
         let (mut last, mut turns, mut none) = (None::<u32>, [0u32; 32], 0);
         let mut polled = u32::MAX;
         let mut step = |bench: &mut Bench, random: &mut rand_chacha::ChaCha8Rng, busy: bool| {
@@ -149,9 +149,7 @@ mod tests {
             bench.set("issued_valid", issue.into());
             bench.set("issued_path", path.into());
             bench.cycle();
-            let before = issued[0];
-            issued = [if issue { 1 << path } else { 0 }, 0];
-            before
+            std::mem::replace(&mut issued, u32::from(issue) << path)
         };
         for turn in 0..20_000 {
             let busy = turn / 500 % 2 == 0;

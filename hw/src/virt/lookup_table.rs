@@ -1,11 +1,10 @@
 //! A table in block RAM: the data path looks entries up, the control ring reads and writes them.
 //!
-//! Requests are answered in order, `response_valid` two cycles after the request was taken; an index
-//! outside the table is answered with zeros, and `known` tells a cycle earlier. Throughput: one a cycle; a read by the control ring
-//! takes one cycle from the data path (`request.ready` falls). The requester always takes answers.
-//! An entry is written in one cycle, so a lookup sees the old or the new one, never a mixture. Writes may
-//! follow each other every cycle; what is written is looked at two cycles after the request.
-//! Reset drops lookups in flight; the entries stay.
+//! Requests are answered in order, `response_valid` two cycles after the request was taken; an index outside the
+//! table is answered with zeros, and `known` tells a cycle earlier. Throughput: one a cycle; a read by the control
+//! ring takes one cycle from the data path (`request.ready` falls). The requester always takes answers. An entry is
+//! written in one cycle, so a lookup sees the old or the new one, never a mixture. Writes may follow each other every
+//! cycle; what is written is looked at two cycles after the request. Reset drops lookups in flight; the entries stay.
 
 use rust_hdl::prelude::*;
 

@@ -193,6 +193,8 @@ impl Coverage {
             "a command lost",
             "a delay beyond time-outs",
             "a zombie",
+            "a queue with all its slots",
+            "a disk with all its slots",
         ];
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
@@ -250,6 +252,8 @@ impl Coverage {
             "zeros beside data",
             "zeros that have no page",
             "zeros whose list is wrong",
+            "a queue with all its slots",
+            "a disk with all its slots",
         ];
         for what in needed.chain(shapes.map(str::to_owned)) {
             assert!(self.counts.contains_key(&what), "{what} was never met: {:#?}", self.counts);

@@ -104,7 +104,8 @@ pub struct Attempt {
     pub read_until_ns: Option<u64>,
 }
 
-/// Longest time in which an answer may stand in host memory before it is read.
+/// Longest time in which an answer may stand in host memory before it is read: behind many others, of other paths too,
+/// since there is one read at a time. Some 50 us were seen.
 const UNREAD_NS: u64 = 200_000;
 
 impl Attempt {

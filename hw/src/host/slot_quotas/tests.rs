@@ -356,7 +356,8 @@ fn takes_four_cycles() {
         rig.bench.set_record::<41>("ended", owner);
         if rig.bench.get("awaken_valid") == 1 {
             let latency = now - ended;
-            assert!((14..=210).contains(&latency), "{latency} cycles from an end");
+            // It is the fourth queue that is looked at.
+            assert_eq!(latency, 5 + 7 + 3 * 2, "cycles from an end");
             break;
         }
         rig.bench.cycle();

@@ -82,7 +82,8 @@ impl Session {
         assert_eq!(missed, 0, "the record is too short");
         let pending = &self.pending;
         let namespace = |command| pending.get(&command).map(|pending| pending.entry.namespace_id());
-        self.slots.look(&self.machine.configuration, &events, namespace)?;
+        let met = self.slots.look(&self.machine.configuration, &events, namespace)?;
+        met.into_iter().for_each(|what| self.coverage.met(what));
         self.stories.feed(events)?;
         self.stories.paths.look(self.machine.handle.now_ns());
         let met = std::mem::take(&mut self.stories.paths.met);
