@@ -4,6 +4,7 @@
 //! * `machine`: a card with SSDs that take no time behind it.
 //! * `cycles`: cycles of the card, exact and repeatable: throughput and latency.
 //! * `serving`: the NBD server under fio.
+//! * `software`: time of the software data path.
 //! * `synthesis`: what place and route said of the same RTL.
 //! * `baseline`: the committed cycle figures.
 
@@ -13,6 +14,7 @@ pub mod figure;
 mod machine;
 pub mod rare;
 pub mod serving;
+pub mod software;
 pub mod synthesis;
 
 use std::path::{Path, PathBuf};

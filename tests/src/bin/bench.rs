@@ -8,7 +8,9 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, ExitCode};
 
-use volplane_tests::bench::{baseline, cycles, figure, root, serving, synthesis, BenchError, Figure, SEED};
+use volplane_tests::bench::{
+    baseline, cycles, figure, root, serving, software, synthesis, BenchError, Figure, SEED,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +42,8 @@ fn tell(text: &str) {
 fn measure(with_synthesis: bool) -> Result<(), BenchError> {
     tell("cycles of the card");
     let mut figures = cycles::figures();
+    tell("nanoseconds of the software data path");
+    figures.push(software::figure());
     tell("simulated cycles a second, fio on the server");
     figures.push(serving::simulation_speed()?);
     tell(&figure::table(&figures));
@@ -48,6 +52,7 @@ fn measure(with_synthesis: bool) -> Result<(), BenchError> {
     if with_synthesis {
         tell("synthesis; made anew where the RTL has changed, which takes a while");
         figures.extend(synthesis::figures()?);
+        figures.extend(software::projection(&figures));
     }
     let path = root().join("target/bench.json");
     let text = format!("{:#}\n", figure::report(&figures));
