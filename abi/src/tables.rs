@@ -325,7 +325,9 @@ macro_rules! path_entry {
             /// A path: one queue pair of an NVMe controller. Its completion queue is window `index`
             /// of BAR2, or in host memory (`PathCompletions`, written before). Writing the entry resets its
             /// pointers; the writer first recreates the controller's queue, and either has seen that nothing is
-            /// outstanding (`PathState`), or ends what was with `control_opcode::PATH_QUIESCED` after.
+            /// outstanding (`PathState`), or ends what was with `control_opcode::PATH_QUIESCED` after. When the
+            /// command that wrote it has completed, the card neither writes to the queues of before nor rings
+            /// their doorbells.
             PathEntry: 256 {
                 /// Submission queue in host memory, 4 KiB aligned.
                 sq_base / with_sq_base: u64 = 64,

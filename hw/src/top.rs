@@ -743,6 +743,7 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
             | self.plan_list.table_ack.val()
             | self.epochs.table_ack.val()
             | self.slot_quotas.table_ack.val();
+        self.executor.table_busy.next = self.submission.table_busy.val();
         self.executor.table_data.next = self.queue_pairs.table_data.val()
             | self.admission.table_data.val()
             | self.mapper.table_data.val()
@@ -870,6 +871,8 @@ impl<const W: usize, const B: usize> Logic for Top<W, B> {
         self.deadlines.path_valid.next = self.submission.path_valid.val();
         self.deadlines.ticks.next = self.ticks.val();
         self.timing.next = self.deadlines.timing.val();
+        self.path_doorbells.path_valid.next = self.submission.path_valid.val();
+        self.submission.doorbells_hold.next = self.path_doorbells.holds.val();
         self.path_doorbells.issued_valid.next = self.submission.issued_valid.val();
         self.path_doorbells.issued_path.next = self.submission.issued_path.val();
         self.path_doorbells.issued_tail.next = self.submission.issued_tail.val();

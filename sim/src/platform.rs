@@ -290,6 +290,11 @@ impl SimHandle {
         lock(&self.simulator).ssds.iter().flat_map(|ssd| ssd.complaints().to_vec()).collect()
     }
 
+    /// Doorbells of a pair of queues of an SSD that were rung by now, whether there are such queues or not.
+    pub fn doorbells_rung(&self, ssd: usize, queue: u16) -> u64 {
+        lock(&self.simulator).ssds[ssd].rung(queue.into())
+    }
+
     /// Most cycles the card kept a write to BAR2 waiting.
     pub fn window_wait_max(&self) -> u32 {
         lock(&self.simulator).card.as_ref().map_or(0, card::Card::window_wait_max)

@@ -96,6 +96,8 @@ pub(crate) struct Ssd {
     ends: Recorder<EndRecord>,
     fetched: u64,
     complaints: Vec<String>,
+    /// Doorbells of each pair of queues that were rung, whether there are such queues or not.
+    rung: Vec<u64>,
 }
 
 impl Ssd {
@@ -131,6 +133,7 @@ impl Ssd {
             ends: Recorder::new(record_commands),
             fetched: 0,
             complaints: Vec::new(),
+            rung: vec![0; queues],
             config: config.clone(),
         }
     }
@@ -161,6 +164,11 @@ impl Ssd {
 
     pub(crate) fn complaints(&self) -> &[String] {
         &self.complaints
+    }
+
+    /// Doorbells of a pair of queues that were rung, whether there are such queues or not.
+    pub(crate) fn rung(&self, queue: usize) -> u64 {
+        self.rung[queue]
     }
 
     /// Reads media from outside, as a test does.
@@ -289,6 +297,9 @@ impl Ssd {
     }
 
     fn doorbell(&mut self, bus: &mut Bus, queue: usize, is_completion: bool, value: u32) {
+        if let Some(rung) = self.rung.get_mut(queue) {
+            *rung += 1;
+        }
         let valid = if is_completion {
             self.completion.get_mut(queue).and_then(Option::as_mut).is_some_and(|q| q.ring(value))
         } else {

@@ -1,10 +1,10 @@
 //! Executes the commands of the control ring, one at a time and in order.
 //!
 //! A table command becomes one pulse of `table_valid` with `table_request` stable until the table's owner
-//! acknowledges; when nobody has after 64 cycles, the table or the entry does not exist: Invalid Field. A
-//! command on a plan is one pulse of `plan_valid` with `plan_order`, answered by the judge of plans with a
-//! status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until `quiesced`. An unknown opcode is
-//! Invalid Opcode. `Transactions` stages and makes writes to the table of virtual disks; `hold` and `advance` are its.
+//! acknowledges; when nobody has after 64 cycles in which no owner was `table_busy` with it, the table or the
+//! entry does not exist: Invalid Field. A command on a plan is one pulse of `plan_valid` with `plan_order`,
+//! answered by the judge of plans with a status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until
+//! `quiesced`. An unknown opcode is Invalid Opcode. `Transactions` stages and makes writes to the table of virtual disks; `hold` and `advance` are its.
 //! The completion goes to the entry at the tail of the completion ring with the phase tag of
 //! this round (the first is 1), `raise` follows once the bus master has taken it, and `done` tells the queue
 //! pairs that the entry they had reserved is used. Both rings have the same size and one completion answers
@@ -58,6 +58,8 @@ pub struct ControlExecutor {
     pub table_valid: Signal<Out, bool>,
     pub table_request: Signal<Out, TableRequest>,
     pub table_ack: Signal<In, bool>,
+    /// A table's owner will acknowledge, in any time.
+    pub table_busy: Signal<In, bool>,
     pub table_data: Signal<In, Bits<256>>,
     pub plan_valid: Signal<Out, bool>,
     pub plan_order: Signal<Out, PlanOrder>,
@@ -164,6 +166,7 @@ impl ControlExecutor {
             table_valid: Default::default(),
             table_request: Default::default(),
             table_ack: Default::default(),
+            table_busy: Default::default(),
             table_data: Default::default(),
             plan_valid: Default::default(),
             plan_order: Default::default(),
@@ -424,8 +427,10 @@ impl Logic for ControlExecutor {
                 }
             }
             State::Table => {
-                self.waited.d.next = self.waited.q.val() + self.one7.val();
-                self.late.d.next = (self.waited.q.val() == self.patience.val());
+                if !self.table_busy.val() {
+                    self.waited.d.next = self.waited.q.val() + self.one7.val();
+                    self.late.d.next = (self.waited.q.val() == self.patience.val());
+                }
                 if self.acknowledged.q.val() {
                     self.answered.d.next = self.is_read.q.val();
                     self.state.d.next = State::Build;
@@ -654,12 +659,18 @@ mod tests {
                         } else {
                             read_back = tables.get(&key).cloned().unwrap_or(vec![0xEE; 32]);
                         }
-                        ack = Some((random.random_range(1..33), read_back.clone(), command.opcode() == 2));
+                        // Some owners take their time, and say so.
+                        let busy = random.random_bool(0.2);
+                        bench.set("table_busy", busy.into());
+                        let left =
+                            if busy { random.random_range(33..300) } else { random.random_range(1..33) };
+                        ack = Some((left, read_back.clone(), command.opcode() == 2));
                     }
                 }
                 if let Some((left, data, is_read)) = &mut ack {
                     if *left == 0 {
                         bench.set("table_ack", 1);
+                        bench.set("table_busy", 0);
                         bench.set_wide("table_data", &words(if *is_read { data } else { &[0xFF; 32] }));
                         ack = None;
                     } else {

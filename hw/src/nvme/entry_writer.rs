@@ -5,7 +5,8 @@
 //! Handshake: `able` says that `start` may be set in the next cycle: an identifier will be held (and, for
 //! a Dataset Management, its range's address known), and the entry before taken. It is not set in the
 //! cycle of `start`, and counts from the first cycle that `fragment` stands. `issued_valid` is a
-//! pulse, the cycle after the bus took the entry, with the tail behind it.
+//! pulse, the cycle after the bus took the entry, with the tail behind it. `holds` says that what is offered, or was a
+//! cycle ago, is for the path asked for a cycle ago.
 //! Latency: an entry is offered in the cycle after `start`, or after its range was taken. Throughput:
 //! one in 2 cycles, a Dataset Management in 4. Order: as started. Reset: forgets what is offered.
 
@@ -41,6 +42,8 @@ pub struct EntryWriter {
     pub issued_valid: Signal<Out, bool>,
     pub issued_path: Signal<Out, Bits<8>>,
     pub issued_tail: Signal<Out, Bits<16>>,
+    pub asked_path: Signal<In, Bits<8>>,
+    pub holds: Signal<Out, bool>,
     pub idle: Signal<Out, bool>,
     builder: FragmentEntry,
     /// The next identifier, and the address of its range one cycle later.
@@ -62,6 +65,7 @@ pub struct EntryWriter {
     issued: DFF<bool>,
     issued_on: DFF<Bits<8>>,
     issued_to: DFF<Bits<16>>,
+    holds_register: DFF<bool>,
     accepted: Signal<Local, bool>,
     held_id: Signal<Local, FragmentId>,
     held_index: Signal<Local, Bits<11>>,
@@ -91,6 +95,8 @@ impl Default for EntryWriter {
             issued_valid: Default::default(),
             issued_path: Default::default(),
             issued_tail: Default::default(),
+            asked_path: Default::default(),
+            holds: Default::default(),
             idle: Default::default(),
             builder: Default::default(),
             held_valid: Default::default(),
@@ -110,6 +116,7 @@ impl Default for EntryWriter {
             issued: Default::default(),
             issued_on: Default::default(),
             issued_to: Default::default(),
+            holds_register: Default::default(),
             accepted: Default::default(),
             held_id: Default::default(),
             held_index: Default::default(),
@@ -124,6 +131,7 @@ impl Logic for EntryWriter {
         dff_setup!(self, clock, held_valid, held, range_address, offered_valid, offered);
         dff_setup!(self, clock, range_valid, range, offered_path, offered_tail, written, written_index);
         dff_setup!(self, clock, written_record, written_terms, issued, issued_on, issued_to);
+        dff_setup!(self, clock, holds_register);
 
         // The next identifier.
         self.id.ready.next = !self.held_valid.q.val();
@@ -188,6 +196,9 @@ impl Logic for EntryWriter {
         self.issued_valid.next = self.issued.q.val();
         self.issued_path.next = self.issued_on.q.val();
         self.issued_tail.next = self.issued_to.q.val();
+        self.holds_register.d.next =
+            self.offered_valid.q.val() & (self.offered_path.q.val() == self.asked_path.val());
+        self.holds.next = self.holds_register.q.val();
         self.idle.next = !self.offered_valid.q.val() & !self.written.q.val() & !self.issued.q.val();
 
         if self.reset.val() {

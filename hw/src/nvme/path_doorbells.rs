@@ -12,8 +12,11 @@
 //! `issued_*` comes when the write master has accepted the entry, with the new tail. `cq_event_*` gives the
 //! newest head. Latency: 14 cycles from event to write when quiet. Throughput: a doorbell every 4 cycles.
 //! Paths are served round robin: answers of fences first, then tails, then heads (`PathChooser`). Writing
-//! a path's table entry forgets what was pending on it; one that is valid also sets the head to 0, while completions
-//! that come as a path is closed are told as they are. Reset forgets all.
+//! a path's table entry forgets what was pending on it, and a valid one sets the head to 0. What comes while the path
+//! is not valid, entries that the bus accepts after its closing among it, is not told: its queues may be gone.
+//! `holds` says that something which was begun before a write is still on its way: a doorbell that waits for the bus,
+//! a read that is not answered. It speaks of the written path, from 3 cycles after `PathWrite` says `written` on, and
+//! falls for good. Reset forgets all.
 
 use rust_hdl::prelude::*;
 use volplane_abi::submission_mode;
@@ -57,6 +60,9 @@ pub struct PathDoorbells {
     pub answer_last: Signal<In, bool>,
     pub table_valid: Signal<In, bool>,
     pub table_request: Signal<In, TableRequest>,
+    /// Bit i: path i is valid: not from the cycle after `PathWrite` says `written` to the acknowledgement of a write.
+    pub path_valid: Signal<In, Bits<32>>,
+    pub holds: Signal<Out, bool>,
     /// For reading a path's state: answered one cycle later.
     pub state_query: Signal<In, Bits<8>>,
     pub state_rung: Signal<Out, Bits<16>>,
@@ -89,9 +95,19 @@ pub struct PathDoorbells {
     same_path: DFF<bool>,
     fencing: DFF<Bits<32>>,
     answered: DFF<Bits<32>>,
+    /// The fence's read was asked for and not answered, whatever became of the path since.
+    reading: DFF<Bits<32>>,
     short_queue: DFF<Bits<32>>,
 
     clearing: DFF<bool>,
+    /// The tail rung last is to be shown as 0.
+    unringing: DFF<bool>,
+    /// The doorbell and the fence that waited when a path was written may be the path's.
+    held_write: DFF<bool>,
+    held_fence: DFF<bool>,
+    written_bit: DFF<Bits<32>>,
+    held_answer: DFF<bool>,
+    holds_register: DFF<bool>,
     state: DFF<State>,
     value: DFF<Bits<16>>,
     last_entry: DFF<Bits<16>>,
@@ -165,6 +181,8 @@ impl PathDoorbells {
             answer_last: Default::default(),
             table_valid: Default::default(),
             table_request: Default::default(),
+            path_valid: Default::default(),
+            holds: Default::default(),
             state_query: Default::default(),
             state_rung: Default::default(),
             state_cq_head: Default::default(),
@@ -183,8 +201,15 @@ impl PathDoorbells {
             table_before: Default::default(),
             fencing: Default::default(),
             answered: Default::default(),
+            reading: Default::default(),
             short_queue: Default::default(),
             clearing: Default::default(),
+            unringing: Default::default(),
+            held_write: Default::default(),
+            held_fence: Default::default(),
+            written_bit: Default::default(),
+            held_answer: Default::default(),
+            holds_register: Default::default(),
             state: Default::default(),
             value: Default::default(),
             last_entry: Default::default(),
@@ -261,7 +286,8 @@ impl Logic for PathDoorbells {
             out,
             out_valid
         );
-        dff_setup!(self, clock, request, request_valid, recent, pending, working);
+        dff_setup!(self, clock, request, request_valid, recent, pending, working, reading, unringing);
+        dff_setup!(self, clock, held_write, held_fence, written_bit, held_answer, holds_register);
         clock!(self, clock, path_write, tails_due, heads_due, chooser, paths, tails, heads, heads_query);
         clock!(self, clock, fenced_tails, rung_query);
         self.tails_due.reset.next = self.reset.val();
@@ -333,12 +359,17 @@ impl Logic for PathDoorbells {
         self.fenced_tails.write_address.next = bit_cast::<16, 8>(self.chooser.path.val());
         self.fenced_tails.write_data.next = self.value.q.val();
         self.fenced_tails.read_address.next = bit_cast::<16, 8>(self.chooser.path.val());
-        self.rung_query.write.next = self.rung.q.val() | self.table_now.q.val();
-        self.rung_query.write_address.next = bit_cast::<16, 8>(self.chooser.path.val());
-        self.rung_query.write_data.next = self.value.q.val();
+        self.rung_query.write.next = self.rung.q.val() | self.unringing.q.val();
+        self.rung_query.write_address.next = self.path_write.path.val();
+        self.rung_query.write_data.next = self.zero16.val();
+        if self.rung.q.val() {
+            self.rung_query.write_address.next = bit_cast::<16, 8>(self.chooser.path.val());
+            self.rung_query.write_data.next = self.value.q.val();
+        } else {
+            self.unringing.d.next = false;
+        }
         if self.table_now.q.val() {
-            self.rung_query.write_address.next = self.path_write.path.val();
-            self.rung_query.write_data.next = self.zero16.val();
+            self.unringing.d.next = true;
         }
         self.rung_query.read_address.next = bit_cast::<16, 8>(self.state_query.val());
         self.state_rung.next = self.rung_query.read_data.val();
@@ -475,12 +506,12 @@ impl Logic for PathDoorbells {
         }
 
         // Events win over what the machine clears in the same cycle, a table write over both.
-        self.tails_due.events.next = self.issued_bit.q.val();
+        self.tails_due.events.next = self.issued_bit.q.val() & self.path_valid.val();
         self.tails_due.clear.next = self.tail_clear.val();
         self.tails_due.again.next = self.tail_again.val();
         self.tails_due.forget.next = self.table_bit.q.val();
         self.tails_due.urgent.next = self.zero.val();
-        self.heads_due.events.next = self.head_bit.q.val();
+        self.heads_due.events.next = self.head_bit.q.val() & self.path_valid.val();
         self.heads_due.clear.next = self.head_clear.val();
         self.heads_due.again.next = self.zero.val();
         self.heads_due.forget.next = self.table_bit.q.val();
@@ -489,7 +520,31 @@ impl Logic for PathDoorbells {
         self.fence_keep.next = self.all.val() ^ (self.answer_clear.val() | self.table_bit.q.val());
         self.fencing.d.next =
             (self.fencing.q.val() & self.fence_keep.val()) | (self.fence_set.val() & self.table_keep.val());
-        self.answered.d.next = (self.answered.q.val() & self.fence_keep.val()) | self.answer_bit.val();
+        self.answered.d.next = (self.answered.q.val() & self.fence_keep.val())
+            | (self.answer_bit.val() & self.fencing.q.val() & self.table_keep.val());
+        self.reading.d.next =
+            (self.reading.q.val() & (self.all.val() ^ self.answer_bit.val())) | self.fence_set.val();
+
+        // What of the written path's is on its way: what waited when it was written is not followed by more of it.
+        if !self.out_valid.q.val() {
+            self.held_write.d.next = false;
+        }
+        if !self.request_valid.q.val() {
+            self.held_fence.d.next = false;
+        }
+        if self.table_now.q.val() {
+            self.held_write.d.next = true;
+            self.held_fence.d.next = true;
+        }
+        self.written_bit.d.next = (self.one.val() << self.table_path.val());
+        self.held_answer.d.next = (self.reading.q.val() & self.written_bit.q.val()).any();
+        self.holds_register.d.next = self.table_now.q.val()
+            | self.held_write.q.val()
+            | self.held_fence.q.val()
+            | self.held_answer.q.val()
+            | self.clearing.q.val()
+            | self.unringing.q.val();
+        self.holds.next = self.holds_register.q.val();
         if self.table_now.q.val() {
             self.short_queue.d.next = self.short_queue.q.val() & self.table_keep.val();
             if (self.path_write.entry.val().cq_size_z < self.short_limit.val()) {
@@ -503,7 +558,8 @@ impl Logic for PathDoorbells {
         self.working.d.next = (self.state.q.val() != State::Idle)
             | self.out_valid.q.val()
             | self.request_valid.q.val()
-            | self.clearing.q.val();
+            | self.clearing.q.val()
+            | self.unringing.q.val();
         self.idle.next =
             !self.issued.q.val() & !self.recent.q.val() & !self.pending.q.val() & !self.working.q.val();
 
@@ -511,6 +567,12 @@ impl Logic for PathDoorbells {
             self.state.d.next = State::Idle;
             self.fencing.d.next = self.zero.val();
             self.answered.d.next = self.zero.val();
+            self.reading.d.next = self.zero.val();
+            self.unringing.d.next = false;
+            self.held_write.d.next = false;
+            self.held_fence.d.next = false;
+            self.held_answer.d.next = false;
+            self.holds_register.d.next = false;
             self.issued.d.next = false;
             self.issued_bit.d.next = self.zero.val();
             self.head_came.d.next = false;
@@ -530,9 +592,10 @@ impl Logic for PathDoorbells {
 mod tests {
     use super::*;
     use crate::bench::{seeded, Bench};
+    use crate::nvme::path_write::write_request;
     use rand::RngExt;
     use std::collections::VecDeque;
-    use volplane_abi::table;
+    use std::ops::{Deref, DerefMut};
 
     const SQ_DOORBELL: u64 = 0x7F_0000_1000;
     const SIZE: u64 = 64;
@@ -541,52 +604,121 @@ mod tests {
         value.to_bits()
     }
 
-    fn write_path(bench: &mut Bench, path: u64, fenced: bool, cq_entries: u64) {
-        write_entry(bench, path, fenced, cq_entries, true);
+    /// The doorbells and what `PathTable` says of the paths meanwhile.
+    struct Rig {
+        bench: Bench,
+        valid: u32,
+        /// A write of the table under way: path, whether it is valid then, cycles since.
+        write: Option<(u64, bool, u32)>,
     }
 
-    fn write_entry(bench: &mut Bench, path: u64, fenced: bool, cq_entries: u64, valid: bool) {
-        let entry = PathEntry {
-            sq_base: number(0x10_0000 * (path + 1)),
-            sq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path),
-            cq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path + 4),
-            sq_size_z: number(SIZE - 1),
-            cq_size_z: number(cq_entries - 1),
-            submission_mode: number(fenced.into()),
-            valid: number(valid.into()),
-            ..Default::default()
-        };
-        let request = TableRequest {
-            write: number(1),
-            table: number(table::PATH.into()),
-            index: number(path),
-            data: entry.into(),
-        };
-        bench.set_record("table_request", request);
-        bench.set("table_valid", 1);
-        bench.cycle();
-        bench.set("table_valid", 0);
-    }
-
-    /// What the bus gives a table to acknowledge in: the request stands.
-    fn settle(bench: &mut Bench) {
-        for _ in 0..16 {
-            bench.cycle();
+    impl Deref for Rig {
+        type Target = Bench;
+        fn deref(&self) -> &Bench {
+            &self.bench
         }
     }
 
-    fn fresh(name: &str, sizes: &Sizes) -> Bench {
-        let mut bench = Bench::new(name, PathDoorbells::new(sizes));
-        bench.set("reset", 1);
-        bench.cycle();
-        bench.set("reset", 0);
-        bench
+    impl DerefMut for Rig {
+        fn deref_mut(&mut self) -> &mut Bench {
+            &mut self.bench
+        }
+    }
+
+    impl Rig {
+        fn fresh(name: &str, sizes: &Sizes) -> Self {
+            let mut bench = Bench::new(name, PathDoorbells::new(sizes));
+            bench.set("reset", 1);
+            bench.cycle();
+            bench.set("reset", 0);
+            Self { bench, valid: 0, write: None }
+        }
+
+        fn cycle(&mut self) {
+            self.bench.eval();
+            let holds = self.bench.get("holds") == 1;
+            self.bench.cycle();
+            if let Some((path, valid, cycles)) = &mut self.write {
+                *cycles += 1;
+                match *cycles {
+                    3 => self.valid &= !(1 << *path),
+                    16.. if !holds => {
+                        self.valid |= u32::from(*valid) << *path;
+                        self.write = None;
+                    }
+                    _ => {}
+                }
+            }
+            self.bench.set("path_valid", self.valid.into());
+        }
+
+        fn cycles(&mut self, count: u64) {
+            (0..count).for_each(|_| self.cycle());
+        }
+
+        fn write_path(&mut self, path: u64, fenced: bool, cq_entries: u64) {
+            self.write_entry(path, fenced, cq_entries, true);
+        }
+
+        fn write_entry(&mut self, path: u64, fenced: bool, cq_entries: u64, valid: bool) {
+            let entry = PathEntry {
+                sq_base: number(0x10_0000 * (path + 1)),
+                sq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path),
+                cq_doorbell: number(SQ_DOORBELL + 0x10_0000 * path + 4),
+                sq_size_z: number(SIZE - 1),
+                cq_size_z: number(cq_entries - 1),
+                submission_mode: number(fenced.into()),
+                valid: number(valid.into()),
+                ..Default::default()
+            };
+            self.bench.set_record("table_request", write_request(path as usize, entry));
+            self.bench.set("table_valid", 1);
+            self.write = Some((path, valid, 0));
+            self.cycle();
+            self.bench.set("table_valid", 0);
+        }
+
+        /// Until the write is acknowledged, which nothing holds up for long.
+        fn settle(&mut self) {
+            let acknowledged = (0..100).any(|_| {
+                self.cycle();
+                self.write.is_none()
+            });
+            assert!(acknowledged, "a write is held up");
+        }
+
+        fn issue(&mut self, path: u64, tail: u64) {
+            self.bench.set("issued_path", path.into());
+            self.bench.set("issued_tail", tail.into());
+            self.bench.set("issued_valid", 1);
+            self.cycle();
+            self.bench.set("issued_valid", 0);
+        }
+
+        fn complete(&mut self, path: u64, head: u64) {
+            self.bench.set("cq_event_path", path.into());
+            self.bench.set("cq_event_head", head.into());
+            self.bench.set("cq_event_valid", 1);
+            self.cycle();
+            self.bench.set("cq_event_valid", 0);
+        }
+
+        /// The first doorbell that is written in so many cycles, where `write$ready` is set.
+        fn told(&mut self, cycles: u64) -> Option<(u64, u64)> {
+            (0..cycles).find_map(|_| {
+                self.cycle();
+                (self.get("write$valid") == 1).then(|| {
+                    let write: SmallWrite = self.get_record("write$data");
+                    (write.address.to_u64(), write.data.to_u128() as u64)
+                })
+            })
+        }
     }
 
     #[test]
     fn a_lone_entry_is_announced_at_once() {
-        let mut bench = fresh("path_doorbells_lone", &Sizes::DEFAULT);
-        write_path(&mut bench, 3, false, 64);
+        let mut bench = Rig::fresh("path_doorbells_lone", &Sizes::DEFAULT);
+        bench.write_path(3, false, 64);
         bench.set("write$ready", 1);
         for _ in 0..20 {
             bench.cycle();
@@ -620,7 +752,7 @@ mod tests {
     }
 
     fn random_events(paths: usize, sizes: &Sizes, cycles: u64) {
-        let mut bench = fresh(&format!("path_doorbells_{paths}"), sizes);
+        let mut bench = Rig::fresh(&format!("path_doorbells_{paths}"), sizes);
         let mut random = seeded();
         let mut all: Vec<Path> = (0..paths)
             .map(|i| Path {
@@ -636,8 +768,8 @@ mod tests {
             })
             .collect();
         for (i, path) in all.iter().enumerate() {
-            write_path(&mut bench, i as u64, path.fenced, path.cq_entries);
-            settle(&mut bench);
+            bench.write_path(i as u64, path.fenced, path.cq_entries);
+            bench.settle();
         }
         let (mut accepted, mut acknowledged) = (0u16, 0u16);
         let mut answers: VecDeque<(u64, u64)> = VecDeque::new();
@@ -735,9 +867,9 @@ mod tests {
 
     #[test]
     fn a_written_entry_forgets_what_was_pending() {
-        let mut bench = fresh("path_doorbells_forget", &Sizes::DEFAULT);
-        write_path(&mut bench, 1, true, 64);
-        settle(&mut bench);
+        let mut bench = Rig::fresh("path_doorbells_forget", &Sizes::DEFAULT);
+        bench.write_path(1, true, 64);
+        bench.settle();
         bench.set("issued_valid", 1);
         bench.set("issued_path", 1);
         bench.set("issued_tail", 1);
@@ -748,8 +880,8 @@ mod tests {
             bench.cycle();
         }
         assert_eq!(bench.get("idle"), 0, "waits for the acknowledgement");
-        write_path(&mut bench, 1, true, 64);
-        settle(&mut bench);
+        bench.write_path(1, true, 64);
+        bench.settle();
         bench.set("write$ready", 1);
         bench.set("fence$ready", 1);
         bench.set("acknowledged", 1);
@@ -762,13 +894,13 @@ mod tests {
 
     #[test]
     fn a_head_that_comes_with_another_paths_table_write_is_told() {
-        let mut bench = fresh("path_doorbells_together", &Sizes::DEFAULT);
-        write_path(&mut bench, 2, false, 64);
-        settle(&mut bench);
+        let mut bench = Rig::fresh("path_doorbells_together", &Sizes::DEFAULT);
+        bench.write_path(2, false, 64);
+        bench.settle();
         bench.set("write$ready", 1);
         // In each of the cycles in which the write may take effect.
         for delay in 0..8 {
-            write_path(&mut bench, 5, false, 64);
+            bench.write_path(5, false, 64);
             for _ in 0..delay {
                 bench.cycle();
             }
@@ -784,45 +916,121 @@ mod tests {
             let told = told.expect("a doorbell");
             assert_eq!(told.address.to_u64(), SQ_DOORBELL + 2 * 0x10_0000 + 4);
             assert_eq!(told.data.to_u128(), 9 + delay);
-            settle(&mut bench);
+            bench.settle();
         }
     }
 
     #[test]
-    fn a_head_that_comes_as_its_path_is_closed_is_told_as_it_is() {
-        let mut bench = fresh("path_doorbells_closing", &Sizes::DEFAULT);
-        bench.set("write$ready", 1);
-        let mut told = 0;
-        for delay in 0..8u128 {
-            write_path(&mut bench, 2, false, 64);
-            settle(&mut bench);
-            write_entry(&mut bench, 2, false, 64, false);
-            for _ in 0..delay {
-                bench.cycle();
-            }
-            bench.set("cq_event_valid", 1);
-            bench.set("cq_event_path", 2);
-            bench.set("cq_event_head", 9 + delay);
-            bench.cycle();
-            bench.set("cq_event_valid", 0);
-            for _ in 0..40 {
-                bench.cycle();
-                if bench.get("write$valid") == 1 {
-                    let write: SmallWrite = bench.get_record("write$data");
-                    assert_eq!(write.data.to_u128(), 9 + delay, "after {delay} cycles");
-                    told += 1;
+    fn what_comes_after_the_closing_of_its_path_is_not_told() {
+        let mut bench = Rig::fresh("path_doorbells_closed", &Sizes::DEFAULT);
+        for port in ["write$ready", "fence$ready", "acknowledged"] {
+            bench.set(port, 1);
+        }
+        for (fenced, delay) in [false, true].into_iter().flat_map(|fenced| (0..24).map(move |i| (fenced, i)))
+        {
+            // Path 2 is closed, or another one, or nobody.
+            for (closed, is_tail) in [(Some(2), true), (Some(3), true), (None, true), (Some(2), false)] {
+                bench.write_path(2, false, 64);
+                bench.settle();
+                if let Some(path) = closed {
+                    bench.write_entry(path, fenced, 64, false);
                 }
+                // From the cycle on in which the path is known not to be valid.
+                bench.cycles(2 + delay);
+                match is_tail {
+                    true => bench.issue(2, 5 + delay),
+                    false => bench.complete(2, 5 + delay),
+                }
+                let told = bench.told(300);
+                let expected = (closed != Some(2)).then_some((SQ_DOORBELL + 2 * 0x10_0000, 5 + delay));
+                assert_eq!(told, expected, "{delay} cycles later, {closed:?}");
             }
         }
-        assert!(told >= 4, "{told} heads were told");
+    }
+
+    #[test]
+    fn a_closing_is_over_when_no_doorbell_and_no_read_is_on_its_way() {
+        let mut bench = Rig::fresh("path_doorbells_barrier", &Sizes::DEFAULT);
+        let mut random = seeded();
+        let (mut late, mut silent) = (0, 0);
+        for turn in 0..1_500u64 {
+            let fenced = turn % 2 == 1;
+            bench.set("acknowledged", 0);
+            bench.set("accepted", 0);
+            bench.write_path(2, fenced, 64);
+            bench.settle();
+            // Another path makes work, too.
+            bench.write_path(4, false, 8);
+            bench.settle();
+            let close_at = random.random_range(0..40);
+            let mut asked = None;
+            let (mut others, mut closed) = (0, false);
+            for cycle in 0..600u64 {
+                let stalled = cycle < 200 && random.random_bool(0.9);
+                bench.set("write$ready", u128::from(!stalled));
+                bench.set("fence$ready", u128::from(!stalled));
+                let answers = asked.is_some_and(|at| at <= cycle);
+                bench.set("answer_valid_fence", answers.into());
+                bench.set("answer_last", answers.into());
+                bench.set("answer_tag", 2);
+                if answers {
+                    asked = None;
+                }
+                bench.eval();
+                if bench.get("fence$valid") == 1 && !stalled {
+                    assert!(!closed, "a read of a queue that was closed, turn {turn}");
+                    asked = Some(cycle + random.random_range(1..150));
+                }
+                if bench.get("write$valid") == 1 && !stalled {
+                    let write: SmallWrite = bench.get_record("write$data");
+                    let is_other = write.address.to_u64() >= SQ_DOORBELL + 4 * 0x10_0000;
+                    assert!(is_other || !closed, "a doorbell of a path that was closed, turn {turn}");
+                    others += u64::from(is_other);
+                }
+                let was_busy = bench.write.is_some();
+                match (cycle, cycle == close_at) {
+                    (_, true) => {
+                        bench.write_entry(2, fenced, 64, false);
+                        continue;
+                    }
+                    (0..60, _) if random.random_bool(0.5) => match random.random_range(0..3) {
+                        0 => bench.issue(2, 1 + cycle % 60),
+                        1 => bench.complete(2, 1 + cycle % 60),
+                        _ => bench.complete(4, 1 + cycle % 7),
+                    },
+                    _ => bench.cycle(),
+                }
+                if was_busy && bench.write.is_none() {
+                    assert_eq!(asked, None, "closed while a fence is not answered");
+                    closed = true;
+                    late += u64::from(cycle > close_at + 18);
+                }
+            }
+            assert!(closed, "turn {turn}");
+            silent += u64::from(others == 0);
+            assert_eq!(bench.get("idle"), 1);
+            // A tail of the next queue waits for its own fence.
+            if fenced {
+                bench.write_path(2, true, 64);
+                bench.settle();
+                bench.issue(2, 9);
+                assert_eq!(bench.told(100), None, "without its fence");
+                bench.set("answer_valid_fence", 1);
+                bench.set("answer_last", 1);
+                bench.cycle();
+                bench.set("answer_valid_fence", 0);
+                assert_eq!(bench.told(40), Some((SQ_DOORBELL + 2 * 0x10_0000, 9)));
+            }
+        }
+        assert!(late > 300 && silent < 100, "{late} closings waited, {silent} with nobody else");
     }
 
     #[test]
     fn idle_is_never_told_while_a_doorbell_is_to_come() {
-        let mut bench = fresh("path_doorbells_idle", &Sizes::DEFAULT);
+        let mut bench = Rig::fresh("path_doorbells_idle", &Sizes::DEFAULT);
         for fenced in [false, true] {
-            write_path(&mut bench, 4, fenced, 64);
-            settle(&mut bench);
+            bench.write_path(4, fenced, 64);
+            bench.settle();
             bench.set("write$ready", 1);
             bench.set("fence$ready", 1);
             for event in ["issued", "cq_event"] {
@@ -845,7 +1053,7 @@ mod tests {
                     told
                 });
                 assert!(told.is_some(), "{event} was not told");
-                settle(&mut bench);
+                bench.settle();
                 assert_eq!(bench.get("idle"), 1);
             }
         }

@@ -2,8 +2,13 @@
 //!
 //! Purpose: owns the tables PATH and PATH_STATE on the table bus. Other blocks hear the writes of PATH
 //! for themselves (`PathWrite`), and are asked for their part of a path's state by `state_query`.
-//! Handshake: the table bus; answers to `state_query` come within 8 cycles and hold.
-//! Latency: `table_ack` 16 cycles after `table_valid`, so that every listener has done with a write.
+//! A path is not valid from the writing of its entry on, and valid, if the entry is, when that is acknowledged: so
+//! nothing is issued on it meanwhile, and every listener has done with the write. A write is acknowledged when nothing
+//! is on its way any more that was issued before (`held`), so whoever has closed a path knows that its queue is let
+//! alone.
+//! Handshake: the table bus; answers to `state_query` come within 8 cycles and hold. `held` speaks of the path in
+//! `state_query`, from 15 cycles after `table_valid` on. `table_busy` says that the acknowledgement is to come.
+//! Latency: `table_ack` 16 cycles after `table_valid`, or a cycle after `held` has fallen.
 //! Reset: no path is valid; entries not written since read as zeros.
 //! Failure: PATH_STATE is read only; a write of it is not acknowledged.
 
@@ -23,11 +28,14 @@ pub struct PathTable {
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
     pub table_data: Signal<Out, Bits<256>>,
+    pub table_busy: Signal<Out, bool>,
+    /// Something is on its way to the path's queue, or its SSD.
+    pub held: Signal<In, bool>,
     /// Bit i: path i is valid.
     pub path_valid: Signal<Out, Bits<32>>,
     /// Some path is being made anew.
     pub renewing: Signal<Out, bool>,
-    /// An entry was written: `path_valid` and `renewing` say so.
+    /// A write of an entry is over: `path_valid` and `renewing` say so.
     pub path_written: Signal<Out, bool>,
     pub state_query: Signal<Out, Bits<8>>,
     pub state_tail: Signal<In, Bits<16>>,
@@ -64,6 +72,7 @@ pub struct PathTable {
     which: Signal<Local, Bits<2>>,
     place: Signal<Local, Bits<3>>,
     writing: Signal<Local, bool>,
+    storing_ends: Signal<Local, bool>,
     concerns: Signal<Local, bool>,
     entry: Signal<Local, PathEntry>,
     state: Signal<Local, PathState>,
@@ -91,6 +100,8 @@ impl PathTable {
             table_request: Default::default(),
             table_ack: Default::default(),
             table_data: Default::default(),
+            table_busy: Default::default(),
+            held: Default::default(),
             path_valid: Default::default(),
             renewing: Default::default(),
             path_written: Default::default(),
@@ -128,6 +139,7 @@ impl PathTable {
             index: Default::default(),
             path: Default::default(),
             writing: Default::default(),
+            storing_ends: Default::default(),
             concerns: Default::default(),
             entry: Default::default(),
             state: Default::default(),
@@ -187,6 +199,24 @@ impl Logic for PathTable {
         self.state_bits.next = self.state.val().into();
         if self.storing.q.val() {
             self.written.d.next = self.written.q.val().replace_bit(self.path.val().index(), true);
+            self.valid.d.next = self.valid.q.val().replace_bit(self.path.val().index(), false);
+            // Who finds no path while one is opened waits for that, too.
+            if (self.entry.val().valid == self.one1.val()) | (self.entry.val().renewing == self.one1.val()) {
+                self.renewed.d.next = self.renewed.q.val().replace_bit(self.path.val().index(), true);
+            }
+        }
+        self.acknowledge.d.next = false;
+        self.storing_ends.next = false;
+        if self.working.q.val() {
+            if (self.cycle.q.val() != self.last_cycle.val()) {
+                self.cycle.d.next = self.cycle.q.val() + self.one4.val();
+            } else if !self.held.val() | !self.writing.val() {
+                self.working.d.next = false;
+                self.acknowledge.d.next = true;
+                self.storing_ends.next = self.writing.val();
+            }
+        }
+        if self.storing_ends.val() {
             self.renewed.d.next = self.renewed.q.val().replace_bit(
                 self.path.val().index(),
                 (self.entry.val().renewing == self.one1.val()) & (self.entry.val().valid != self.one1.val()),
@@ -197,14 +227,7 @@ impl Logic for PathTable {
                 .val()
                 .replace_bit(self.path.val().index(), (self.entry.val().valid == self.one1.val()));
         }
-        self.acknowledge.d.next = false;
-        if self.working.q.val() {
-            self.cycle.d.next = self.cycle.q.val() + self.one4.val();
-            if (self.cycle.q.val() == self.last_cycle.val()) {
-                self.working.d.next = false;
-                self.acknowledge.d.next = true;
-            }
-        }
+        self.table_busy.next = self.working.q.val();
         self.which.next = self.path.val().get_bits::<2>(3);
         self.place.next = self.path.val().get_bits::<3>(0);
         for i in 0..4 {
@@ -228,7 +251,7 @@ impl Logic for PathTable {
         self.table_ack.next = self.acknowledge.q.val();
         self.table_data.next = self.answer.q.val();
         self.path_valid.next = self.valid.q.val();
-        self.stored.d.next = self.storing.q.val();
+        self.stored.d.next = self.storing_ends.val();
         self.told.d.next = self.stored.q.val();
         self.any_renewed.d.next = self.renewed.q.val().any();
         self.renewing.next = self.any_renewed.q.val();
@@ -257,8 +280,14 @@ mod tests {
     use crate::bench::{seeded, Bench};
     use rand::RngExt;
 
-    /// Acknowledged, and with what data.
-    fn access(bench: &mut Bench, write: bool, table: u16, index: u64, data: Bits<256>) -> Option<Bits<256>> {
+    /// Acknowledged, and with what data. Something is on its way for `held` cycles.
+    fn access(
+        bench: &mut Bench,
+        (write, held): (bool, u32),
+        table: u16,
+        index: u64,
+        data: Bits<256>,
+    ) -> Option<Bits<256>> {
         let request = TableRequest {
             write: u64::from(write).into(),
             table: u64::from(table).into(),
@@ -268,11 +297,17 @@ mod tests {
         bench.set_record("table_request", request);
         bench.set("table_valid", 1);
         let mut answer = None;
+        let bit = 1u128 << (index % 32);
         for cycle in 0..40 {
+            bench.set("held", (cycle < held).into());
             bench.eval();
             let (ack, data) = (bench.get("table_ack") == 1, bench.get_record("table_data"));
+            let due = if write { 16.max(held + 1) } else { 16 };
+            if write && table == table::PATH && bench.get("table_busy") == 1 && cycle > 2 {
+                assert_eq!(bench.get("path_valid") & bit, 0, "valid in cycle {cycle} of a write");
+            }
             if ack {
-                assert!(answer.is_none() && cycle == 16, "acknowledged in cycle {cycle}");
+                assert!(answer.is_none() && cycle == due, "acknowledged in cycle {cycle}, expected {due}");
                 assert!(!write || data == Bits::default());
                 answer = Some(data);
             } else {
@@ -296,6 +331,7 @@ mod tests {
             for _ in 0..300 {
                 let index = random.random_range(0..(1u64 << path_bits) + 1);
                 let inside = (index as usize) < entries.len();
+                let held = random.random_range(0..36) * random.random_range(0..2);
                 let data =
                     (0..256).fold(Bits::default(), |bits: Bits<256>, i| bits.replace_bit(i, random.random()));
                 let state: Vec<u16> = (0..6).map(|_| random.random()).collect();
@@ -306,7 +342,8 @@ mod tests {
                 }
                 match random.random_range(0..4) {
                     0 => {
-                        let acknowledged = access(&mut bench, true, table::PATH, index, data).is_some();
+                        let acknowledged =
+                            access(&mut bench, (true, held), table::PATH, index, data).is_some();
                         assert_eq!(acknowledged, inside);
                         if inside {
                             entries[index as usize] = Some(data);
@@ -314,7 +351,7 @@ mod tests {
                     }
                     1 => {
                         let expected = inside.then(|| entries[index as usize].unwrap_or_default());
-                        assert_eq!(access(&mut bench, false, table::PATH, index, data), expected);
+                        assert_eq!(access(&mut bench, (false, held), table::PATH, index, data), expected);
                     }
                     2 => {
                         let mut shown = Bits::<256>::default();
@@ -323,13 +360,13 @@ mod tests {
                                 shown = shown.replace_bit(bit, state[bit / 16] >> (bit % 16) & 1 == 1);
                             }
                         }
-                        let got = access(&mut bench, false, table::PATH_STATE, index, data);
+                        let got = access(&mut bench, (false, held), table::PATH_STATE, index, data);
                         assert_eq!(got, inside.then_some(shown));
                         assert_eq!(bench.get("state_query"), u128::from(index));
                     }
                     _ => {
-                        assert!(access(&mut bench, true, table::PATH_STATE, index, data).is_none());
-                        assert!(access(&mut bench, false, table::DEVICE, index, data).is_none());
+                        assert!(access(&mut bench, (true, 0), table::PATH_STATE, index, data).is_none());
+                        assert!(access(&mut bench, (false, held), table::DEVICE, index, data).is_none());
                     }
                 }
                 // Bit 242 is the entry's valid flag.

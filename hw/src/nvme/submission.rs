@@ -11,7 +11,8 @@
 //! cycles. Throughput: one in 2 cycles, a Dataset Management in 4. Order: as they came, also across paths: a
 //! path without credit holds up the next. Reset: forgets what is in it. Writing a path's table entry clears its
 //! accounts here, in `PathReturns` and in `PathDoorbells`, each of which hears the bus; `table_ack` follows 16
-//! cycles after the request. Failure: an SSD that stops completing stops its path.
+//! cycles after the request, or when the bus has taken what the path's queue was given before, and `doorbells_hold` has
+//! fallen. Failure: an SSD that stops completing stops its path.
 
 use rust_hdl::prelude::*;
 use volplane_abi::opcode;
@@ -57,6 +58,9 @@ pub struct Submission {
     pub table_request: Signal<In, TableRequest>,
     pub table_ack: Signal<Out, bool>,
     pub table_data: Signal<Out, Bits<256>>,
+    pub table_busy: Signal<Out, bool>,
+    /// The same of doorbells, and of reads before them.
+    pub doorbells_hold: Signal<In, bool>,
     pub path_valid: Signal<Out, Bits<32>>,
     pub renewing: Signal<Out, bool>,
     pub path_written: Signal<Out, bool>,
@@ -149,6 +153,8 @@ impl Submission {
             table_request: Default::default(),
             table_ack: Default::default(),
             table_data: Default::default(),
+            table_busy: Default::default(),
+            doorbells_hold: Default::default(),
             path_valid: Default::default(),
             renewing: Default::default(),
             path_written: Default::default(),
@@ -232,6 +238,9 @@ impl Logic for Submission {
         self.path_table.table_request.next = self.table_request.val();
         self.table_ack.next = self.path_table.table_ack.val();
         self.table_data.next = self.path_table.table_data.val();
+        self.table_busy.next = self.path_table.table_busy.val();
+        self.path_table.held.next = self.writer.holds.val() | self.doorbells_hold.val();
+        self.writer.asked_path.next = self.path_table.state_query.val();
         self.path_valid.next = self.path_table.path_valid.val();
         self.renewing.next = self.path_table.renewing.val();
         self.path_written.next = self.path_table.path_written.val();

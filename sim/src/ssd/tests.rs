@@ -405,6 +405,8 @@ fn bad_doorbells_and_lost_queues_are_complained_of() {
         host.ssd.write32(Bar::Bar0, offset, value).expect("doorbell");
     }
     assert_eq!(host.handle.ssd_complaints().len(), 4);
+    let rung = |queue| host.handle.doorbells_rung(0, queue);
+    assert_eq!((rung(1), rung(2)), (2, 1), "whether there are such queues or not");
     assert!(host.ssd.write32(Bar::Bar0, 0x2000, 0).is_err() && host.ssd.read32(Bar::Bar2, 0).is_err());
     assert_eq!(host.ssd.read32(Bar::Bar0, 0x1C).expect("CSTS"), 1);
     drop(pair.sq);

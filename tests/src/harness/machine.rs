@@ -38,6 +38,8 @@ pub struct Machine {
     /// Submission queues of the paths, and completion queues in host memory; they are the card's as long as the
     /// paths live.
     rings: Vec<DmaMemory>,
+    /// Of each path that is closed: doorbells that were rung until the card had said so.
+    rung: BTreeMap<u8, u64>,
     /// What it was made of.
     pub configuration: Configuration,
 }
@@ -57,7 +59,8 @@ impl Machine {
         let controllers = configuration.simulator.ssds.iter().map(open).collect();
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
         let (queues, rings) = (Vec::new(), Vec::new());
-        let mut machine = Self { platform, handle, card, controllers, queues, rings, configuration };
+        let rung = BTreeMap::new();
+        let mut machine = Self { platform, handle, card, controllers, queues, rings, rung, configuration };
         machine.connect();
         machine
     }
@@ -128,13 +131,35 @@ impl Machine {
         entry
     }
 
-    /// Closes a path to commands; what finds no other waits while it is to be made anew.
+    /// Closes a path to commands; what finds no other waits while it is to be made anew. From now on the card lets its
+    /// queues alone.
     ///
     /// # Panics
     /// When the card refuses.
     pub fn close_path(&mut self, path: u8, renewing: bool) {
         let closed = self.configuration.tables.paths[&path].with_valid(0).with_renewing(renewing.into());
         self.card.table_write(&mut self.platform, table::PATH, path.into(), &closed.0).expect("an entry");
+        self.rung.insert(path, self.doorbells_rung(path));
+    }
+
+    /// Doorbells of a path that were rung by now.
+    fn doorbells_rung(&self, path: u8) -> u64 {
+        let route = self.configuration.route(path).expect("a path of the machine");
+        self.handle.doorbells_rung(route.ssd, route.queue)
+    }
+
+    /// What the card did with the queues of paths that it said to be closed: it rings none of their doorbells.
+    ///
+    /// # Errors
+    /// Says of which it did.
+    pub fn check_closed(&self) -> Result<(), String> {
+        for (&path, &before) in &self.rung {
+            let rung = self.doorbells_rung(path);
+            if rung != before {
+                return Err(format!("{} doorbells of path {path} after its closing", rung - before));
+            }
+        }
+        Ok(())
     }
 
     /// Gives a closed path new queues, and opens it.
@@ -151,6 +176,7 @@ impl Machine {
     /// # Panics
     /// When the SSD refuses.
     pub fn delete_path_queues(&mut self, path: u8) {
+        self.check_closed().unwrap_or_else(|what| panic!("{what}"));
         let route = self.configuration.route(path).expect("a path of the machine").clone();
         let controller = &mut self.controllers[route.ssd];
         controller.delete_io_queue_pair(&mut self.platform, route.queue).expect("its queues are deleted");
@@ -164,6 +190,8 @@ impl Machine {
         let route = self.configuration.route(path).expect("a path of the machine").clone();
         let entry = self.create_path(&route);
         self.configuration.tables.paths.insert(path, entry);
+        self.check_closed().unwrap_or_else(|what| panic!("{what}"));
+        self.rung.remove(&path);
         self.card.table_write(&mut self.platform, table::PATH, path.into(), &entry.0).expect("an entry");
     }
 
@@ -183,15 +211,15 @@ impl Machine {
     /// When the card does not come back.
     #[must_use]
     pub fn restart_card(self) -> Self {
-        let Self { mut platform, handle, card, mut controllers, configuration, rings, queues } = self;
+        let Self { mut platform, handle, card, mut controllers, configuration, rings, queues, .. } = self;
         card.close(&mut platform).expect("the card resets in time");
         for controller in &mut controllers {
             controller.reset(&mut platform).expect("the controller resets");
         }
         drop((rings, queues));
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
-        let (queues, rings) = (Vec::new(), Vec::new());
-        Self { platform, handle, card, controllers, queues, rings, configuration }
+        let (queues, rings, rung) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { platform, handle, card, controllers, queues, rings, rung, configuration }
     }
 
     /// Resets the SSDs: what they were given they do no more, and their queues are gone.
@@ -210,12 +238,12 @@ impl Machine {
     /// When the card does not come back.
     #[must_use]
     pub fn reopen_card(self) -> Self {
-        let Self { mut platform, handle, card, controllers, configuration, rings, queues } = self;
+        let Self { mut platform, handle, card, controllers, configuration, rings, queues, .. } = self;
         card.close(&mut platform).expect("the card resets in time");
         drop((rings, queues));
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
-        let (queues, rings) = (Vec::new(), Vec::new());
-        Self { platform, handle, card, controllers, queues, rings, configuration }
+        let (queues, rings, rung) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { platform, handle, card, controllers, queues, rings, rung, configuration }
     }
 
     /// Polls until a completion of queue `index` comes.

@@ -118,6 +118,8 @@ pub struct Paths {
     pub unread: u64,
     /// Fragments issued in all.
     pub issued: u64,
+    /// Fragments that have come back, in all.
+    pub returned: u64,
     /// What was met, for the coverage.
     pub met: Vec<&'static str>,
 }
@@ -153,6 +155,7 @@ impl Paths {
         let tick_ns = self.tick_ns;
         let in_host = self.in_host.contains(&path);
         self.unread += u64::from(own && in_host);
+        self.returned += 1;
         let line = self.line(path);
         let back = line.outstanding.remove(&id).ok_or("it was not outstanding")?;
         let is_over = line.closed || back.turn + 1 < line.turns.len();

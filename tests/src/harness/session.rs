@@ -40,10 +40,11 @@ use witness::Flight;
 const BATCH: (u64, u64) = (2_000, 300);
 /// Commands in flight that are many, and how many of 100 commands to mirrored disks must find so many.
 pub const DEEP: usize = 64;
-/// Cycles without a completion after which the card hangs.
+/// Cycles in which no fragment comes back and no command is completed, after which the card hangs. Commands alone do
+/// not tell: the last few of a run may be thousands of fragments, which one SSD takes one by one, and the card has no
+/// rest while it reads that SSD's completions.
 const HANG_CYCLES: u64 = 3_000_000;
-/// Simulated time without a completion after which the card hangs: the slowest machine takes 2,049
-/// fragments one by one.
+/// Simulated time without a completion after which the card hangs, whatever fragments it issues.
 const HANG_NS: u64 = 2_000_000_000;
 /// Time after the last completion in which interrupts and doorbells come.
 const SETTLE_NS: u64 = 20_000;
@@ -107,7 +108,8 @@ pub struct Session {
     step: u64,
     fragments: BTreeMap<u8, u64>,
     vectors: BTreeSet<u16>,
-    last_progress: (u64, u64),
+    /// Cycle and time of the last completion, or the cycle in which a fragment has come back since, and how many had.
+    last_progress: (u64, u64, u64),
     coverage: Coverage,
 }
 
@@ -166,7 +168,7 @@ impl Session {
             step: 0,
             fragments: BTreeMap::new(),
             vectors: BTreeSet::new(),
-            last_progress: (0, 0),
+            last_progress: (0, 0, 0),
             coverage: Coverage::default(),
         }
     }
@@ -455,13 +457,16 @@ impl Session {
     }
 
     fn progress(&mut self) {
-        self.last_progress = (self.machine.handle.counters().cycles_evaluated, self.machine.handle.now_ns());
+        let cycles = self.machine.handle.counters().cycles_evaluated;
+        self.last_progress = (cycles, self.machine.handle.now_ns(), self.stories.paths.returned);
     }
 
     fn check_progress(&mut self) {
-        let (cycles, ns) = self.last_progress;
-        let cycles = self.machine.handle.counters().cycles_evaluated - cycles;
-        if cycles > HANG_CYCLES || self.machine.handle.now_ns() - ns > HANG_NS {
+        let (since, ns, before) = self.last_progress;
+        let (now, returned) = (self.machine.handle.counters().cycles_evaluated, self.stories.paths.returned);
+        let since = if returned == before { since } else { now };
+        self.last_progress = (since, ns, returned);
+        if now - since > HANG_CYCLES || self.machine.handle.now_ns() - ns > HANG_NS {
             let queues = self.machine.queue_states();
             let paths = self.machine.path_states();
             let oldest = self.pending.values().min_by_key(|pending| pending.serial);

@@ -37,8 +37,11 @@ pub struct Written {
     pub locked: bool,
     /// It was a success.
     pub succeeded: bool,
-    /// Components it was begun for.
+    /// Components it was begun for, and those of them that it did not miss; of a run that failed all, which it left
+    /// undefined.
     pub parts: Components,
+    /// As above: known when it is noted.
+    pub took: Components,
     /// Ends of its first and of its last fragment, in ns.
     pub ended: Option<(u64, u64)>,
 }
@@ -155,17 +158,21 @@ impl Volumes {
     }
 
     /// A run has written blocks; `done`: the components that took all of it, of those `present`.
-    pub fn written(&mut self, disk: u32, written: Written, done: Components, present: Components) {
+    pub fn written(&mut self, disk: u32, mut written: Written, done: Components, present: Components) {
         let volume = self.disks.entry(disk).or_default();
         let blocks = written.blocks.clone();
+        written.took = if written.succeeded { done } else { written.parts };
         for component in present.numbers() {
-            // One that ran beside it and left the component out may have come behind it on the others.
+            // One that ran beside it, or came behind it and was told before, may have missed the component and have
+            // what the others hold.
             let is_apart = |other: &Written| {
-                other.completed < written.sent || other.parts.has(component) || !other.overlaps(&blocks)
+                let is_over = written.parts.has(component) && other.precedes(&written);
+                other.completed < written.sent
+                    || is_over
+                    || other.took.has(component)
+                    || !other.overlaps(&blocks)
             };
-            // One that failed is undefined on those that it was begun for.
-            let took = if written.succeeded { done } else { written.parts };
-            if !took.has(component) {
+            if !written.took.has(component) {
                 volume.lagging[component].insert(blocks.clone());
             } else if written.succeeded && volume.writes.iter().all(is_apart) {
                 volume.lagging[component].remove(blocks.clone());

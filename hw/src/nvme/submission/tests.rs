@@ -504,3 +504,59 @@ fn a_fragment_whose_path_is_closed_is_given_back() {
     assert_eq!(run(&mut bench, &mut offered, 60), (vec![], vec![0x4000]));
     assert_eq!(bench.get("idle"), 1);
 }
+
+#[test]
+fn a_closing_waits_for_the_entry_that_the_bus_has_not_taken() {
+    let sizes = Sizes { path_bits: 2, ..Sizes::DEFAULT };
+    let mut bench = Bench::new("submission_closing", Submission::new(&sizes));
+    start(&mut bench);
+    let paths = [Path::new(0x4000, 8, 7), Path::new(0x8000, 8, 7)];
+    let mut waited = 0;
+    // The bus takes something every so many cycles; a fragment comes in each cycle around that of the closing.
+    for (every, delay, ranged) in (0..3 * 60u64).map(|i| ([1, 40, 150][i as usize % 3], i / 3 % 30, i >= 90))
+    {
+        bench.set("write$ready", 1);
+        bench.set("range_write$ready", 1);
+        bench.set("id$valid", 1);
+        bench.set("bounced$ready", 1);
+        bench.set("doorbells_hold", 0);
+        paths.iter().enumerate().for_each(|(number, path)| write_path(&mut bench, number, path));
+        let closed = PathEntry { valid: 0.into(), ..paths[0].entry() };
+        let (mut given, mut closed_at, mut others) = (0, None, 0);
+        for cycle in 0..500u64 {
+            let comes = given < 3 && cycle >= 2 * given;
+            let fragment = Fragment {
+                path: u64::from(given == 2).into(),
+                opcode: u64::from(if ranged { opcode::DATASET_MANAGEMENT } else { opcode::READ }).into(),
+                blocks: 1.into(),
+                ..Fragment::default()
+            };
+            bench.set("fragment$valid", comes.into());
+            bench.set_record("fragment$data", fragment);
+            bench.set("write$ready", (cycle % every == every - 1).into());
+            bench.set("range_write$ready", (cycle % every == every / 2).into());
+            // Doorbells keep it up as well.
+            bench.set("doorbells_hold", (cycle < 30).into());
+            bench.set("table_valid", (cycle == delay).into());
+            if cycle == delay {
+                bench.set_record("table_request", write_request(0, closed));
+            }
+            bench.eval();
+            given += u64::from(comes && bench.get("fragment$ready") == 1);
+            if bench.get("table_ack") == 1 {
+                assert!(cycle >= 30.max(delay + 16));
+                waited += u64::from(cycle > 31.max(delay + 16));
+                closed_at = Some(cycle);
+            }
+            if bench.get("write$valid") == 1 {
+                let write = bytes(&bench.get_wide("write$data"));
+                let address = u64::from_le_bytes(write[..8].try_into().expect("address"));
+                assert!(closed_at.is_none() || address >= 0x8000, "an entry of a queue that was closed");
+                others += u64::from(address >= 0x8000 && bench.get("write$ready") == 1);
+            }
+            bench.cycle();
+        }
+        assert!(closed_at.is_some() && others == 1, "{closed_at:?}, {others} of the other path");
+    }
+    assert!(waited > 30, "{waited} closings waited");
+}

@@ -130,6 +130,7 @@ impl Session {
             locked: parts.count() > 1,
             succeeded: outcome.status == SUCCESS && !given_up,
             parts,
+            took: Components::default(),
             ended: ends().min().zip(ends().max()),
         };
         let present = mirror.map_or(Components::NONE, |mirror| mirror.template.present());

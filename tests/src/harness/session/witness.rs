@@ -67,8 +67,12 @@ impl Session {
         self.volumes.plant((configuration, handle), &mut self.media, (claim.disk, blocks), states);
     }
 
-    /// Takes in what the card's trace and the SSDs tell.
+    /// Takes in what the card's trace and the SSDs tell, and sees that nobody rings a queue that is gone or closed.
     pub(super) fn hear(&mut self) -> Result<(), String> {
+        self.machine.check_closed()?;
+        if let Some(complaint) = self.machine.handle.ssd_complaints().into_iter().next() {
+            return Err(complaint);
+        }
         let ssds = self.machine.configuration.simulator.ssds.len();
         let mut heard = Vec::with_capacity(ssds);
         for number in 0..ssds {
