@@ -290,6 +290,37 @@ fn who_finds_no_path_waits_while_one_is_made_anew() {
     mirror.machine.assert_clean(|_| false);
 }
 
+/// Writes are on their way to the queue of a path, on a bus that is slow, when that is closed. From then on the queue
+/// is let alone: it may be deleted.
+#[test]
+fn a_path_that_is_closed_is_not_rung() {
+    const WRITES: u64 = 40;
+    for mode in [submission_mode::DIRECT, submission_mode::FENCED] {
+        let mut configuration = plain::configuration(1, 128, mode);
+        // The most that leaves completions in front of BAR2 the time that they have.
+        configuration.simulator.card = configuration.simulator.card.map(|card| card.with_stalls(128));
+        let mut mirror = impatient(configuration);
+        for round in 0..80u64 {
+            for id in 0..WRITES {
+                mirror.submit_write(id as u16, 8 * id, 1 + round);
+            }
+            // Somewhere in what they take.
+            mirror.machine.handle.run_for_ns(round * 60).expect("the card works");
+            mirror.machine.close_path(1, true);
+            mirror.machine.handle.run_for_ns(20_000).expect("the card works");
+            mirror.machine.renew_path(1);
+            mirror.machine.card.path_quiesced(&mut mirror.machine.platform, 1).expect("the card has it");
+            for _ in 0..WRITES {
+                assert_eq!(mirror.machine.completion(0).status(), 0);
+            }
+            for id in 0..WRITES {
+                assert_eq!(mirror.media(1, 8 * id, 8), content(1 + round, PAGE));
+            }
+        }
+        mirror.machine.assert_clean(|_| false);
+    }
+}
+
 #[test]
 fn what_waits_for_room_on_a_path_that_is_closed_is_given_back() {
     let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
