@@ -4,7 +4,8 @@
 //! acknowledges; when nobody has after 64 cycles in which no owner was `table_busy` with it, the table or the
 //! entry does not exist: Invalid Field. A command on a plan is one pulse of `plan_valid` with `plan_order`,
 //! answered by the judge of plans with a status; *path quiesced* one of `quiesce_valid` with `quiesce_path`, until
-//! `quiesced`. An unknown opcode is Invalid Opcode. `Transactions` stages and makes writes to the table of virtual disks; `hold` and `advance` are its.
+//! `quiesced`. An unknown opcode is Invalid Opcode. `Transactions` stages and makes writes to the table of virtual
+//! disks; `hold` and `advance` are its.
 //! The completion goes to the entry at the tail of the completion ring with the phase tag of
 //! this round (the first is 1), `raise` follows once the bus master has taken it, and `done` tells the queue
 //! pairs that the entry they had reserved is used. Both rings have the same size and one completion answers

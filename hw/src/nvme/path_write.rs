@@ -1,7 +1,7 @@
 //! Hears the writes of the path table for a block that keeps a copy of what it needs.
 //!
 //! Purpose: finds writes of a `PathEntry` on the table bus. Never acknowledges: `Submission` owns the
-//! table, and does so 16 cycles after the request, by when every listener has taken the entry.
+//! table, and does so 16 cycles after the request or later, by when every listener has taken the entry.
 //! Latency: `written` is set for one cycle, the second after `table_valid`; `path` and `entry` hold until
 //! the acknowledgement. Reset: none needed.
 

@@ -24,7 +24,7 @@ const BLOCKS: u64 = 8;
 /// Disks have 2^this blocks.
 const SIZE_SHIFT: u8 = 20;
 /// Writes in flight.
-const DEPTH: u16 = 64;
+const DEPTH: u64 = 64;
 /// Writes of a round, of which the quickest counts: what else the machine does only adds time.
 const WRITES: u64 = 20_000;
 const ROUNDS: usize = 5;
@@ -105,12 +105,12 @@ fn nanoseconds(writes: u64) -> f64 {
     let began = Instant::now();
     let (mut sent, mut done, mut issued) = (0, 0, 0);
     while done < writes {
-        while sent < writes && sent - done < u64::from(DEPTH) {
+        while sent < writes && sent - done < DEPTH {
             let lba = sent % ((1 << SIZE_SHIFT) / BLOCKS) * BLOCKS;
             let entry = SubmissionEntry::default()
                 .with_opcode(opcode::WRITE)
                 .with_namespace_id(u32::from(MIRROR) + 1)
-                .with_prp1(4096 * (1 + sent % u64::from(DEPTH)))
+                .with_prp1(4096 * (1 + sent % DEPTH))
                 .with_starting_lba(lba)
                 .with_block_count_z((BLOCKS - 1) as u16);
             path.submit(ClientTag { queue: 1, command: sent as u16 }, entry, &|_| None);

@@ -37,10 +37,10 @@ pub struct Written {
     pub locked: bool,
     /// It was a success.
     pub succeeded: bool,
-    /// Components it was begun for, and those of them that it did not miss; of a run that failed all, which it left
-    /// undefined.
+    /// Components it was begun for.
     pub parts: Components,
-    /// As above: known when it is noted.
+    /// Those of them that have all of it; all of them where it failed, which leaves them undefined. `Volumes::written`
+    /// sets it.
     pub took: Components,
     /// Ends of its first and of its last fragment, in ns.
     pub ended: Option<(u64, u64)>,
