@@ -105,8 +105,11 @@ impl Configuration {
         let (mut routes, shelves) = paths(random, &ssds, &mut tables);
         further_paths(&mut fork(seed, "further paths"), &ssds, &mut tables, &mut routes);
         let modes = &mut fork(seed, "completion modes");
+        // The card has no rest while it reads queues in host memory: half of the machines have none.
+        let in_host = if modes.random_bool(0.5) { 0.6 } else { 0.0 };
         for route in &mut routes {
-            route.completions = [completion_mode::WINDOW, completion_mode::HOST][modes.random_range(0..2)];
+            let is_in_host = modes.random_bool(in_host);
+            route.completions = if is_in_host { completion_mode::HOST } else { completion_mode::WINDOW };
         }
 
         let next = ssds.iter().map(|_| first_block(random)).collect();

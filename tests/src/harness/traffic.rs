@@ -6,7 +6,8 @@ use rand::seq::IndexedRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::registers::{RANGE_BLOCKS_MAX, TRANSFER_BYTES_MAX};
-use volplane_abi::{opcode, vd_status, DeallocateRange, SubmissionEntry, VdEntry};
+use volplane_abi::{extent_action, opcode, vd_status};
+use volplane_abi::{DeallocateRange, ExtentEntry, SubmissionEntry, VdEntry};
 
 use super::arena::{Arena, Buffer};
 use super::disks::borders;
@@ -17,6 +18,8 @@ use volplane::software::{map, Tables};
 const FRAGMENTS_USUAL: usize = 48;
 /// Fragments of any command.
 const FRAGMENTS_MAX: usize = 2049;
+/// Bytes of zeros that take the narrowest card about as long as a fragment.
+const ZEROS_OF_FRAGMENT: u64 = 128;
 /// Dataset Management: deallocate (CDW11 bit 2).
 const DEALLOCATE: u64 = 1 << 34;
 /// Of so many reads of mirrored disks one compares instead.
@@ -193,6 +196,10 @@ impl Traffic {
         }
         loop {
             let fragments = |run: map::Run| {
+                let zeros = |(extent, _): (ExtentEntry, u64)| extent.read_action() == extent_action::ZERO;
+                if code == opcode::READ && !wide && run.place.is_some_and(zeros) {
+                    return (run.blocks << disk.block_shift()).div_ceil(ZEROS_OF_FRAGMENT) as usize;
+                }
                 let device = run.place.and_then(|(extent, _)| tables.devices.get(&extent.device()));
                 let limit = match (device, code) {
                     (None, _) | (_, opcode::DATASET_MANAGEMENT) => RANGE_BLOCKS_MAX,
