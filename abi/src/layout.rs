@@ -53,21 +53,23 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Reads `width` (at most 64) bits at bit `offset`.
+#[inline]
 pub const fn get(bytes: &[u8], offset: usize, width: usize) -> u64 {
-    let mut value = 0u64;
-    let mut done = 0;
-    while done < width {
-        let bit = offset + done;
-        let (byte, shift) = (bit / 8, bit % 8);
-        let take = if 8 - shift < width - done { 8 - shift } else { width - done };
-        let part = (bytes[byte] >> shift) as u64 & ((1u64 << take) - 1);
-        value |= part << done;
-        done += take;
+    let (first, shift) = (offset / 8, offset % 8);
+    // At most nine bytes hold them. The count is known where the place is, so that the loop becomes a load.
+    let count = (shift + width).div_ceil(8);
+    let mut value = 0u128;
+    let mut byte = 0;
+    while byte < count {
+        value |= (bytes[first + byte] as u128) << (8 * byte);
+        byte += 1;
     }
-    value
+    let mask = if width < 64 { (1u64 << width) - 1 } else { u64::MAX };
+    (value >> shift) as u64 & mask
 }
 
 /// Writes the low `width` (at most 64) bits of `value` at bit `offset`.
+#[inline]
 pub fn set(bytes: &mut [u8], offset: usize, width: usize, value: u64) {
     let mut done = 0;
     while done < width {
