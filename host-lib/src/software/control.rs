@@ -118,7 +118,7 @@ impl DataPath {
             }
         }
         self.put_template(disk, &template);
-        self.run();
+        self.run_all();
         Ok(())
     }
 
@@ -156,14 +156,14 @@ impl DataPath {
         } else {
             self.quiescent.remove(&disk);
         }
-        self.run();
+        self.run_all();
         Ok(())
     }
 
     /// IO_GetPlan: the oldest record.
     pub fn get_plan(&mut self) -> Option<Record> {
         let record = self.records.take(|_| true);
-        self.run();
+        self.run_all();
         record
     }
 
@@ -175,7 +175,7 @@ impl DataPath {
     /// IO_GetPlanVD: the oldest record of a disk.
     pub fn get_plan_of(&mut self, disk: u16) -> Option<Record> {
         let record = self.records.take(|record| record.disk == disk);
-        self.run();
+        self.run_all();
         record
     }
 
@@ -346,6 +346,7 @@ impl DataPath {
         let second = Second { disk: disk_of(&write), entry: write, admission, range };
         let (admission, range) = self.admit_own(&read, memory)?;
         let slot = self.open_own(command, read, admission, range)?;
+        self.relock();
         let plan = self.plan(slot);
         plan.locks = Some((second.disk, second.range));
         plan.blocked = true;
@@ -413,7 +414,7 @@ impl DataPath {
         }
         let durable = Components(states.durably_out()).or(Components::one(component));
         self.tables.states.insert(disk, states.with_durably_out(durable.0));
-        self.run();
+        self.run_all();
         Ok(())
     }
 }

@@ -129,6 +129,12 @@ pub struct DataPath {
     pub(super) records: Records,
     pub(super) raw: PassThrough,
     pub(super) actions: VecDeque<Action>,
+    /// Plans that something has happened to since they were looked at.
+    due: BTreeSet<u16>,
+    /// Plans that had something to issue, and could not.
+    held_up: BTreeSet<u16>,
+    /// A lock was taken or given back since writes were looked at that wait for one.
+    relocked: bool,
     pub(super) chooser: Box<dyn Chooser>,
     pub(super) now: u64,
     pub(super) next_id: u64,
@@ -159,6 +165,9 @@ impl DataPath {
             records: Records::new(bounds.records),
             raw: PassThrough::default(),
             actions: VecDeque::new(),
+            due: BTreeSet::new(),
+            held_up: BTreeSet::new(),
+            relocked: false,
             chooser,
             now: 0,
             next_id: 0,
@@ -175,7 +184,7 @@ impl DataPath {
     /// Changes tables. Plans under way keep the map they were cut on. What can go on now, does.
     pub fn change_tables(&mut self, change: impl FnOnce(&mut Tables)) {
         change(&mut self.tables);
-        self.run();
+        self.run_all();
     }
 
     /// The template of a disk, as the tables have it.
@@ -225,19 +234,56 @@ impl DataPath {
         self.actions.push_back(action);
     }
 
-    /// Lets everything go on that can.
+    /// Lets all plans go on that can: something changed that any of them may depend on.
+    pub(super) fn run_all(&mut self) {
+        self.look_at_all();
+        self.run();
+    }
+
+    pub(super) fn look_at_all(&mut self) {
+        self.due.extend(self.plans.keys());
+        self.relocked = true;
+    }
+
+    /// Lets those plans go on that something has happened to, and those that waited for it.
     pub(super) fn run(&mut self) {
+        self.run_due();
+        #[cfg(test)]
+        self.check_all_were_looked_at();
+    }
+
+    fn run_due(&mut self) {
         loop {
-            let before = (self.actions.len(), self.plans.len(), self.next_order, self.next_id);
+            let before = self.progress();
             self.admit_waiting();
             self.unblock();
-            self.issue();
-            let slots: Vec<u16> = self.plans.keys().copied().collect();
-            slots.into_iter().for_each(|slot| self.proceed(slot));
-            if before == (self.actions.len(), self.plans.len(), self.next_order, self.next_id) {
+            let mut due = std::mem::take(&mut self.due);
+            due.append(&mut self.held_up);
+            for &slot in &due {
+                if self.issue(slot) {
+                    self.held_up.insert(slot);
+                }
+            }
+            due.append(&mut self.due);
+            due.into_iter().for_each(|slot| self.proceed(slot));
+            if self.due.is_empty() && before == self.progress() {
                 return;
             }
         }
+    }
+
+    /// What every step changes that is seen outside, or begins something.
+    fn progress(&self) -> (usize, usize, u64, u64) {
+        (self.actions.len(), self.plans.len(), self.next_order, self.next_id)
+    }
+
+    /// Nobody goes on who was not due.
+    #[cfg(test)]
+    fn check_all_were_looked_at(&mut self) {
+        let before = self.progress();
+        self.look_at_all();
+        self.run_due();
+        assert_eq!(before, self.progress(), "a plan could have gone on, and was not looked at");
     }
 
     fn admit_waiting(&mut self) {
@@ -259,14 +305,18 @@ impl DataPath {
             return true;
         }
         let disk = disk_of(&arrived.entry);
-        let of_client = self.plans.values().filter(|plan| plan.client.queue == arrived.client.queue).count();
-        let of_disk = self.plans.values().filter(|plan| plan.disk == disk).count();
         let quota = self.tables.quotas.get(&disk.into()).map_or(0, QuotaEntry::slots);
         let most_of_disk = if quota == 0 { self.bounds.per_disk } else { quota.min(self.bounds.per_disk) };
         !self.quiescent.contains(&disk)
             && self.free.len() > usize::from(self.bounds.reserve)
-            && of_client < usize::from(self.bounds.per_client)
-            && of_disk < usize::from(most_of_disk)
+            && self.are_fewer(self.bounds.per_client, |plan| plan.client.queue == arrived.client.queue)
+            && self.are_fewer(most_of_disk, |plan| plan.disk == disk)
+    }
+
+    /// Whether fewer than `most` plans are `of` something.
+    fn are_fewer(&self, most: u16, of: impl Fn(&Plan) -> bool) -> bool {
+        let most = usize::from(most);
+        self.plans.len() < most || self.plans.values().filter(|plan| of(plan)).count() < most
     }
 
     fn admit_one(&mut self, arrived: Arrived) {
@@ -359,8 +409,15 @@ impl DataPath {
         !self.free.is_empty()
     }
 
+    /// A plan, to be changed: it is looked at again.
     pub(super) fn plan(&mut self, slot: u16) -> &mut Plan {
+        self.due.insert(slot);
         self.plans.get_mut(&slot).expect("the slot is in use")
+    }
+
+    /// What waits for blocks looks whether they are free.
+    pub(super) fn relock(&mut self) {
+        self.relocked = true;
     }
 
     /// Begins the parts of a plan that was just admitted.
@@ -386,16 +443,17 @@ impl DataPath {
         let copies = plan.template.writable().count() > 1 && plan.range.1 > 0;
         plan.locks = copies.then_some((plan.disk, plan.range));
         plan.blocked = copies;
+        self.relocked |= copies;
     }
 
     /// Tells plans that the control path has of a write that may be executed before they come back.
     fn overtake(&mut self, slot: u16) {
-        let others: Vec<u16> = self.plans.keys().copied().filter(|&other| other != slot).collect();
-        for other in others {
-            let overtaken = self.plans[&slot].overlaps(&self.plans[&other]);
-            let plan = self.plan(other);
-            plan.overtaken |= overtaken && plan.owner == Owner::Control;
-        }
+        let writer = &self.plans[&slot];
+        let is_overtaken =
+            |other: &Plan| other.owner == Owner::Control && !other.overtaken && writer.overlaps(other);
+        let overtaken = self.plans.iter().filter(|&(&other, plan)| other != slot && is_overtaken(plan));
+        let overtaken: Vec<u16> = overtaken.map(|(&other, _)| other).collect();
+        overtaken.into_iter().for_each(|other| self.plan(other).overtaken = true);
     }
 
     /// Cuts the parts of `components` on their maps.
@@ -452,17 +510,23 @@ impl DataPath {
 
     /// Lets writes go on whose blocks are free now.
     fn unblock(&mut self) {
+        if !std::mem::take(&mut self.relocked) {
+            return;
+        }
         let holders: Vec<(u64, u16, (u64, u64))> = self
             .plans
             .values()
             .filter_map(|plan| plan.locks.map(|(disk, range)| (plan.order, disk, range)))
             .collect();
-        for plan in self.plans.values_mut().filter(|plan| plan.blocked) {
+        for (&slot, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.blocked) {
             let Some((disk, (lba, blocks))) = plan.locks else { continue };
             let before = |&(order, other, range): &(u64, u16, (u64, u64))| {
                 other == disk && order < plan.order && lba < range.0 + range.1 && range.0 < lba + blocks
             };
             plan.blocked = holders.iter().any(before);
+            if !plan.blocked {
+                self.due.insert(slot);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ impl DataPath {
         let verdict = if is_read(&plan.entry) {
             of_read(&plan.template, &parts, self.tables.in_sync(plan.disk))
         } else {
-            of_write(&plan.template, &parts, self.template(plan.disk).durably_out)
+            of_write(&plan.template, &parts, self.tables.durably_out(plan.disk))
         };
         let (disk, stop, quiet) = (plan.disk, plan.stop, plan.is_quiet());
         // Whoever needs a record waits for room in the ring.
@@ -109,6 +109,7 @@ impl DataPath {
         let given = &self.plans[&slot];
         let mut others = self.plans.values().filter(|other| other.handle.slot != slot);
         let overtaken = others.any(|other| other.owner == Owner::Accelerated && other.overlaps(given));
+        self.relock();
         let plan = self.plan(slot);
         plan.overtaken = overtaken && owner == Owner::Control;
         plan.handle.generation = generation;
@@ -135,12 +136,15 @@ impl DataPath {
         if matches!(state, ComponentState::InSync | ComponentState::WriteOnly) {
             self.tables.states.insert(disk, ComponentState::Out.put(states, component));
             self.act(Action::MovedOut { disk, component });
+            self.look_at_all();
         }
     }
 
     /// Frees a slot and answers its client.
     pub(super) fn close(&mut self, slot: u16, client: ClientTag, status: u16) {
-        self.plans.remove(&slot);
+        if self.plans.remove(&slot).is_some_and(|plan| plan.locks.is_some()) {
+            self.relock();
+        }
         self.free.insert(slot);
         self.renew(slot);
         self.act(Action::Complete { client, status });

@@ -115,10 +115,8 @@ impl DataPath {
         if let Some(path) = back.path {
             self.paths.entry(path).or_default().outstanding -= 1;
         }
-        if back.late {
-            if let Some(plan) = self.plans.get_mut(&back.slot) {
-                plan.unquiesced -= 1;
-            }
+        if back.late && self.plans.contains_key(&back.slot) {
+            self.plan(back.slot).unquiesced -= 1;
         }
     }
 
@@ -129,20 +127,20 @@ impl DataPath {
         let bit = bit.map_or(0, |place| 1 << place);
         let usable = (0..all.len()).filter(|&place| self.is_usable(all[place]));
         let usable = usable.fold(0u8, |bits, place| bits | 1 << place);
-        let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
+        let plan = self.plan(back.slot);
         plan.parts[back.part].pieces[back.piece].given_up = given_up;
         let next = plan.settle(back.part, back.piece, status, bit, usable);
         debug_assert!(next == Next::Over || !plan.is_stopped());
     }
 
     fn time_out(&mut self, id: u64) {
-        let back = self.outstanding.get_mut(&id).expect("it is outstanding");
-        back.late = true;
-        let plan = self.plans.get_mut(&back.slot).expect("an outstanding fragment has a plan");
+        let slot = self.outstanding[&id].slot;
+        let plan = self.plan(slot);
         plan.unquiesced += 1;
         // What only reads may be tried elsewhere at once; a write may yet be executed.
         let reads = is_read(&plan.entry);
-        back.abandoned = reads;
+        let back = self.outstanding.get_mut(&id).expect("it is outstanding");
+        (back.late, back.abandoned) = (true, reads);
         let back = *back;
         if let Some(path) = back.path {
             let state = self.paths.entry(path).or_default();
@@ -161,14 +159,17 @@ impl DataPath {
         !state.down && self.tables.paths.get(&path).is_some_and(|entry| entry.valid() == 1)
     }
 
-    /// Issues what can be issued.
-    pub(super) fn issue(&mut self) {
-        let slots: Vec<u16> = self.plans.keys().copied().collect();
-        for slot in slots {
-            for part in 0..COMPONENTS_MAX {
-                while self.issue_one(slot, part) {}
-            }
+    /// Issues what can be issued of a plan; whether something waits that could not be.
+    pub(super) fn issue(&mut self, slot: u16) -> bool {
+        if !self.plans.contains_key(&slot) {
+            return false;
         }
+        for part in 0..COMPONENTS_MAX {
+            while self.issue_one(slot, part) {}
+        }
+        let plan = &self.plans[&slot];
+        let may = plan.owner == Owner::Accelerated && !plan.is_stopped() && !plan.blocked;
+        may && plan.parts.iter().any(|part| part.next().is_some())
     }
 
     fn issue_one(&mut self, slot: u16, part: usize) -> bool {

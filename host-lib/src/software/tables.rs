@@ -93,6 +93,17 @@ impl Tables {
         Components::of(|number| ComponentState::in_entry(&states, number) == ComponentState::InSync)
     }
 
+    /// The components of a disk that cannot come back as they are: known to be out for good, or absent.
+    pub fn durably_out(&self, disk: u16) -> Components {
+        if self.vds.get(&disk.into()).map_or(0, VdEntry::plan) == 0 {
+            return PlanTemplate::single(disk).durably_out;
+        }
+        let states = self.states_of(disk);
+        let absent =
+            Components::of(|number| ComponentState::in_entry(&states, number) == ComponentState::Absent);
+        Components(states.durably_out()).or(absent)
+    }
+
     /// Writes to the states of a disk, by the rules of `ComponentStates`.
     pub fn write_states(&mut self, disk: u16, written: &ComponentStates) {
         let mut entry = self.states_of(disk);
