@@ -231,7 +231,10 @@ impl Function for SimFunction {
                 let waited = Duration::ZERO;
                 return Err(AccessError::NoAnswer { function: self.name.clone(), what: "a reset", waited });
             }
-            Device::Ssd(number) => simulator.ssds[number].reset_function(),
+            Device::Ssd(number) => {
+                let now_ns = simulator.bus.now_ns();
+                simulator.ssds[number].reset_function(now_ns);
+            }
         }
         Ok(())
     }

@@ -58,8 +58,10 @@ pub struct EndRecord {
     pub status: u16,
     /// Whether a completion is posted, at once or when its queue has room.
     pub completion: bool,
-    /// A further record of one that had no room: its queue was deleted, and it is never posted.
+    /// A further record of one that had no room: its queue is gone, and it is never posted.
     pub withdrawn: bool,
+    /// Records before this one of all controllers of its namespace: they tell in which order blocks changed.
+    pub turn: u64,
 }
 
 /// What went over the bus.

@@ -239,7 +239,7 @@ impl Ssd {
         let enabled = |cc: u32| cc::EN.of32(cc) != 0;
         if !enabled(value) {
             if enabled(before) {
-                self.reset();
+                self.reset(bus.now_ns());
                 self.cc = value;
             }
         } else if !enabled(before) {
@@ -252,7 +252,8 @@ impl Ssd {
     }
 
     /// Controller reset: queues and what was in execution are gone; media and AQA, ASQ, ACQ stay.
-    pub(crate) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self, at_ns: u64) {
+        self.withdraw(at_ns, |_| true);
         self.generation += 1;
         self.csts = 0;
         self.cc = 0;
@@ -269,8 +270,8 @@ impl Ssd {
     }
 
     /// Function level reset: the registers, too, are as at power-on.
-    pub(crate) fn reset_function(&mut self) {
-        self.reset();
+    pub(crate) fn reset_function(&mut self, at_ns: u64) {
+        self.reset(at_ns);
         (self.aqa, self.asq, self.acq) = (0, 0, 0);
     }
 
@@ -326,7 +327,7 @@ impl Ssd {
                 self.dispatch(bus);
             }
             SsdEvent::Die { fault } => self.die(bus, fault),
-            SsdEvent::Return { fault } => self.come_back(fault),
+            SsdEvent::Return { fault } => self.come_back(bus.now_ns(), fault),
             _ => {}
         }
     }

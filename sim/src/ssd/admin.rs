@@ -121,21 +121,28 @@ impl Ssd {
                 self.busy -= 1;
             }
         }
+        self.withdraw(at_ns, |of| usize::from(of) == queue);
+        Ok(0)
+    }
+
+    /// Completions that wait for room are never posted, of those submission queues.
+    pub(super) fn withdraw(&mut self, at_ns: u64, is_of: impl Fn(u16) -> bool) {
         for completion in self.completion.iter_mut().flatten() {
             let waiting = std::mem::take(&mut completion.waiting);
             for outcome in waiting {
-                if usize::from(outcome.submission_queue) != queue {
+                if !is_of(outcome.submission_queue) {
                     completion.waiting.push_back(outcome);
                     continue;
                 }
                 self.busy -= 1;
-                let Outcome { order, status, .. } = outcome;
-                let withdrawn =
-                    EndRecord { order, at_ns, effect: false, status, completion: false, withdrawn: true };
-                self.ends.push(withdrawn);
+                let Outcome { order, status, submission_queue, .. } = outcome;
+                if self.ends.is_on() && submission_queue > 0 {
+                    let turn = self.namespace.next_end();
+                    let (effect, completion, withdrawn) = (false, false, true);
+                    self.ends.push(EndRecord { order, at_ns, effect, status, completion, withdrawn, turn });
+                }
             }
         }
-        Ok(0)
     }
 
     fn delete_completion_queue(&mut self, entry: &SubmissionEntry) -> Result<u32, u16> {

@@ -96,6 +96,7 @@ impl Ssd {
                 status: outcome.status,
                 completion: execution.completion,
                 withdrawn: false,
+                turn: self.namespace.next_end(),
             });
         }
         let freed = &mut self.slots[slot];

@@ -4,8 +4,9 @@
 use crate::bus::Bus;
 use crate::events::SsdEvent;
 use crate::faults::{Fault, FaultId, FaultKind, FaultReport, Moment};
+use crate::probe::EndRecord;
 
-use super::Ssd;
+use super::{status, Ssd};
 
 impl Ssd {
     /// Whether the controller is gone.
@@ -53,7 +54,7 @@ impl Ssd {
         if id.ssd == self.index {
             self.faults.stop(id, bus.now_ns());
         }
-        self.come_back(id);
+        self.come_back(bus.now_ns(), id);
     }
 
     pub(crate) fn active_faults(&self) -> Vec<FaultId> {
@@ -89,20 +90,35 @@ impl Ssd {
         }
         for slot in 0..self.slots.len() {
             if self.slots[slot].busy && self.slots[slot].execution.effect && self.faults.took_effect() {
-                let record = self.slots[slot].record.clone();
-                // Nobody is left to be told how it ended.
-                let _ = self.effect(bus, &record);
+                self.take_last_effect(bus, slot);
             }
         }
-        self.reset_function();
+        self.reset_function(bus.now_ns());
     }
 
     /// Is there again, as at power-on, unless another fault keeps it away.
-    pub(super) fn come_back(&mut self, id: FaultId) {
+    pub(super) fn come_back(&mut self, at_ns: u64, id: FaultId) {
         let was_dead = self.is_dead();
         self.deaths.remove(&id);
         if was_dead && !self.is_dead() {
-            self.reset_function();
+            self.reset_function(at_ns);
+        }
+    }
+
+    /// A command takes effect as its controller dies: nobody is left to be told how it ended.
+    fn take_last_effect(&mut self, bus: &mut Bus, slot: usize) {
+        let record = self.slots[slot].record.clone();
+        let effect = self.effect(bus, &record);
+        if self.ends.is_on() {
+            self.ends.push(EndRecord {
+                order: record.order,
+                at_ns: bus.now_ns(),
+                effect: effect.is_ok(),
+                status: effect.err().map_or(0, status::with_dnr),
+                completion: false,
+                withdrawn: false,
+                turn: self.namespace.next_end(),
+            });
         }
     }
 }

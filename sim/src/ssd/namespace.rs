@@ -1,6 +1,7 @@
 //! A namespace, and the controllers through which it is reached.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Backing, ConfigError, SsdConfig};
@@ -17,6 +18,8 @@ pub(crate) struct Namespace {
     owner: String,
     /// Numbers of its controllers, ascending.
     controllers: Vec<usize>,
+    /// Ends of commands that were recorded.
+    ends: AtomicU64,
 }
 
 impl Namespace {
@@ -52,7 +55,12 @@ impl Namespace {
                 ConfigError::File { name: config.name.clone(), path: path.clone(), source }
             })?,
         };
-        Ok(Self { media: Mutex::new(media), owner: config.name.clone(), controllers })
+        Ok(Self {
+            media: Mutex::new(media),
+            owner: config.name.clone(),
+            controllers,
+            ends: AtomicU64::new(0),
+        })
     }
 
     /// What names the subsystem and the namespace, whichever controller is asked.
@@ -68,6 +76,11 @@ impl Namespace {
     /// Whether it has several controllers.
     pub(crate) fn is_shared(&self) -> bool {
         self.controllers.len() > 1
+    }
+
+    /// Number of the next end of a command that is recorded.
+    pub(crate) fn next_end(&self) -> u64 {
+        self.ends.fetch_add(1, Ordering::Relaxed)
     }
 
     fn media(&self) -> MutexGuard<'_, Media> {

@@ -31,7 +31,7 @@ const RECORDS: usize = 1 << 20;
 pub struct Route {
     /// Path number.
     pub path: u8,
-    /// SSD, in order of configuration.
+    /// Controller: an SSD, in order of configuration, or a further one of it.
     pub ssd: usize,
     /// Queue pair on the SSD.
     pub queue: u16,
@@ -147,7 +147,7 @@ impl Configuration {
         simulator.iova_first = first_iova(&mut fork(seed, "bus addresses"));
         let mut clients = clients(random, mirrored);
         quotas(&mut fork(seed, "quotas"), &mut clients, &mut tables);
-        Self {
+        let mut machine = Self {
             seed,
             simulator: simulator.with_card(card).with_command_record(RECORDS),
             routes,
@@ -155,7 +155,48 @@ impl Configuration {
             tables,
             errors_of_4096: [0, 0, 16, 200][random.random_range(0..4)],
             mirrors,
+        };
+        if machine.is_hurried() {
+            machine.further_controllers(&mut fork(seed, "controllers"));
         }
+        machine
+    }
+
+    /// Gives some devices a second controller, which one of their paths leads to.
+    fn further_controllers(&mut self, random: &mut ChaCha8Rng) {
+        let ssds = &mut self.simulator.ssds;
+        for device in self.tables.devices.values().filter(|device| device.more_paths() > 0) {
+            if !random.random_bool(0.6) {
+                continue;
+            }
+            let paths = [device.path(), device.path1(), device.path2(), device.path3()];
+            let path = paths[random.random_range(0..=usize::from(device.more_paths()))];
+            let route = self.routes.iter_mut().find(|route| route.path == path).expect("a path of a device");
+            let name = format!("{}-further", ssds[route.ssd].name);
+            route.ssd = ssds.iter().position(|ssd| ssd.name == name).unwrap_or_else(|| {
+                ssds.push(ssds[route.ssd].further_controller(&name));
+                ssds.len() - 1
+            });
+        }
+    }
+
+    /// The SSD whose blocks a controller leads to: its own, or those of the one that it is a further controller of.
+    pub fn medium(&self, controller: usize) -> usize {
+        let ssds = &self.simulator.ssds;
+        let owner = ssds[controller].namespace_of.as_ref();
+        let owner = owner.and_then(|name| ssds.iter().position(|ssd| ssd.name == *name));
+        owner.unwrap_or(controller)
+    }
+
+    /// The controllers that lead to the blocks of an SSD.
+    pub fn controllers(&self, medium: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.simulator.ssds.len()).filter(move |&controller| self.medium(controller) == medium)
+    }
+
+    /// The paths that are queues of a controller.
+    pub fn paths_of(&self, controller: usize) -> Vec<u8> {
+        let routes = self.routes.iter().filter(|route| route.ssd == controller);
+        routes.map(|route| route.path).collect()
     }
 
     /// Whether components of mirrored disks wait for their SSDs for a time only.

@@ -1,6 +1,6 @@
 //! Brings a configuration up through the driver: SSDs, card, tables, queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use volplane_abi::tables::table;
@@ -9,7 +9,7 @@ use volplane_abi::{
     SubmissionEntry,
 };
 use volplane_driver::{
-    Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, Platform, QueueSlots, TableWrite,
+    Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, NvmeError, Platform, QueueSlots, TableWrite,
 };
 use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 
@@ -40,6 +40,8 @@ pub struct Machine {
     rings: Vec<DmaMemory>,
     /// Of each path that is closed: doorbells that were rung until the card had said so.
     rung: BTreeMap<u8, u64>,
+    /// Closed paths whose queues are gone.
+    without_queues: BTreeSet<u8>,
     /// What it was made of.
     pub configuration: Configuration,
 }
@@ -59,8 +61,9 @@ impl Machine {
         let controllers = configuration.simulator.ssds.iter().map(open).collect();
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
         let (queues, rings) = (Vec::new(), Vec::new());
-        let rung = BTreeMap::new();
-        let mut machine = Self { platform, handle, card, controllers, queues, rings, rung, configuration };
+        let (rung, without_queues) = (BTreeMap::new(), BTreeSet::new());
+        let mut machine =
+            Self { platform, handle, card, controllers, queues, rings, rung, without_queues, configuration };
         machine.connect();
         machine
     }
@@ -131,15 +134,42 @@ impl Machine {
         entry
     }
 
-    /// Closes a path to commands; what finds no other waits while it is to be made anew. From now on the card lets its
-    /// queues alone.
+    /// Closes a path to commands, or says of a closed one whether it is to be made anew: what finds no other waits then.
+    /// From now on the card lets its queues alone.
     ///
     /// # Panics
     /// When the card refuses.
     pub fn close_path(&mut self, path: u8, renewing: bool) {
         let closed = self.configuration.tables.paths[&path].with_valid(0).with_renewing(renewing.into());
         self.card.table_write(&mut self.platform, table::PATH, path.into(), &closed.0).expect("an entry");
-        self.rung.insert(path, self.doorbells_rung(path));
+        let rung = self.doorbells_rung(path);
+        self.rung.entry(path).or_insert(rung);
+    }
+
+    /// Whether a controller is gone, as its driver sees it.
+    pub fn is_gone(&self, controller: usize) -> bool {
+        matches!(self.controllers[controller].answers(), Err(NvmeError::Gone { .. }))
+    }
+
+    /// Brings a controller up anew, all of whose paths are closed: it does nothing any more of what it was given, and
+    /// has no queues.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn reset_controller(&mut self, controller: usize) {
+        self.check_closed().unwrap_or_else(|what| panic!("{what}"));
+        self.controllers[controller].reset(&mut self.platform).expect("the controller resets");
+        self.without_queues.extend(self.configuration.paths_of(controller));
+    }
+
+    /// The queues of a closed path have gone with its controller.
+    pub fn lose_path_queues(&mut self, path: u8) {
+        self.without_queues.insert(path);
+    }
+
+    /// Whether a closed path has no queues.
+    pub fn has_no_queues(&self, path: u8) -> bool {
+        self.without_queues.contains(&path)
     }
 
     /// Doorbells of a path that were rung by now.
@@ -180,6 +210,7 @@ impl Machine {
         let route = self.configuration.route(path).expect("a path of the machine").clone();
         let controller = &mut self.controllers[route.ssd];
         controller.delete_io_queue_pair(&mut self.platform, route.queue).expect("its queues are deleted");
+        self.without_queues.insert(path);
     }
 
     /// Makes queues for a path that has none, and opens it.
@@ -192,6 +223,7 @@ impl Machine {
         self.configuration.tables.paths.insert(path, entry);
         self.check_closed().unwrap_or_else(|what| panic!("{what}"));
         self.rung.remove(&path);
+        self.without_queues.remove(&path);
         self.card.table_write(&mut self.platform, table::PATH, path.into(), &entry.0).expect("an entry");
     }
 
@@ -218,8 +250,9 @@ impl Machine {
         }
         drop((rings, queues));
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
-        let (queues, rings, rung) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { platform, handle, card, controllers, queues, rings, rung, configuration }
+        let (queues, rings) = (Vec::new(), Vec::new());
+        let (rung, without_queues) = (BTreeMap::new(), BTreeSet::new());
+        Self { platform, handle, card, controllers, queues, rings, rung, without_queues, configuration }
     }
 
     /// Resets the SSDs: what they were given they do no more, and their queues are gone.
@@ -242,8 +275,9 @@ impl Machine {
         card.close(&mut platform).expect("the card resets in time");
         drop((rings, queues));
         let card = Card::open(&mut platform, "sim:card").expect("the card comes up");
-        let (queues, rings, rung) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { platform, handle, card, controllers, queues, rings, rung, configuration }
+        let (queues, rings) = (Vec::new(), Vec::new());
+        let (rung, without_queues) = (BTreeMap::new(), BTreeSet::new());
+        Self { platform, handle, card, controllers, queues, rings, rung, without_queues, configuration }
     }
 
     /// Polls until a completion of queue `index` comes.

@@ -109,6 +109,7 @@ impl Notes {
         match self.told(component, end) {
             told if told != *end => (notes, Next::Ended(told), "a part that failed on all paths"),
             told if may_pass => (notes, Next::Ended(told), NO_TRY_LEFT),
+            told if is_pathless(end) => (notes, Next::Ended(told), "a part without a path"),
             told => (notes, Next::Ended(told), "a part that is not tried again"),
         }
     }

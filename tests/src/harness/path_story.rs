@@ -1,7 +1,8 @@
 //! What becomes of paths while a run goes on: closed and made anew by the control path, asked for by the card when an
 //! answer is overdue, quiesced.
 //!
-//! A path's entry is written twice to make its queues anew: as closed, then as open. Between two writes is a *turn* of it.
+//! A path's entry is written twice to make its queues anew: as closed, then as open. In between it may be written as
+//! closed for now, where it said before that it was being made anew. Between two writes is a *turn* of it.
 //! What was issued in a turn that is over comes back by its own answer, or is ended by *path quiesced*; of no other may
 //! that be said. In a turn a fence is asked for once, and only if something of it was overdue.
 //!
@@ -81,6 +82,8 @@ struct Line {
     closed: bool,
     /// When it was closed: the last may go on.
     closings: Vec<Span>,
+    /// When it was said to be made anew; `false`: only while it was opened.
+    renewals: Vec<(Span, bool)>,
     /// When it was suspect.
     suspicions: Vec<Span>,
     outstanding: HashMap<u16, Outstanding>,
@@ -96,6 +99,7 @@ impl Default for Line {
             turns: vec![Turn::default()],
             closed: false,
             closings: Vec::new(),
+            renewals: Vec::new(),
             suspicions: Vec::new(),
             outstanding: HashMap::new(),
             quiescing: false,
@@ -212,12 +216,25 @@ impl Paths {
         Ok(())
     }
 
-    /// Its entry was written between two cycles, as closed or as open.
-    pub fn written(&mut self, path: u8, closed: bool, (since, latest): (u64, u64), now_ns: u64) {
+    /// Its entry was written between two cycles, as closed or as open; `renewing`: as being made anew.
+    pub fn written(
+        &mut self,
+        path: u8,
+        (closed, renewing): (bool, bool),
+        (since, latest): (u64, u64),
+        now_ns: u64,
+    ) {
         self.look(now_ns);
         let line = self.line(path);
         if let Some(span) = line.suspicions.last_mut().filter(|span| span.ends.0 == u64::MAX) {
             span.ends = (since, latest + SEEN);
+        }
+        line.end_renewal((since, latest));
+        if renewing {
+            line.renewals.push((Span { begins: (since, latest), ends: (u64::MAX, u64::MAX) }, true));
+        }
+        if line.closed && closed {
+            return;
         }
         if closed {
             line.turns.last_mut().expect("there is always one").over_ns = Some(now_ns);
@@ -229,6 +246,7 @@ impl Paths {
             line.closings.push(Span { begins: (since, latest), ends: (u64::MAX, u64::MAX) });
         } else {
             line.closings.last_mut().expect("it was closed").ends = (since, latest);
+            line.renewals.push((Span { begins: (since, latest), ends: (since, latest) }, false));
             line.turns.last_mut().expect("there is always one").replaced_ns = Some(now_ns);
             line.turns.push(Turn::default());
         }
@@ -238,6 +256,11 @@ impl Paths {
     /// The control path says, or has said, that it is quiet.
     pub fn quiesce(&mut self, path: u8, begins: bool) {
         self.line(path).quiescing = begins;
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self, path: u8) -> bool {
+        self.lines.get(&path).is_some_and(|line| line.closed)
     }
 
     /// Fragments of turns that are over, which have not come back.
@@ -293,12 +316,12 @@ impl Paths {
 
     /// Whether a part that found no path at `cycle` may wait for one, and whether it must.
     pub fn waits(&self, cycle: u64, latest: u64) -> (bool, bool) {
-        let closings = || self.lines.values().flat_map(|line| &line.closings);
-        let may = closings().any(|span| {
+        let renewals = || self.lines.values().flat_map(|line| &line.renewals);
+        let may = renewals().any(|(span, _)| {
             let ends = (span.ends.0, span.ends.1.saturating_add(GRACE.1));
             Span { ends, ..*span }.may_be(cycle, latest)
         });
-        let must = closings().any(|span| {
+        let must = renewals().filter(|(_, is_certain)| *is_certain).any(|(span, _)| {
             let ends = (span.ends.0.saturating_add(GRACE.0), span.ends.1);
             Span { begins: (span.begins.0, span.begins.1 + SEEN), ends }.covers(cycle, latest)
         });
@@ -360,6 +383,13 @@ impl Seen {
 }
 
 impl Line {
+    /// It is not said to be made anew any more, by a writing between two cycles.
+    fn end_renewal(&mut self, when: (u64, u64)) {
+        if let Some((span, _)) = self.renewals.last_mut().filter(|(span, _)| span.ends.0 == u64::MAX) {
+            span.ends = when;
+        }
+    }
+
     /// Whether a fragment is overdue, or was when it came back, in its turn; notes it.
     fn note_late(&mut self, waiting: &Outstanding, at_ns: u64, tick_ns: u64) -> bool {
         let turn = &mut self.turns[waiting.turn];

@@ -5,6 +5,7 @@ mod control_path;
 mod epochs;
 mod judgement;
 mod liveness;
+mod outages;
 mod renewal;
 mod slots;
 mod witness;
@@ -32,6 +33,7 @@ use super::{fork, Configuration, Coverage, Machine};
 use control_path::{ControlPath, Told};
 use epochs::Epochs;
 use liveness::{Calm, Drained};
+use outages::Outages;
 use renewal::Renewals;
 use slots::Slots;
 use witness::Flight;
@@ -93,6 +95,7 @@ pub struct Session {
     /// Those that were ended, since the last check.
     answers: HashMap<(usize, u64), Place>,
     renewals: Renewals,
+    outages: Outages,
     volumes: Volumes,
     control: ControlPath,
     epochs: Epochs,
@@ -131,7 +134,8 @@ impl Session {
             .map(|ssd| (ssd.name.clone(), ssd.block_size))
             .collect();
         for (number, (name, _)) in ssds.iter().enumerate() {
-            machine.handle.set_filter(name, Some(errors.filter(number)));
+            let medium = machine.configuration.medium(number);
+            machine.handle.set_filter(name, Some(errors.filter(medium)));
         }
         let arena = Arena::new(&mut machine.platform);
         let mirrors = &machine.configuration.mirrors;
@@ -156,7 +160,8 @@ impl Session {
             slots: Slots::default(),
             flights: HashMap::new(),
             answers: HashMap::new(),
-            renewals: Renewals::new(fork(seed, "renewals")),
+            renewals: Renewals::new(fork(seed, "renewals"), fork(seed, "closings")),
+            outages: Outages::new(fork(seed, "outages")),
             volumes,
             control,
             epochs: Epochs::new(fork(seed, "epochs")),
@@ -196,6 +201,11 @@ impl Session {
         !self.machine.configuration.mirrors.is_empty()
     }
 
+    /// Whether any path is made anew, or will be.
+    fn renews(&self) -> bool {
+        self.renewals.any() || self.outages.any()
+    }
+
     fn batch_commands(&self) -> u64 {
         if self.is_mirrored() {
             BATCH.0
@@ -223,7 +233,7 @@ impl Session {
         self.media.begin();
         let stories = &self.stories;
         self.volumes.begin(&self.machine.configuration.mirrors, |disk| stories.now(disk));
-        while self.sent < end || !last && (!self.pending.is_empty() || self.renewals.any()) {
+        while self.sent < end || !last && (!self.pending.is_empty() || self.renews()) {
             if self.sent < end {
                 let few = self.random.random_range(1..=16);
                 let count =

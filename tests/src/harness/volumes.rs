@@ -127,11 +127,16 @@ fn spots(configuration: &Configuration, map: &VdEntry, blocks: &Range<u64>) -> V
         Some(Spot {
             first: blocks.start + run.first,
             blocks: run.blocks,
-            ssd: route.ssd,
+            ssd: configuration.medium(route.ssd),
             lba: extent.start() + at,
         })
     };
     map::runs(tables, map, blocks.start, blocks.end - blocks.start).into_iter().filter_map(spot).collect()
+}
+
+/// The SSDs that hold a map's blocks.
+pub fn media_of(configuration: &Configuration, map: &VdEntry) -> BTreeSet<usize> {
+    spots(configuration, map, &(0..map.size_blocks())).into_iter().map(|spot| spot.ssd).collect()
 }
 
 /// The maps of a disk's components; a disk without a plan is its own.

@@ -45,6 +45,9 @@ fn a_dead_path_answers_nothing_and_comes_back_as_at_power_on() {
     // Of 60 commands in execution some took effect, none completes, and none takes effect any more.
     let struck = written(&host, "nvme0", 60);
     assert!((10..=50).contains(&struck), "{struck}");
+    let (ends, missed) = host.handle.take_ends("nvme0");
+    assert_eq!((ends.len(), missed), (struck, 0), "the ends of those are recorded");
+    assert!(ends.iter().all(|end| end.effect && !end.completion && !end.withdrawn));
     host.ssd.write32(Bar::Bar0, 0x14, 1 | 6 << 16 | 4 << 20).expect("CC");
     pair.ring(&host.ssd);
     host.handle.run_for_ns(1_000_000).expect("run");

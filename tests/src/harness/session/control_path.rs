@@ -515,6 +515,8 @@ impl Session {
         for number in 0..now.states.len() {
             let drawn = self.control.random.random_range(0..100);
             let state = match (now.states[number], drawn) {
+                // Nothing can be copied to it.
+                (component_state::OUT, _) if !self.is_reachable(disk, number) => component_state::OUT,
                 (component_state::OUT, 0..60) => component_state::WRITE_ONLY,
                 (component_state::OUT, _) => component_state::OUT,
                 (component_state::WRITE_ONLY, 0..70) if self.may_sync(disk, number, nobody) => {
@@ -563,6 +565,9 @@ impl Session {
             return false;
         }
         let sources = if in_sync.any() { in_sync } else { Components(!(1 << number)) };
+        if in_sync.or(Components::one(number)).numbers().any(|number| !self.is_reachable(disk, number)) {
+            return false;
+        }
         let place = (&self.machine.configuration, &self.machine.handle);
         self.volumes.bring_up(place, &mut self.media, (disk, number, sources), &busy)
     }

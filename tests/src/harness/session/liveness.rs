@@ -26,6 +26,8 @@ const LATE_NS: u64 = 100_000;
 /// Cycles in which the control path closes a path, has its queues deleted and made, opens it and says that it is quiet,
 /// while it also answers records.
 const RENEWAL_CYCLES: u64 = 4_000;
+/// Cycles in which a controller is brought up: 20 us until it is ready, and what is asked of it then.
+const BRING_UP_CYCLES: u64 = 20_000;
 /// Cycles of the card for a fragment, stalled half of the time.
 const FRAGMENT_CYCLES: u64 = 100;
 /// Commands that an SSD that takes more at once is always given together: no slow one has a shorter queue.
@@ -41,6 +43,8 @@ pub(super) struct Calm {
     issued: u32,
     /// Beats of all buffers that were in use.
     beats: u64,
+    /// Controllers that are gone, or are to be reset.
+    outages: u64,
     /// Plans that were given back since.
     given_back: BTreeSet<CommandKey>,
 }
@@ -77,7 +81,7 @@ impl Session {
         let commands = self.pending.len();
         let since_ns = self.machine.handle.now_ns();
         let mut ended_ns = None;
-        while ended_ns.is_none() || self.renewals.any() {
+        while ended_ns.is_none() || self.renews() {
             let deadline = self.machine.platform.now() + Duration::from_nanos(PAUSE_NS);
             if let Err(error) = self.machine.platform.wait(deadline) {
                 self.fail(&error.to_string(), None);
@@ -108,10 +112,11 @@ impl Session {
         }
         let since_ns = self.machine.handle.now_ns();
         self.renewals.hurry(since_ns);
+        let outages = self.outages.hurry(since_ns);
         let bytes: usize = self.pending.values().map(|pending| pending.buffer.bytes).sum();
         let width = self.machine.configuration.simulator.card.as_ref().map_or(128, |card| card.width);
         let beats = bytes.div_ceil(width / 8) as u64;
-        self.calm = Some(Calm { issued: self.fragments_issued(), beats, given_back: BTreeSet::new() });
+        self.calm = Some(Calm { issued: self.fragments_issued(), beats, outages, given_back: BTreeSet::new() });
     }
 
     fn fragments_issued(&self) -> u32 {
@@ -126,6 +131,8 @@ impl Session {
     ///   nothing is lost, and what is late comes after `LATE_NS`.
     /// * Then its path is made anew, one after another if it is all of them, and one look for quiet later it is open.
     ///   Those that were behind the same SSD may have become overdue meanwhile: that once more.
+    /// * Controllers that are gone come back as soon as all their paths are closed, and are brought up, one after another;
+    ///   so are those that are to be reset. Then all paths are made anew that were closed for that: once more.
     /// * What is left, or begins again, is served: each fragment issued from then on, one after another by the slowest
     ///   SSD.
     /// * Reads of zeros fill buffers.
@@ -139,14 +146,16 @@ impl Session {
             true => (longest + NOTICED_UNITS * UNIT).max(UNTIMED_UNITS * UNIT) * configuration.tick_ns(),
             false => LATE_NS,
         };
+        let calm = self.calm.as_ref().expect("it is calm");
+        let rounds = if calm.outages > 0 { 3 } else { 2 };
         let renewals = match configuration.is_hurried() {
-            true => 2 * (configuration.routes.len() as u64 * RENEWAL_CYCLES + QUIET_NS / CYCLE_NS),
+            true => rounds * (configuration.routes.len() as u64 * RENEWAL_CYCLES + QUIET_NS / CYCLE_NS),
             false => 0,
         };
+        let renewals = renewals + calm.outages * BRING_UP_CYCLES;
         let service =
             |ssd: &SsdConfig| (ssd.latency_ns + ssd.jitter_ns) / ssd.parallelism.min(TOGETHER) as u64;
         let slowest_ns = configuration.simulator.ssds.iter().map(service).max().unwrap_or(0);
-        let calm = self.calm.as_ref().expect("it is calm");
         let issued = u64::from(self.fragments_issued() - calm.issued);
         let work = issued * (FRAGMENT_CYCLES + slowest_ns / CYCLE_NS) + calm.beats * BEAT_CYCLES * READS;
         patience_ns / CYCLE_NS + renewals + work

@@ -1,5 +1,7 @@
 //! The control path makes paths anew: those of which the card has asked for a fence, those that nobody asks for as what
-//! waits there has no time-out, and now and then one that is well. Each step comes some time after the one before it.
+//! waits there has no time-out, and now and then one that is well. Some stay closed for a while before. Each step comes
+//! some time after the one before it; those that need the path's controller wait while that is gone, or is to be reset
+//! (`outages`).
 
 use rand::seq::IndexedRandom;
 use rand::RngExt;
@@ -16,16 +18,26 @@ const STEP_NS: u64 = 30_000;
 pub(super) const QUIET_NS: u64 = 50_000;
 /// One in so many looks makes a path anew that is well, and finds those on which something is stuck.
 const WELL_OF: u32 = 400;
+/// One in so many looks closes a path for a while, at most so long, in simulated ns.
+const REST_OF: u32 = 500;
+const REST_NS: u64 = 400_000;
 const LOOK_OF: u32 = 8;
 /// Records that the ring holds at most.
 const RECORDS_MOST: u32 = 256;
 
 /// What is done to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Close,
-    /// Its queues are deleted.
+pub(super) enum Step {
+    /// It is closed to commands, and said to be made anew or not.
+    Close {
+        renewing: bool,
+    },
+    /// Its queues are deleted, or are gone.
     Delete,
+    /// It is said not to be made anew for now.
+    GiveUp,
+    /// It stays closed.
+    Rest,
     /// New ones are made, and its entry is written.
     Open,
     /// The card is told that the old ones are quiet.
@@ -47,11 +59,13 @@ struct Renewal {
 pub(super) struct Renewals {
     random: ChaCha8Rng,
     under_way: Vec<Renewal>,
+    /// How paths are closed that would not be without this.
+    closings: ChaCha8Rng,
 }
 
 impl Renewals {
-    pub(super) fn new(random: ChaCha8Rng) -> Self {
-        Self { random, under_way: Vec::new() }
+    pub(super) fn new(random: ChaCha8Rng, closings: ChaCha8Rng) -> Self {
+        Self { random, under_way: Vec::new(), closings }
     }
 
     /// Whether there are any.
@@ -72,23 +86,42 @@ impl Renewals {
             true => vec![Step::Look, Step::Quiesce, Step::Open],
             false => vec![Step::Open, Step::Look, Step::Quiesce],
         };
-        steps.extend([Step::Delete, Step::Close]);
+        steps.extend([Step::Delete, Step::Close { renewing: true }]);
+        self.under_way.push(Renewal { path, steps, due_ns });
+    }
+
+    /// As `begin`; who finds no other path may not wait for this one, at once or after a while. `rests`: it stays closed.
+    fn begin_closing(&mut self, path: u8, rests: bool, now_ns: u64) {
+        let random = &mut self.closings;
+        let due_ns = now_ns + random.random_range(0..STEP_NS);
+        let (renewing, gives_up) = (random.random_bool(0.4), random.random_bool(0.6));
+        let quiet = [Step::Quiesce, Step::Look];
+        let opened: Vec<Step> = rests.then_some(Step::Rest).into_iter().chain([Step::Open]).collect();
+        let mut steps = vec![Step::Close { renewing }, Step::Delete];
+        steps.extend((renewing && gives_up).then_some(Step::GiveUp));
+        match random.random_bool(0.7) {
+            true => steps.extend(quiet.into_iter().chain(opened)),
+            false => steps.extend(opened.into_iter().chain(quiet)),
+        }
+        steps.reverse();
         self.under_way.push(Renewal { path, steps, due_ns });
     }
 
     /// Whether it is still to be closed.
     fn has(&self, path: u8) -> bool {
-        let is_it = |renewal: &Renewal| renewal.path == path && renewal.steps.contains(&Step::Close);
+        let is_it = |renewal: &Renewal| renewal.path == path && matches!(renewal.steps.last(), Some(Step::Close { .. }));
         self.under_way.iter().any(is_it)
     }
 
-    /// The one whose turn has come: of a path the first.
-    fn due(&self, now_ns: u64) -> Option<usize> {
-        let is_first = |number: usize| {
-            let path = self.under_way[number].path;
-            self.under_way[..number].iter().all(|renewal| renewal.path != path)
+    /// The one whose turn has come: of a path the first. `may`: what may be done to which path.
+    fn due(&self, now_ns: u64, may: impl Fn(u8, Step) -> bool) -> Option<usize> {
+        let is_due = |number: &usize| {
+            let Renewal { path, steps, due_ns } = &self.under_way[*number];
+            let is_first = self.under_way[..*number].iter().all(|renewal| renewal.path != *path);
+            let may = steps.last().is_some_and(|&step| may(*path, step));
+            *due_ns <= now_ns && is_first && may
         };
-        (0..self.under_way.len()).find(|&number| self.under_way[number].due_ns <= now_ns && is_first(number))
+        (0..self.under_way.len()).find(is_due)
     }
 }
 
@@ -123,8 +156,30 @@ impl Session {
             let path = routes.choose(&mut self.renewals.random).expect("a path").path;
             self.begin_unasked(path, now_ns);
         }
-        if let Some(due) = self.renewals.due(now_ns) {
+        if !self.pending.is_empty() && self.renewals.closings.random_ratio(1, REST_OF) {
+            let routes = &self.machine.configuration.routes;
+            let path = routes.choose(&mut self.renewals.closings).expect("a path").path;
+            if !self.renewals.has(path) {
+                self.coverage.met("a path closed for a while");
+                self.renewals.begin_closing(path, true, now_ns);
+            }
+        }
+        self.look_after_controllers(now_ns);
+        if let Some(due) = self.due(now_ns) {
             self.next_step(due);
+        }
+    }
+
+    fn due(&self, now_ns: u64) -> Option<usize> {
+        self.renewals.due(now_ns, |path, step| self.may_be_done(path, step))
+    }
+
+    /// Closes all paths of a controller that are open.
+    pub(super) fn close_paths(&mut self, controller: usize, now_ns: u64) {
+        for path in self.machine.configuration.paths_of(controller) {
+            if !self.stories.paths.is_closed(path) && !self.renewals.has(path) {
+                self.renewals.begin_closing(path, false, now_ns);
+            }
         }
     }
 
@@ -137,8 +192,11 @@ impl Session {
         loop {
             let now_ns = self.machine.handle.now_ns();
             self.renewals.hurry(now_ns);
-            let Some(due) = self.renewals.due(now_ns) else { break };
-            self.next_step(due);
+            if let Some(due) = self.due(now_ns) {
+                self.next_step(due);
+            } else if !self.end_outage(now_ns) {
+                break;
+            }
         }
     }
 
@@ -164,13 +222,24 @@ impl Session {
 
     fn next_step(&mut self, number: usize) {
         let renewal = &mut self.renewals.under_way[number];
-        let (path, step) = (renewal.path, renewal.steps.pop().expect("one is left"));
+        let (path, step) = (renewal.path, *renewal.steps.last().expect("one is left"));
         self.hear_all();
+        if matches!(step, Step::Delete | Step::Open) && self.finds_death(path) && step == Step::Open {
+            return;
+        }
+        self.renewals.under_way[number].steps.pop();
         let since = self.cycle();
         match step {
-            Step::Close => self.machine.close_path(path, true),
+            Step::Close { renewing } => self.machine.close_path(path, renewing),
+            Step::GiveUp => {
+                self.coverage.met("a path given up for now");
+                self.machine.close_path(path, false);
+            }
+            Step::Rest => {}
             Step::Delete => {
-                self.machine.delete_path_queues(path);
+                if !self.machine.has_no_queues(path) {
+                    self.machine.delete_path_queues(path);
+                }
                 self.hear_all();
                 self.stories.cancel(path);
                 self.flights.retain(|_, flight| flight.path() != path);
@@ -194,12 +263,16 @@ impl Session {
             }
         }
         let now_ns = self.machine.handle.now_ns();
-        if step == Step::Close || step == Step::Open {
-            let (closed, when) = (step == Step::Close, (since, self.cycle()));
-            self.stories.paths.written(path, closed, when, now_ns);
+        let when = (since, self.cycle());
+        match step {
+            Step::Close { renewing } => self.stories.paths.written(path, (true, renewing), when, now_ns),
+            Step::GiveUp => self.stories.paths.written(path, (true, false), when, now_ns),
+            Step::Open => self.stories.paths.written(path, (false, false), when, now_ns),
+            _ => {}
         }
         let wait_ns = match step {
             Step::Quiesce => QUIET_NS,
+            Step::Rest => self.renewals.closings.random_range(0..REST_NS),
             _ => self.renewals.random.random_range(0..STEP_NS),
         };
         let renewal = &mut self.renewals.under_way[number];
@@ -225,7 +298,7 @@ impl Session {
         }
     }
 
-    fn hear_all(&mut self) {
+    pub(super) fn hear_all(&mut self) {
         if let Err(what) = self.hear() {
             self.fail(&what, None);
         }

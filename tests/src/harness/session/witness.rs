@@ -92,11 +92,14 @@ impl Session {
         self.stories.paths.look(self.machine.handle.now_ns());
         let met = std::mem::take(&mut self.stories.paths.met);
         met.into_iter().for_each(|what| self.coverage.met(what));
+        let mut all_ends = Vec::new();
         for (ssd, (commands, ends)) in heard.into_iter().enumerate() {
             commands.iter().try_for_each(|command| self.fetched(ssd, command))?;
-            ends.iter().try_for_each(|end| self.ended(ssd, end))?;
+            all_ends.extend(ends.into_iter().map(|end| (ssd, end)));
         }
-        Ok(())
+        // Controllers of the same blocks tell each what it did: their turns say in which order.
+        all_ends.sort_by_key(|(_, end)| end.turn);
+        all_ends.iter().try_for_each(|(ssd, end)| self.ended(*ssd, end))
     }
 
     /// An SSD has fetched a command.
@@ -123,6 +126,7 @@ impl Session {
         let flight = Flight { path, id, opcode, lba, blocks, token, command, first };
         self.flights.insert((ssd, record.order), flight);
         *self.fragments.entry(path).or_default() += 1;
+        self.note_served(ssd);
         Ok(())
     }
 
@@ -136,12 +140,13 @@ impl Session {
         let Flight { path, id, opcode, lba, blocks, token, command, first } =
             flight.ok_or_else(|| format!("SSD {ssd} ends what it did not begin: {end:?}"))?;
         let mut tokens = Vec::new();
+        let medium = self.machine.configuration.medium(ssd);
         match opcode {
-            opcode::COMPARE => tokens = self.compared(command, first, (ssd, lba..lba + blocks), end)?,
+            opcode::COMPARE => tokens = self.compared(command, first, (medium, lba..lba + blocks), end)?,
             _ if !end.effect => {}
-            opcode::READ => tokens.extend((lba..lba + blocks).map(|block| self.media.token(ssd, block))),
-            opcode::WRITE => self.media.write(ssd, lba, blocks, token),
-            opcode::WRITE_ZEROES | opcode::DATASET_MANAGEMENT => self.media.clear(ssd, lba, blocks),
+            opcode::READ => tokens.extend((lba..lba + blocks).map(|block| self.media.token(medium, block))),
+            opcode::WRITE => self.media.write(medium, lba, blocks, token),
+            opcode::WRITE_ZEROES | opcode::DATASET_MANAGEMENT => self.media.clear(medium, lba, blocks),
             _ => {}
         }
         let EndRecord { at_ns, effect, status, completion, .. } = *end;
