@@ -48,6 +48,25 @@ const FENCES: [(&str, u64); 11] = [
     ("a record that tells of a time-out", 20),
     ("a fragment given back by a closed path", 20),
 ];
+/// What controllers that die or are reset, and paths that stay closed, must have met, in all machines of a test.
+const OUTAGES: [(&str, u64); 16] = [
+    ("a dead path", 1),
+    ("a path killed by a command", 1),
+    ("a dead device", 1),
+    ("a device killed by a command", 1),
+    ("a controller reset as a fence", 1),
+    ("a death found where queues were to be deleted", 1),
+    ("a death found by a look", 1),
+    ("an outage when the last command was sent", 1),
+    ("an effect as its controller died", 1),
+    ("a command lost with its controller", 1),
+    ("a command by another path than a dead one", 1),
+    ("a command by another path than a closed one", 1),
+    ("a part without a path", 1),
+    ("a path closed for a while", 1),
+    ("a path given up for now", 1),
+    ("a copy brought up after its controller was there again", 1),
+];
 /// A Compare that succeeds,
 pub const COMPARE_EQUAL: &str = "a Compare of what is equal";
 /// that an SSD ended as it found a difference,
@@ -199,7 +218,7 @@ impl Coverage {
         for what in needed {
             assert!(self.counts.contains_key(what), "{what} was never met: {:#?}", self.counts);
         }
-        for (what, least) in RETRIES.into_iter().chain(COMPARES).chain(FENCES) {
+        for (what, least) in RETRIES.into_iter().chain(COMPARES).chain(FENCES).chain(OUTAGES) {
             let found = self.counts.get(what).copied().unwrap_or(0);
             assert!(found >= least, "{what} was met {found} times, expected {least}");
         }

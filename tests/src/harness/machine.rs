@@ -9,7 +9,8 @@ use volplane_abi::{
     SubmissionEntry,
 };
 use volplane_driver::{
-    Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, NvmeError, Platform, QueueSlots, TableWrite,
+    Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, NvmeError, Platform, QueueSlots,
+    TableWrite,
 };
 use volplane_sim::{Refusal, SimFunction, SimHandle, SimPlatform};
 

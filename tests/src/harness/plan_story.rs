@@ -433,15 +433,16 @@ impl Stories {
         ended.into_iter().for_each(|ended| ended.completion = false);
     }
 
-    /// A path's queue was deleted: what its SSD has not ended it never will.
-    pub fn cancel(&mut self, path: u8) {
+    /// A path's queue was deleted: what its SSD has not ended it never will. How many that are.
+    pub fn cancel(&mut self, path: u8) -> usize {
         let cancelled: Vec<Place> =
             self.fragments.iter().filter(|((of, _), _)| *of == path).map(|(_, place)| *place).collect();
         self.fragments.retain(|(of, _), _| *of != path);
-        for place in cancelled {
+        for place in &cancelled {
             let story = self.stories.get_mut(&place.command).expect("a fragment is of a plan");
             story.runs[place.run].attempts[place.attempt].cancelled = true;
         }
+        cancelled.len()
     }
 
     /// Takes events in.

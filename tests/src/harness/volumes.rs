@@ -134,9 +134,20 @@ fn spots(configuration: &Configuration, map: &VdEntry, blocks: &Range<u64>) -> V
     map::runs(tables, map, blocks.start, blocks.end - blocks.start).into_iter().filter_map(spot).collect()
 }
 
-/// The SSDs that hold a map's blocks.
+/// The SSDs that hold a map's blocks, whether its disk reaches them or not.
 pub fn media_of(configuration: &Configuration, map: &VdEntry) -> BTreeSet<usize> {
-    spots(configuration, map, &(0..map.size_blocks())).into_iter().map(|spot| spot.ssd).collect()
+    let tables: &Tables = &configuration.tables;
+    let whole = 1u64 << map.allocation_shift();
+    let numbers = (0..map.size_blocks().div_ceil(whole)).map(|number| map.map_root() + number as u32);
+    let extents = numbers.filter_map(|number| tables.allocations.get(&number)).flat_map(|entry| {
+        let columns = u64::from(entry.columns());
+        let rows = whole.div_ceil(1 << entry.stripe_shift()).div_ceil(columns);
+        let column = (rows << entry.stripe_shift()).min(whole).div_ceil(1 << entry.extent_shift());
+        entry.first_extent()..entry.first_extent() + (column * columns) as u32
+    });
+    let devices = extents.filter_map(|number| tables.devices.get(&tables.extents.get(&number)?.device()));
+    let routes = devices.filter_map(|device| configuration.route(device.path()));
+    routes.map(|route| configuration.medium(route.ssd)).collect()
 }
 
 /// The maps of a disk's components; a disk without a plan is its own.

@@ -520,6 +520,7 @@ impl Session {
                 (component_state::OUT, 0..60) => component_state::WRITE_ONLY,
                 (component_state::OUT, _) => component_state::OUT,
                 (component_state::WRITE_ONLY, 0..70) if self.may_sync(disk, number, nobody) => {
+                    self.note_synced(disk, number);
                     component_state::IN_SYNC
                 }
                 (component_state::IN_SYNC, 0..4) if left > 1 => {

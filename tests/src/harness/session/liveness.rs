@@ -113,10 +113,14 @@ impl Session {
         let since_ns = self.machine.handle.now_ns();
         self.renewals.hurry(since_ns);
         let outages = self.outages.hurry(since_ns);
+        if outages > 0 {
+            self.coverage.met("an outage when the last command was sent");
+        }
         let bytes: usize = self.pending.values().map(|pending| pending.buffer.bytes).sum();
         let width = self.machine.configuration.simulator.card.as_ref().map_or(128, |card| card.width);
         let beats = bytes.div_ceil(width / 8) as u64;
-        self.calm = Some(Calm { issued: self.fragments_issued(), beats, outages, given_back: BTreeSet::new() });
+        self.calm =
+            Some(Calm { issued: self.fragments_issued(), beats, outages, given_back: BTreeSet::new() });
     }
 
     fn fragments_issued(&self) -> u32 {

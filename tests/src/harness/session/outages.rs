@@ -9,18 +9,20 @@
 //!
 //! A controller that is well is reset (CC.EN 1, 0, 1) when all of its paths are closed.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IndexedRandom;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use volplane_abi::plan::TIME_OUT_SHIFT;
-use volplane_sim::{Commands, Fault, FaultId, FaultKind, Moment};
+use volplane_abi::plan::{component_state, TIME_OUT_SHIFT};
+use volplane_sim::{Commands, EndRecord, Fault, FaultId, FaultKind, Moment};
 
 use super::renewal::Step;
 use super::Session;
 use crate::harness::volumes;
 
 /// One in so many looks begins an outage, if there are fewer than so many.
-const OUTAGE_OF: u32 = 500;
+const OUTAGE_OF: u32 = 300;
 const OUTAGES_MAX: usize = 3;
 /// Units of 1,024 ticks after which the control path looks whether a controller is there.
 const LOOK_UNITS: (u64, u64) = (4, 32);
@@ -33,6 +35,8 @@ struct Outage {
     controller: usize,
     /// What kills it; `None`: it is well.
     death: Option<FaultId>,
+    /// What it is in the coverage.
+    met: &'static str,
     /// The control path knows.
     known: bool,
     /// When it looks.
@@ -45,11 +49,13 @@ struct Outage {
 pub(super) struct Outages {
     random: ChaCha8Rng,
     under_way: Vec<Outage>,
+    /// Disks and components that were out when their device was there again, and are not in sync yet.
+    missed: BTreeSet<(u32, usize)>,
 }
 
 impl Outages {
     pub(super) fn new(random: ChaCha8Rng) -> Self {
-        Self { random, under_way: Vec::new() }
+        Self { random, under_way: Vec::new(), missed: BTreeSet::new() }
     }
 
     /// Whether there are any.
@@ -87,7 +93,7 @@ impl Session {
 
     fn begin_outage(&mut self, now_ns: u64) {
         let configuration = &self.machine.configuration;
-        let Outages { random, under_way } = &mut self.outages;
+        let Outages { random, under_way, .. } = &mut self.outages;
         let controllers: Vec<usize> = (0..configuration.simulator.ssds.len()).collect();
         let &controller = controllers.choose(random).expect("an SSD");
         let kind = random.random_range(0..5);
@@ -103,16 +109,18 @@ impl Session {
         let unit_ns = configuration.tick_ns() << TIME_OUT_SHIFT;
         let look_ns = now_ns + unit_ns * random.random_range(LOOK_UNITS.0..=LOOK_UNITS.1);
         let due_ns = now_ns + random.random_range(0..BACK_NS);
-        let kind = match kind {
-            0 | 1 => Some(FaultKind::DeadDevice(moment)),
-            2 | 3 => Some(FaultKind::DeadPath(moment)),
-            _ => None,
+        let (kind, met) = match (kind, moment) {
+            (0 | 1, Moment::Beginning) => (Some(FaultKind::DeadDevice(moment)), "a dead device"),
+            (0 | 1, Moment::Command) => (Some(FaultKind::DeadDevice(moment)), "a device killed by a command"),
+            (2 | 3, Moment::Beginning) => (Some(FaultKind::DeadPath(moment)), "a dead path"),
+            (2 | 3, Moment::Command) => (Some(FaultKind::DeadPath(moment)), "a path killed by a command"),
+            _ => (None, "a controller reset as a fence"),
         };
         let fault = kind.map(|kind| Fault::new(kind).with_commands(commands));
-        let death =
-            fault.map(|fault| self.machine.handle.start_fault(configuration.ssd(controller), fault));
+        let death = fault.map(|fault| self.machine.handle.start_fault(configuration.ssd(controller), fault));
         let known = death.is_none();
-        let outages = struck.iter().map(|&controller| Outage { controller, death, known, look_ns, due_ns });
+        let outages =
+            struck.iter().map(|&controller| Outage { controller, death, met, known, look_ns, due_ns });
         under_way.extend(outages);
         if known {
             self.close_paths(controller, now_ns);
@@ -199,10 +207,44 @@ impl Session {
         for outage in outages {
             self.machine.reset_controller(outage.controller);
             self.hear_all();
-            self.coverage.met(match outage.death {
-                Some(_) => "a controller that is there again",
-                None => "a controller reset as a fence",
-            });
+            self.coverage.met(outage.met);
+            self.note_missed(outage);
+        }
+    }
+
+    /// Notes copies that are out when their device is there again.
+    fn note_missed(&mut self, outage: &Outage) {
+        let configuration = &self.machine.configuration;
+        let medium = configuration.medium(outage.controller);
+        let are_of =
+            |outages: &[Outage]| outages.iter().any(|it| configuration.medium(it.controller) == medium);
+        if outage.death.is_none() || are_of(&self.outages.under_way) {
+            return;
+        }
+        for mirror in &configuration.mirrors {
+            let out = self.stories.now(mirror.disk).those(&[component_state::OUT]);
+            let on_it =
+                |number: &usize| volumes::media_of(configuration, &mirror.maps[*number]).contains(&medium);
+            self.outages.missed.extend(out.numbers().filter(on_it).map(|number| (mirror.disk, number)));
+        }
+    }
+
+    /// A component has become in sync.
+    pub(super) fn note_synced(&mut self, disk: u32, component: usize) {
+        if self.outages.missed.remove(&(disk, component)) {
+            self.coverage.met("a copy brought up after its controller was there again");
+        }
+    }
+
+    /// Notes the ends of what took effect as its controller died: these are the last.
+    pub(super) fn note_last_effects(&mut self, controller: usize, ends: &[EndRecord]) {
+        if !self.outages.is_struck(controller) || !self.machine.is_gone(controller) {
+            return;
+        }
+        let last_ns = ends.iter().map(|end| end.at_ns).max();
+        let is_last = |end: &&EndRecord| Some(end.at_ns) == last_ns && end.effect && !end.completion;
+        for _ in ends.iter().filter(is_last) {
+            self.coverage.met("an effect as its controller died");
         }
     }
 
@@ -219,15 +261,20 @@ impl Session {
         volumes::media_of(configuration, &mirror.maps[component]).iter().all(is_there)
     }
 
-    /// Notes what is met when an SSD has fetched a command by this controller.
-    pub(super) fn note_served(&mut self, controller: usize) {
-        if !self.outages.any() {
+    /// Notes what is met when an SSD has fetched a command for a device.
+    pub(super) fn note_served(&mut self, device: u16) {
+        let configuration = &self.machine.configuration;
+        let is_closed = |path: &u8| self.stories.paths.is_closed(*path);
+        let others = configuration.tables.paths_to(device);
+        let mut closed = others.iter().filter(|path| is_closed(path)).peekable();
+        if closed.peek().is_none() {
             return;
         }
-        let configuration = &self.machine.configuration;
-        let is_dead = |other: usize| self.outages.is_struck(other) && self.machine.is_gone(other);
-        if configuration.controllers(configuration.medium(controller)).any(is_dead) {
-            self.coverage.met("a command by another path than a dead one");
-        }
+        let controller = |path: &u8| configuration.route(*path).expect("a path of the machine").ssd;
+        let met = match closed.any(|path| self.machine.is_gone(controller(path))) {
+            true => "a command by another path than a dead one",
+            false => "a command by another path than a closed one",
+        };
+        self.coverage.met(met);
     }
 }

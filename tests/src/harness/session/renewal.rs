@@ -19,7 +19,7 @@ pub(super) const QUIET_NS: u64 = 50_000;
 /// One in so many looks makes a path anew that is well, and finds those on which something is stuck.
 const WELL_OF: u32 = 400;
 /// One in so many looks closes a path for a while, at most so long, in simulated ns.
-const REST_OF: u32 = 500;
+const REST_OF: u32 = 400;
 const REST_NS: u64 = 400_000;
 const LOOK_OF: u32 = 8;
 /// Records that the ring holds at most.
@@ -29,9 +29,7 @@ const RECORDS_MOST: u32 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// It is closed to commands, and said to be made anew or not.
-    Close {
-        renewing: bool,
-    },
+    Close { renewing: bool },
     /// Its queues are deleted, or are gone.
     Delete,
     /// It is said not to be made anew for now.
@@ -109,7 +107,9 @@ impl Renewals {
 
     /// Whether it is still to be closed.
     fn has(&self, path: u8) -> bool {
-        let is_it = |renewal: &Renewal| renewal.path == path && matches!(renewal.steps.last(), Some(Step::Close { .. }));
+        let is_it = |renewal: &Renewal| {
+            renewal.path == path && matches!(renewal.steps.last(), Some(Step::Close { .. }))
+        };
         self.under_way.iter().any(is_it)
     }
 
@@ -237,11 +237,15 @@ impl Session {
             }
             Step::Rest => {}
             Step::Delete => {
-                if !self.machine.has_no_queues(path) {
+                let with_controller = self.machine.has_no_queues(path);
+                if !with_controller {
                     self.machine.delete_path_queues(path);
                 }
                 self.hear_all();
-                self.stories.cancel(path);
+                for _ in 0..self.stories.cancel(path) {
+                    let what = ["a command lost with its queue", "a command lost with its controller"];
+                    self.coverage.met(what[usize::from(with_controller)]);
+                }
                 self.flights.retain(|_, flight| flight.path() != path);
             }
             Step::Open => self.machine.open_path(path),

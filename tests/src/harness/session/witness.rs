@@ -95,6 +95,7 @@ impl Session {
         let mut all_ends = Vec::new();
         for (ssd, (commands, ends)) in heard.into_iter().enumerate() {
             commands.iter().try_for_each(|command| self.fetched(ssd, command))?;
+            self.note_last_effects(ssd, &ends);
             all_ends.extend(ends.into_iter().map(|end| (ssd, end)));
         }
         // Controllers of the same blocks tell each what it did: their turns say in which order.
@@ -121,12 +122,12 @@ impl Session {
         if fragment.zeros || !leads_there || found != expected {
             return Err(format!("{place:?}: found {found:x?}\nexpected {expected:x?}"));
         }
-        let Fragment { opcode, lba, blocks, first, .. } = *fragment;
+        let Fragment { device, opcode, lba, blocks, first, .. } = *fragment;
         let (token, command) = (pending.token + first, place.command);
         let flight = Flight { path, id, opcode, lba, blocks, token, command, first };
         self.flights.insert((ssd, record.order), flight);
         *self.fragments.entry(path).or_default() += 1;
-        self.note_served(ssd);
+        self.note_served(device);
         Ok(())
     }
 
