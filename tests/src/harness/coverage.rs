@@ -49,12 +49,13 @@ const FENCES: [(&str, u64); 11] = [
     ("a fragment given back by a closed path", 20),
 ];
 /// What controllers that die or are reset, and paths that stay closed, must have met, in all machines of a test.
-const OUTAGES: [(&str, u64); 16] = [
+const OUTAGES: [(&str, u64); 17] = [
     ("a dead path", 1),
     ("a path killed by a command", 1),
     ("a dead device", 1),
     ("a device killed by a command", 1),
     ("a controller reset as a fence", 1),
+    ("a command cut off by the reset of its controller", 1),
     ("a death found where queues were to be deleted", 1),
     ("a death found by a look", 1),
     ("an outage when the last command was sent", 1),

@@ -96,7 +96,7 @@ impl Session {
         let Outages { random, under_way, .. } = &mut self.outages;
         let controllers: Vec<usize> = (0..configuration.simulator.ssds.len()).collect();
         let &controller = controllers.choose(random).expect("an SSD");
-        let kind = random.random_range(0..5);
+        let kind = random.random_range(0..6);
         let moment = [Moment::Beginning, Moment::Command][random.random_range(0..2)];
         let commands = Commands::all().with_count(random.random_range(0..8), 1);
         let struck: Vec<usize> = match kind {
@@ -109,6 +109,7 @@ impl Session {
         let unit_ns = configuration.tick_ns() << TIME_OUT_SHIFT;
         let look_ns = now_ns + unit_ns * random.random_range(LOOK_UNITS.0..=LOOK_UNITS.1);
         let due_ns = now_ns + random.random_range(0..BACK_NS);
+        let at_once = random.random_bool(0.6);
         let (kind, met) = match (kind, moment) {
             (0 | 1, Moment::Beginning) => (Some(FaultKind::DeadDevice(moment)), "a dead device"),
             (0 | 1, Moment::Command) => (Some(FaultKind::DeadDevice(moment)), "a device killed by a command"),
@@ -124,7 +125,21 @@ impl Session {
         under_way.extend(outages);
         if known {
             self.close_paths(controller, now_ns);
+            if at_once {
+                self.reset_at_once(controller, now_ns);
+            }
         }
+    }
+
+    /// Resets a controller while it executes what it was just given.
+    fn reset_at_once(&mut self, controller: usize, now_ns: u64) {
+        for path in self.machine.configuration.paths_of(controller) {
+            self.close_at_once(path);
+        }
+        for outage in self.outages.under_way.iter_mut().filter(|outage| outage.controller == controller) {
+            outage.due_ns = now_ns;
+        }
+        self.end_outage(now_ns);
     }
 
     /// Whether a step may be taken of a path: nothing is asked of a controller that is gone, or is to be reset, or may die
@@ -205,6 +220,11 @@ impl Session {
     /// Resets controllers whose paths are closed.
     fn bring_up(&mut self, outages: &[Outage]) {
         for outage in outages {
+            for _ in
+                self.flights.keys().filter(|(ssd, _)| *ssd == outage.controller && outage.death.is_none())
+            {
+                self.coverage.met("a command cut off by the reset of its controller");
+            }
             self.machine.reset_controller(outage.controller);
             self.hear_all();
             self.coverage.met(outage.met);

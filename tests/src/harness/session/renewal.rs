@@ -183,6 +183,16 @@ impl Session {
         }
     }
 
+    /// Closes a path that is to be closed next.
+    pub(super) fn close_at_once(&mut self, path: u8) {
+        let under_way = &self.renewals.under_way;
+        let closes = |number: &usize| matches!(under_way[*number].steps.last(), Some(Step::Close { .. }));
+        let first = under_way.iter().position(|renewal| renewal.path == path);
+        if let Some(number) = first.filter(closes) {
+            self.next_step(number);
+        }
+    }
+
     /// Makes those paths anew that must be, each step as soon as it can be.
     pub(super) fn renew_at_once(&mut self) {
         if !self.machine.configuration.is_hurried() {
