@@ -14,7 +14,7 @@
 //!   `plan_judge`: what must come of these, by what `part_judge` says of their parts and `part_retries` of those
 //!   that begin again. `path_story`: what has become of paths meanwhile; `part_counts`: how busy copies are.
 //! * `session`: the run; in it `witness` hears what is done, `judgement` says what must come of it, `compare` also
-//!   of a Compare, `control_path` answers, `renewal` makes paths anew, `slots` says who may hold plan slots, and
+//!   of a Compare, `control_path` answers, `renewal` makes paths anew, `outages` lets controllers die or resets them, `slots` says who may hold plan slots, and
 //!   `liveness` how long all takes to end. `ledger`: what becomes of each command when a card is reset.
 //! * `plain`: a machine and a client for directed tests; `triple`: a mirror on it.
 

@@ -402,3 +402,25 @@ impl Line {
         is_late
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_waited_for_while_it_is_said_to_be_made_anew() {
+        let mut paths = Paths::default();
+        let waits = |paths: &Paths, cycle: u64| paths.waits(cycle, cycle + 32);
+        paths.written(3, (true, true), (10_000, 10_010), 0);
+        assert_eq!(waits(&paths, 5_000), (false, false));
+        assert_eq!(waits(&paths, 20_000), (true, true));
+        paths.written(3, (true, false), (50_000, 50_010), 0);
+        assert_eq!((waits(&paths, 51_000), waits(&paths, 60_000)), ((true, false), (false, false)));
+        assert!(paths.is_closed(3) && paths.may_bounce(3, 60_000, 60_032));
+        paths.written(3, (false, false), (70_000, 70_010), 0);
+        assert_eq!((waits(&paths, 70_500), waits(&paths, 80_000)), ((true, false), (false, false)));
+        assert!(!paths.is_closed(3) && !paths.may_bounce(3, 80_000, 80_032));
+        paths.written(3, (true, false), (90_000, 90_010), 0);
+        assert_eq!(waits(&paths, 90_500), (false, false), "never said to be made anew");
+    }
+}

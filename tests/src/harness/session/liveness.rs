@@ -27,7 +27,7 @@ const LATE_NS: u64 = 100_000;
 /// while it also answers records.
 const RENEWAL_CYCLES: u64 = 4_000;
 /// Cycles in which a controller is brought up: 20 us until it is ready, and what is asked of it then.
-const BRING_UP_CYCLES: u64 = 20_000;
+const BRING_UP_CYCLES: u64 = 10_000;
 /// Cycles of the card for a fragment, stalled half of the time.
 const FRAGMENT_CYCLES: u64 = 100;
 /// Commands that an SSD that takes more at once is always given together: no slow one has a shorter queue.

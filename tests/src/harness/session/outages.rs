@@ -187,7 +187,8 @@ impl Session {
                 None => vec![outage],
                 death => self.outages.under_way.iter().filter(|it| it.death == death).copied().collect(),
             };
-            if outage.death.is_some() && !is_gone && outage.look_ns <= now_ns {
+            let is_well = together.iter().all(|outage| !self.machine.is_gone(outage.controller));
+            if outage.death.is_some() && is_well && outage.look_ns <= now_ns {
                 // No command has brought it.
                 self.forget(&together);
                 return true;
