@@ -34,6 +34,8 @@ pub use queue::QueueSlots;
 
 /// Longest time from reset to ready: the card clears its tables, an entry a cycle.
 const READY_LIMIT: Duration = Duration::from_millis(500);
+/// Longest time in which a function must say that it is a card.
+const IDENTITY_LIMIT: Duration = Duration::from_millis(1);
 /// Bytes that the card owns for each fragment identifier: one Dataset Management range.
 const RANGE_BYTES: usize = volplane_abi::DeallocateRange::BYTES;
 
@@ -207,9 +209,9 @@ impl<F: Function> Card<F> {
     pub fn open<P: Platform<Function = F>>(platform: &mut P, address: &str) -> Result<Self, CardError> {
         let mut function = platform.open(address)?;
         pci::enable(&function)?;
-        registers::check_identity(&function)?;
-        let capabilities = Capabilities::read(&function)?;
+        identify(platform, &function)?;
         reset(platform, &function)?;
+        let capabilities = Capabilities::read(&function)?;
         function.enable_interrupts(capabilities.vectors as u16)?;
 
         let registers = Registers::new(Arc::new(function));
@@ -303,6 +305,16 @@ impl<F: Function> std::fmt::Debug for Card<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Card({}, {} client queues)", self.name(), self.queues.len())
     }
+}
+
+/// Checks what the function is. Somebody may just have left it: a card answers the reads that its reset strikes with 0.
+fn identify<P: Platform>(platform: &mut P, function: &P::Function) -> Result<(), CardError> {
+    let mut found = Ok(());
+    poll_until(platform, IDENTITY_LIMIT, || -> Result<_, CardError> {
+        found = registers::check_identity(function);
+        Ok(found.is_ok().then_some(()))
+    })?;
+    found
 }
 
 /// Resets the card and waits for STATUS.ready.

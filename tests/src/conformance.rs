@@ -1,7 +1,7 @@
 //! What every card must do, whatever it is made of: one suite, generic over the backing.
 //!
-//! `run` opens the card once, walks its register map, its control ring, its tables and its client
-//! queues, and resets it. It panics at the first difference, as a test does.
+//! `run` opens the card, walks its register map, its control ring, its tables and its client queues, and resets it,
+//! after it has opened it several times at once after it was left. It panics at the first difference, as a test does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use volplane_driver::{Bar, Capabilities, Card, CardError, ClientQueue, Function,
 
 /// Longest time of anything that the suite waits for.
 const LIMIT: Duration = Duration::from_millis(100);
+/// Times that the card is left without waiting for its reset.
+const REOPENED: usize = 4;
 /// Where the registers end and the MSI-X structures begin.
 const REGISTERS_END: u32 = register::MSIX_TABLE;
 
@@ -27,6 +29,9 @@ const REGISTERS_END: u32 = register::MSIX_TABLE;
 pub fn run<P: Platform>(platform: &mut P, address: &str, seed: u64) {
     println!("conformance of {address}, seed {seed}");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    for _ in 0..REOPENED {
+        drop(Card::open(platform, address).expect("the card opens, whoever has just left it"));
+    }
     let mut card = Card::open(platform, address).expect("the card opens");
     identity(&card);
     control_ring(platform, &mut card);
