@@ -9,6 +9,9 @@ use volplane_tests::harness::{plain, Machine};
 const ENTRIES: u16 = 2048;
 /// Disks that change.
 const DISKS: u32 = TRANSACTION_MAX as u32;
+/// From the disk of a read to that of the next: not in the order of the writes, or a commit that takes time would look
+/// as one that takes none.
+const STRIDE: u32 = 37;
 
 fn start() -> Machine {
     let mut configuration = plain::configuration(1, 128, submission_mode::DIRECT);
@@ -26,12 +29,12 @@ fn all(machine: &mut Machine, status: u8) -> Vec<TableWrite> {
     (0..DISKS).map(|disk| TableWrite::new(table::VD, disk, &entry.0)).collect()
 }
 
-/// Reads all disks in turns while `change` is made: which commands saw the disks deactivated, in order.
+/// Reads all disks, each in its turn, while `change` is made: which commands saw the disks deactivated, in order.
 fn seen(machine: &mut Machine, change: impl FnOnce(&mut Machine)) -> Vec<bool> {
     let buffer = machine.platform.allocate(PAGE).expect("memory");
     let count = usize::from(ENTRIES) - 1;
     for number in 0..count {
-        let entry = plain::command(opcode::READ, number as u32 % DISKS, 0, 8, &buffer);
+        let entry = plain::command(opcode::READ, number as u32 * STRIDE % DISKS, 0, 8, &buffer);
         machine.queues[0].submit(entry.with_command_id(number as u16)).expect("room");
     }
     machine.queues[0].ring().expect("a doorbell");
