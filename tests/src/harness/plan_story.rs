@@ -100,20 +100,16 @@ pub struct Attempt {
     pub quieted: bool,
     /// Its queue was deleted before its SSD ended it.
     pub cancelled: bool,
-    /// It was quieted, and its completion queue, in host memory, was not read any more from then on, in simulated ns.
-    pub read_until_ns: Option<u64>,
+    /// It was quieted, and answers that came from then on to its completion queue, in host memory, may not have been read,
+    /// in simulated ns.
+    pub unread_from_ns: Option<u64>,
 }
-
-/// Longest time in which an answer may stand in host memory before it is read: behind many others, of other paths too,
-/// since there is one read at a time. Some 50 us were seen.
-const UNREAD_NS: u64 = 200_000;
 
 impl Attempt {
     /// Whether it was answered, so late that nobody may have read it.
     pub fn is_unread(&self) -> bool {
         let ended = self.ended.as_ref().filter(|ended| ended.completion);
-        let until_ns = self.read_until_ns;
-        ended.zip(until_ns).is_some_and(|(ended, until_ns)| ended.at_ns + UNREAD_NS > until_ns)
+        ended.zip(self.unread_from_ns).is_some_and(|(ended, from_ns)| ended.at_ns > from_ns)
     }
 
     /// The status that it ended with.
@@ -593,10 +589,10 @@ impl Stories {
             PlanEvent::Returned { slot, component, ordinal, path, status, own: true, id }
                 if status == ABORTED_SQ_DELETION =>
             {
-                let read_until_ns = self.paths.returned((path, id), true, record.at_ns)?;
+                let unread_from_ns = self.paths.returned((path, id), true, record.at_ns)?;
                 let run = self.story(slot)?.run_mut();
                 let attempt = run.attempt(component, ordinal, path)?;
-                (attempt.quieted, attempt.read_until_ns) = (true, read_until_ns);
+                (attempt.quieted, attempt.unread_from_ns) = (true, unread_from_ns);
                 run.come_back(component, ordinal, path, status)?;
             }
             // No SSD had it: its zeros were written, or could not be.

@@ -142,7 +142,8 @@ impl Session {
         let (mut stories, volumes) = (Stories::new(mirrors), Volumes::default());
         stories.paths.tick_ns = machine.configuration.tick_ns();
         let in_host = |route: &&Route| route.completions == completion_mode::HOST;
-        let in_host = machine.configuration.routes.iter().filter(in_host).map(|route| route.path);
+        let in_host =
+            machine.configuration.routes.iter().filter(in_host).map(|route| (route.path, route.cq_entries));
         stories.paths.in_host = in_host.collect();
         let control = ControlPath::new(fork(seed, "control path"), mirrors);
         let traffic = Traffic::new(fork(seed, "traffic"), &machine.configuration.tables);
