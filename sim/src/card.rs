@@ -20,7 +20,7 @@ mod window_master;
 use volplane_abi::registers;
 use volplane_driver::Bar;
 
-use crate::bus::Bus;
+use crate::card_bus::CardBus;
 use crate::config::{CardConfig, ConfigError, TraceConfig};
 use crate::probe::{PlanRecord, Recorder};
 use crate::simulator::CYCLE_NS;
@@ -142,7 +142,7 @@ impl Card {
 
     /// One cycle; `tick` tells the card that a microsecond has passed, `ticks` is their number since power-up.
     #[inline]
-    pub(crate) fn cycle(&mut self, bus: &mut Bus, tick: bool, ticks: u32) {
+    pub(crate) fn cycle<B: CardBus>(&mut self, bus: &mut B, tick: bool, ticks: u32) {
         self.model.ports.set_flag(Port::Tick, tick);
         self.model.ports.set_word(Port::Ticks, ticks);
         self.settle();

@@ -6,11 +6,12 @@
 //! * `bus`, `host_memory`: addresses, the IOMMU, posted writes and when they are seen.
 //! * `ssd`: the SSD model, an NVMe controller with real registers and queues.
 //! * `faults`: what may go wrong with an SSD, started and stopped as the simulation runs.
-//! * `card`: the Verilated card and the AXI models around its ports.
+//! * `card`: the Verilated card and the AXI models around its ports. `card_bus`: what they reach.
 //! * `config`, `probe`: what a machine is made of, and what is recorded of it.
 
 mod bus;
 mod card;
+mod card_bus;
 mod config;
 mod events;
 mod faults;

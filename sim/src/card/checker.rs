@@ -75,6 +75,11 @@ impl Burst {
         usize::from(self.len) + 1
     }
 
+    /// Address of the first byte of its first beat.
+    pub(crate) fn base(&self, beat_bytes: usize) -> u64 {
+        self.address - self.address % beat_bytes as u64
+    }
+
     pub(crate) fn payload(&self) -> Payload {
         let mut payload = Payload::default();
         payload[0] = self.address;

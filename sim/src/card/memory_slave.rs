@@ -3,13 +3,14 @@
 //! In order on each of the two halves, reads and writes independent of each other. A read is answered
 //! `read_latency` cycles after its address was accepted, with what memory holds then; it pushes the
 //! writes of the card that were complete when its address was accepted. A write takes effect when its
-//! address and its last beat are in, and is answered `write_latency` cycles later. Unmapped host
-//! memory answers SLVERR, an address of nothing DECERR.
+//! address and its last beat are in, and is answered `write_latency` cycles later. Either is answered later still
+//! while the bus does not know how it ended. Unmapped host memory answers SLVERR, an address of nothing DECERR.
 
 use std::collections::VecDeque;
 
-use crate::bus::{Bus, BURST_BYTES_MAX};
-use crate::host_memory::{Agent, Refusal, IOVA_END};
+use crate::bus::BURST_BYTES_MAX;
+use crate::card_bus::{Access, CardBus};
+use crate::host_memory::{Agent, IOVA_END};
 use crate::probe::BusAction;
 
 use super::checker::{Burst, Errors, Held, Payload};
@@ -49,6 +50,14 @@ impl WriteData {
     }
 }
 
+struct WriteResponse {
+    /// Cycle from which on it may be given.
+    at: u64,
+    response: u8,
+    /// Parts of the write whose end was left open.
+    open: u8,
+}
+
 pub(crate) struct MemorySlave {
     read_latency: u64,
     write_latency: u64,
@@ -57,7 +66,7 @@ pub(crate) struct MemorySlave {
     addresses: VecDeque<Burst>,
     collecting: WriteData,
     bursts: VecDeque<WriteData>,
-    responses: VecDeque<(u64, u8)>,
+    responses: VecDeque<WriteResponse>,
     ar_ready: bool,
     r_valid: bool,
     aw_ready: bool,
@@ -68,11 +77,32 @@ pub(crate) struct MemorySlave {
     held_w: Held,
 }
 
-fn response_of(result: Result<(), Refusal>) -> u8 {
+fn response_of(result: Access) -> u8 {
     match result {
         Ok(()) => OKAY,
         Err(refusal) if refusal.iova < IOVA_END => SLVERR,
         Err(_) => DECERR,
+    }
+}
+
+impl WriteResponse {
+    /// Adds how a part of the write ended.
+    fn take(&mut self, end: Option<Access>) {
+        match end {
+            Some(result) => self.response = self.response.max(response_of(result)),
+            None => self.open += 1,
+        }
+    }
+
+    /// Whether it is known how all of it ended.
+    #[inline]
+    fn ends<B: CardBus>(&mut self, bus: &mut B) -> bool {
+        while self.open > 0 {
+            let Some(result) = bus.answer_write() else { return false };
+            self.open -= 1;
+            self.response = self.response.max(response_of(result));
+        }
+        true
     }
 }
 
@@ -114,7 +144,7 @@ impl MemorySlave {
 
     /// Takes what the card gives at this clock edge.
     #[inline]
-    pub(crate) fn sample(&mut self, ports: &Ports, bus: &mut Bus, errors: &mut Errors) {
+    pub(crate) fn sample<B: CardBus>(&mut self, ports: &Ports, bus: &mut B, errors: &mut Errors) {
         if self.r_valid && ports.flag(Port::MRready) {
             self.r_valid = false;
             self.finish_beat(ports.beat_bytes(), bus);
@@ -133,7 +163,7 @@ impl MemorySlave {
 
     /// Sets the card's inputs for the next clock edge.
     #[inline]
-    pub(crate) fn drive(&mut self, ports: &mut Ports, bus: &mut Bus, stalls: &Stalls, cycle: u64) {
+    pub(crate) fn drive<B: CardBus>(&mut self, ports: &mut Ports, bus: &mut B, stalls: &Stalls, cycle: u64) {
         self.ar_ready = self.reads.len() < READS_MAX && stalls.allow(Channel::ReadAddress);
         ports.set_flag(Port::MArready, self.ar_ready);
         let room = self.addresses.len() < ADDRESSES_MAX && self.responses.len() < RESPONSES_MAX;
@@ -145,16 +175,17 @@ impl MemorySlave {
             self.drive_read_data(ports, bus, stalls, cycle);
         }
         if !self.b_valid {
-            let due = self.responses.front().filter(|(at, _)| *at <= cycle);
-            if let Some((_, response)) = due.filter(|_| stalls.allow(Channel::WriteResponse)) {
-                ports.set_byte(Port::MBresp, *response);
-                self.b_valid = true;
+            if let Some(response) = self.responses.front_mut() {
+                if response.at <= cycle && response.ends(bus) && stalls.allow(Channel::WriteResponse) {
+                    ports.set_byte(Port::MBresp, response.response);
+                    self.b_valid = true;
+                }
             }
             ports.set_flag(Port::MBvalid, self.b_valid);
         }
     }
 
-    fn sample_read_address(&mut self, ports: &Ports, bus: &mut Bus, errors: &mut Errors) {
+    fn sample_read_address<B: CardBus>(&mut self, ports: &Ports, bus: &mut B, errors: &mut Errors) {
         let valid = ports.flag(Port::MArvalid);
         let burst = || Burst {
             address: ports.quad(Port::MAraddr),
@@ -167,8 +198,7 @@ impl MemorySlave {
             let burst = burst();
             let beat_bytes = ports.beat_bytes();
             errors.check_burst("m_ar", burst, beat_bytes);
-            bus.push_card_writes();
-            bus.note(Agent::Card, BusAction::Read, burst.address, burst.beats() * beat_bytes);
+            bus.accept_read(burst.base(beat_bytes), burst.beats() * beat_bytes);
             self.reads.push_back((burst, errors.cycle + self.read_latency));
         }
     }
@@ -223,7 +253,7 @@ impl MemorySlave {
         }
     }
 
-    fn execute_write(&mut self, beat_bytes: usize, bus: &mut Bus, errors: &mut Errors) {
+    fn execute_write<B: CardBus>(&mut self, beat_bytes: usize, bus: &mut B, errors: &mut Errors) {
         let (Some(burst), Some(written)) = (self.addresses.pop_front(), self.bursts.pop_front()) else {
             return;
         };
@@ -231,15 +261,15 @@ impl MemorySlave {
         let all = u64::MAX >> (64 - beat_bytes);
         let offset = burst.address as usize % beat_bytes;
         let base = burst.address - offset as u64;
-        let mut response = OKAY;
+        let mut response = WriteResponse { at: errors.cycle + self.write_latency, response: OKAY, open: 0 };
         if written.beats != beats {
             let what = format!("{} beats, the address says {beats} at {base:#x}", written.beats);
             errors.push("m_w", what);
-            response = SLVERR;
+            response.response = SLVERR;
         } else if beats * beat_bytes > BURST_BYTES_MAX {
-            response = SLVERR;
+            response.response = SLVERR;
         } else if written.strobes[..beats].iter().all(|&strobe| strobe == all) {
-            response = response_of(bus.write(Agent::Card, base, &written.data[..beats * beat_bytes]));
+            response.take(bus.post_write(base, &written.data[..beats * beat_bytes]));
         } else if beats > 1 {
             errors.push("m_w", format_args!("partial strobes in a burst at {base:#x}"));
         } else {
@@ -249,14 +279,13 @@ impl MemorySlave {
                     .push("m_w", format_args!("strobes {strobe:#x} below the address {:#x}", burst.address));
             }
             for (start, end) in runs(strobe, beat_bytes) {
-                let result = bus.write(Agent::Card, base + start as u64, &written.data[start..end]);
-                response = response.max(response_of(result));
+                response.take(bus.post_write(base + start as u64, &written.data[start..end]));
             }
         }
-        self.responses.push_back((errors.cycle + self.write_latency, response));
+        self.responses.push_back(response);
     }
 
-    fn finish_beat(&mut self, beat_bytes: usize, bus: &mut Bus) {
+    fn finish_beat<B: CardBus>(&mut self, beat_bytes: usize, bus: &mut B) {
         if let Some(answer) = &mut self.answer {
             answer.next_beat += 1;
             if answer.next_beat == answer.burst.beats() {
@@ -267,15 +296,17 @@ impl MemorySlave {
         }
     }
 
-    fn drive_read_data(&mut self, ports: &mut Ports, bus: &mut Bus, stalls: &Stalls, cycle: u64) {
+    fn drive_read_data<B: CardBus>(&mut self, ports: &mut Ports, bus: &mut B, stalls: &Stalls, cycle: u64) {
         let beat_bytes = ports.beat_bytes();
-        if self.answer.is_none() && self.reads.front().is_some_and(|(_, at)| *at <= cycle) {
-            if let Some((burst, _)) = self.reads.pop_front() {
+        if self.answer.is_none() {
+            if let Some(&(burst, _)) = self.reads.front().filter(|(_, at)| *at <= cycle) {
                 let mut data = [0; BURST_BYTES_MAX];
                 let bytes = (burst.beats() * beat_bytes).min(BURST_BYTES_MAX);
-                let base = burst.address - burst.address % beat_bytes as u64;
-                let response = response_of(bus.read_pushed(base, &mut data[..bytes]));
-                self.answer = Some(ReadAnswer { burst, data, next_beat: 0, response });
+                if let Some(result) = bus.answer_read(burst.base(beat_bytes), &mut data[..bytes]) {
+                    self.reads.pop_front();
+                    let response = response_of(result);
+                    self.answer = Some(ReadAnswer { burst, data, next_beat: 0, response });
+                }
             }
         }
         if let Some(answer) = self.answer.as_ref().filter(|_| stalls.allow(Channel::ReadData)) {

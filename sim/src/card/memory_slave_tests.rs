@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use volplane_driver::DmaMemory;
 
 use super::*;
-use crate::bus::{Layout, INTERRUPT_WINDOW, SSD_BAR0};
+use crate::bus::{Bus, Layout, INTERRUPT_WINDOW, SSD_BAR0};
 use crate::random;
 
 struct Rig {

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::bus::{Bus, WindowWrite, BURST_BYTES_MAX};
+use crate::bus::{WindowWrite, BURST_BYTES_MAX};
+use crate::card_bus::CardBus;
 use crate::host_memory::Agent;
 use crate::probe::BusAction;
 use crate::random;
@@ -109,7 +110,7 @@ impl WindowMaster {
     }
 
     #[inline]
-    pub(crate) fn sample(&mut self, ports: &Ports, bus: &mut Bus, errors: &mut Errors) {
+    pub(crate) fn sample<B: CardBus>(&mut self, ports: &Ports, bus: &mut B, errors: &mut Errors) {
         if self.aw_valid {
             if ports.flag(Port::Bar2Awready) {
                 (self.aw_valid, self.aw_waited) = (false, 0);
@@ -167,10 +168,10 @@ impl WindowMaster {
     }
 
     #[inline]
-    pub(crate) fn drive(&mut self, ports: &mut Ports, bus: &mut Bus, stalls: &Stalls) {
+    pub(crate) fn drive<B: CardBus>(&mut self, ports: &mut Ports, bus: &mut B, stalls: &Stalls) {
         if self.bursts.len() < BURSTS_MAX && self.unanswered < UNANSWERED_MAX {
-            if let Some(first) = bus.window_writes.pop_front() {
-                self.begin(first, bus, ports.beat_bytes());
+            if let Some(first) = bus.window_writes().pop_front() {
+                self.begin(first, bus.window_writes(), ports.beat_bytes());
             }
         }
         let next = self.bursts.get(self.addressed);
@@ -206,7 +207,7 @@ impl WindowMaster {
     }
 
     /// Makes a burst of a write and, by chance, of those that follow it in address.
-    fn begin(&mut self, first: WindowWrite, bus: &mut Bus, beat_bytes: usize) {
+    fn begin(&mut self, first: WindowWrite, waiting: &mut VecDeque<WindowWrite>, beat_bytes: usize) {
         let lead = first.offset as usize % beat_bytes;
         let base = first.offset - lead as u64;
         let mut burst = WindowBurst {
@@ -228,13 +229,13 @@ impl WindowMaster {
         };
         add(&mut burst, &first);
         let merges = self.merge_of_256 > 0 && (self.random.next_u32() as u8) < self.merge_of_256;
-        while let Some(next) = bus.window_writes.front().filter(|_| merges) {
+        while let Some(next) = waiting.front().filter(|_| merges) {
             let end = burst.offset + burst.bytes as u64;
             let fits = lead + burst.bytes + next.len <= BURST_BYTES_MAX;
             if next.offset != end || !fits || base / 4096 != (end + next.len as u64 - 1) / 4096 {
                 break;
             }
-            let Some(next) = bus.window_writes.pop_front() else { break };
+            let Some(next) = waiting.pop_front() else { break };
             add(&mut burst, &next);
         }
         self.bursts.push_back(burst);
