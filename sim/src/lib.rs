@@ -7,6 +7,7 @@
 //! * `ssd`: the SSD model, an NVMe controller with real registers and queues.
 //! * `faults`: what may go wrong with an SSD, started and stopped as the simulation runs.
 //! * `card`: the Verilated card and the AXI models around its ports. `card_bus`: what they reach.
+//! * `vfio_user`: the card alone, as a device of another process (program `volplane-card`).
 //! * `config`, `probe`: what a machine is made of, and what is recorded of it.
 
 mod bus;
@@ -23,6 +24,7 @@ mod random;
 mod simulator;
 mod ssd;
 mod ssd_visibility;
+pub mod vfio_user;
 
 pub use bus::{CARD_BAR0, CARD_BAR2, INTERRUPT_WINDOW, SSD_BAR0, SSD_BAR0_STRIDE};
 pub use card::CARD_WIDTHS;

@@ -1,14 +1,17 @@
-//! The simulator's view of memory that a `DmaMemory` owns.
+//! The simulator's view of memory that a `DmaMemory` owns, or another process.
 //!
 //! Every access is a copy by atomic loads and stores, as on the driver's side, so that a driver
 //! thread and the simulated devices may touch the same bytes at once.
 
 #![allow(unsafe_code)] // Reads and writes host memory through a raw pointer.
 
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 
-/// Bytes of an anonymous mapping, owned elsewhere.
+use memmap2::{MmapOptions, MmapRaw};
+
+/// Bytes of a mapping, owned elsewhere.
 pub(crate) struct MappedBytes {
     pointer: NonNull<u8>,
     len: usize,
@@ -22,6 +25,12 @@ impl MappedBytes {
     /// Looks at `map`. The caller drops the result before `map` is unmapped: `HostMemory` does, as
     /// the unmap guard that it gives to `DmaMemory` goes before the mapping.
     pub(crate) fn new(map: &mut memmap2::MmapMut) -> Self {
+        let pointer = NonNull::new(map.as_mut_ptr()).expect("a mapping is never at address 0");
+        Self { pointer, len: map.len() }
+    }
+
+    /// Looks at a mapping that may be read and written. The caller drops the result before it.
+    fn of_raw(map: &MmapRaw) -> Self {
         let pointer = NonNull::new(map.as_mut_ptr()).expect("a mapping is never at address 0");
         Self { pointer, len: map.len() }
     }
@@ -93,5 +102,29 @@ impl MappedBytes {
         debug_assert!(at + 8 <= self.len);
         // SAFETY: `check` put the word within the mapping, `head` aligned it; the mapping outlives `self`.
         unsafe { &*(self.pointer.as_ptr().add(at) as *const AtomicU64) }
+    }
+}
+
+/// Bytes of a file that another process has mapped, too. Whoever can shrink the file can end this process: pages beyond
+/// its end are none.
+pub(crate) struct SharedBytes {
+    // Dropped in this order.
+    bytes: MappedBytes,
+    _map: MmapRaw,
+}
+
+impl SharedBytes {
+    /// Maps the first `len` bytes of a file.
+    pub(crate) fn map(file: &OwnedFd, len: usize) -> std::io::Result<Self> {
+        let map = MmapOptions::new().len(len).map_raw(file)?;
+        Ok(Self { bytes: MappedBytes::of_raw(&map), _map: map })
+    }
+}
+
+impl std::ops::Deref for SharedBytes {
+    type Target = MappedBytes;
+
+    fn deref(&self) -> &MappedBytes {
+        &self.bytes
     }
 }
