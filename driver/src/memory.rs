@@ -8,9 +8,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::Arc;
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 /// A bus address, as a device uses it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -60,12 +63,25 @@ impl<T: Send + Sync + 'static> Unmap for T {}
 struct Mapping<U> {
     // Dropped in this order: the device loses the memory before the process does.
     _unmap: U,
-    _bytes: memmap2::MmapMut,
+    _bytes: MmapRaw,
 }
 
 impl DmaMemory {
     /// Wraps an anonymous mapping that devices reach at `iova`; `unmap` is dropped before it.
-    pub fn new<U: Unmap>(mut bytes: memmap2::MmapMut, iova: Iova, unmap: U) -> Self {
+    pub fn new<U: Unmap>(bytes: MmapMut, iova: Iova, unmap: U) -> Self {
+        Self::of_mapping(bytes.into(), iova, unmap)
+    }
+
+    /// Maps the first `len` bytes of a file that a device's process has mapped, too, at `iova`; `unmap` is dropped
+    /// before the mapping. Whoever shrinks the file meanwhile ends this process.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of_file<U: Unmap>(file: &File, len: usize, iova: Iova, unmap: U) -> std::io::Result<Self> {
+        Ok(Self::of_mapping(MmapOptions::new().len(len).map_raw(file)?, iova, unmap))
+    }
+
+    fn of_mapping<U: Unmap>(bytes: MmapRaw, iova: Iova, unmap: U) -> Self {
         let len = bytes.len();
         let pointer = NonNull::new(bytes.as_mut_ptr()).expect("a mapping is never at address 0");
         Self { pointer, len, iova, owner: Arc::new(Mapping { _unmap: unmap, _bytes: bytes }) }

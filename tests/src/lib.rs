@@ -7,3 +7,4 @@ pub mod harness;
 pub mod mutants;
 pub mod plan_outcomes;
 pub mod register_map;
+pub mod vfio_user;
