@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use volplane_abi::registers as register;
 use volplane_driver::Card;
 use volplane_tests::harness::from_environment;
 use volplane_tests::vfio_user::connection::{header, message, words};
 use volplane_tests::vfio_user::platform::ADDRESS;
-use volplane_tests::vfio_user::{command, ClientPlatform, Connection, Service, Sharing};
+use volplane_tests::vfio_user::{command, ClientPlatform, Connection, Reply, Service, Sharing};
 
 const EEXIST: u32 = 17;
 const EINVAL: u32 = 22;
@@ -246,6 +247,77 @@ fn what_cannot_be_understood_ends_the_connection_with_one_message() {
             connection.end();
         }
         assert_eq!(connection.receive(), None, "{why}");
+        assert_eq!(service.goodbye(), why);
+    }
+}
+
+/// Reads a register.
+fn read(connection: &mut Connection, offset: u32) -> u32 {
+    let answer =
+        connection.ask(command::REGION_READ, &access(offset.into(), 0, 4, &[]), &[]).expect("a register");
+    u32::from_le_bytes(answer[16..].try_into().expect("4 bytes"))
+}
+
+fn write(connection: &mut Connection, region: u32, offset: u32, value: u32) {
+    let data = access(offset.into(), region, 4, &value.to_le_bytes());
+    connection.ask(command::REGION_WRITE, &data, &[]).expect("taken");
+}
+
+/// Has the card fetch a control command from memory that only messages reach; its DMA message.
+fn asked_for_a_command(connection: &mut Connection) -> Reply {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while read(connection, register::STATUS) & register::STATUS_READY == 0 {
+        assert!(Instant::now() < deadline, "the card is not ready");
+    }
+    write(connection, 7, 4, 6);
+    write(connection, 0, register::CONTROL_SQ_BASE_HIGH, 1);
+    write(connection, 0, register::CONTROL_CQ_BASE_HIGH, 2);
+    write(connection, 0, register::CONTROL_SIZE, 7);
+    write(connection, 0, register::CONTROL, register::CONTROL_ENABLE);
+    let doorbell = access(register::sq_tail_doorbell(0).into(), 0, 4, &[1, 0, 0, 0]);
+    connection.send(&message(9, command::REGION_WRITE, &doorbell));
+    let mut messages = [connection.receive().expect("one"), connection.receive().expect("and the other")];
+    messages.sort_by_key(|message| message.flags & 0xF);
+    let [asked, written] = messages;
+    assert_eq!((written.id, written.flags), (9, 1));
+    assert_eq!((asked.command, asked.flags), (command::DMA_READ, 0));
+    assert_eq!(asked.payload[..8], 0x1_0000_0000u64.to_ne_bytes());
+    assert_eq!(asked.payload[8..], 64u64.to_ne_bytes());
+    asked
+}
+
+#[test]
+fn replies_to_dma_that_cannot_be_right() {
+    let service = Service::start("bad-replies");
+    let answer = |asked: &Reply, command, flags, payload: &[u8]| {
+        [header(asked.id, command, 16 + payload.len() as u32, flags, 14), payload.to_vec()].concat()
+    };
+    // Of another length, or an error with data: an error of the bus, and the connection goes on.
+    for (flags, count, bytes) in
+        [(1, 64u64, 63), (1, 64, 65), (1, 63, 64), (1, 64, 0), (0x21, 64, 64), (0x21, 0, 0)]
+    {
+        let mut connection = Connection::negotiated(service.path());
+        let asked = asked_for_a_command(&mut connection);
+        let payload = [&asked.payload[..8], &count.to_ne_bytes(), &vec![0; bytes]].concat();
+        connection.send(&answer(&asked, command::DMA_READ, flags, &payload));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while read(&mut connection, register::READ_ERRORS) != 1 {
+            assert!(Instant::now() < deadline, "flags {flags:#x}, {count}, {bytes} bytes");
+        }
+        connection.close();
+        service.goodbye();
+    }
+    // Of another command, of another number, or once more: the connection ends.
+    for (command, add, times) in
+        [(command::DMA_WRITE, 0, 1), (command::DMA_READ, 1, 1), (command::DMA_READ, 0, 2)]
+    {
+        let mut connection = Connection::negotiated(service.path());
+        let asked = asked_for_a_command(&mut connection);
+        let asked = Reply { id: asked.id.wrapping_add(add), ..asked };
+        let payload = [&asked.payload[..], &[0; 64]].concat();
+        (0..times).for_each(|_| connection.send(&answer(&asked, command, 1, &payload)));
+        let why = format!("it replied to command {command} of number {}, which was not sent", asked.id);
+        while connection.receive().is_some() {}
         assert_eq!(service.goodbye(), why);
     }
 }
