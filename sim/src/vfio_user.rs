@@ -12,8 +12,11 @@
 //! (`requests`, `stream`). When a client goes, its memory and eventfds go, and the card is as at power-up: rings of the
 //! last client would lie in the memory of the next.
 //!
-//! Limits: no regions to be mapped, no second socket for DMA messages, no migration, one client at a time. Replies to
-//! DMA messages count once a client has read them; see `client_bus` for what that leaves of ordering.
+//! Time: `pace` says how the card's ticks, and with them its time-outs, follow the wall clock.
+//!
+//! Limits: no regions to be mapped, no second socket for DMA messages, no migration, one client at a time; what is left
+//! of PCIe's ordering where memory is reached by messages, `client_bus` says. Filling a hole of a client's sparse file
+//! when memory is used up ends the process, as it would end the client.
 
 mod address_space;
 mod client_bus;

@@ -66,8 +66,8 @@ pub(super) struct ClientBus {
     /// The card may master the bus.
     pub(super) master: bool,
     client: Option<Sender>,
-    /// Why the client is given up.
-    broken: Option<String>,
+    /// The client was given up, or is gone, and the device does not know it yet.
+    lost: bool,
     window_writes: VecDeque<WindowWrite>,
     /// Accepted reads, in order.
     reads: VecDeque<Pending>,
@@ -90,7 +90,7 @@ impl ClientBus {
             now_ns: 0,
             master: false,
             client: None,
-            broken: None,
+            lost: false,
             window_writes: VecDeque::new(),
             reads: VecDeque::new(),
             writes: VecDeque::new(),
@@ -113,7 +113,7 @@ impl ClientBus {
         self.reset();
         self.windows.clear();
         self.interrupts.clear();
-        (self.client, self.broken, self.master) = (None, None, false);
+        (self.client, self.lost, self.master) = (None, false, false);
         self.abandoned.clear();
     }
 
@@ -130,9 +130,16 @@ impl ClientBus {
         }
     }
 
-    /// Gives the client up.
-    pub(super) fn give_up(&mut self, why: String) {
-        self.broken.get_or_insert(why);
+    fn give_up(&mut self, why: String) {
+        if let Some(client) = &self.client {
+            client.give_up(why);
+        }
+        self.lose();
+    }
+
+    /// The client takes and gives nothing any more.
+    fn lose(&mut self) {
+        (self.client, self.lost) = (None, true);
         self.unanswered = 0;
         for pending in self.reads.iter_mut().chain(&mut self.writes) {
             if let State::Sent(..) = pending.state {
@@ -141,12 +148,12 @@ impl ClientBus {
         }
     }
 
-    /// Why the client was given up, if it was.
-    pub(super) fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    /// Whether the client was given up, or is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 
-    /// Puts a write of the client on its way to BAR2, if there is room.
+    /// Puts a write of the client, of at most 16 bytes, on its way to BAR2.
     pub(super) fn write_window(&mut self, offset: u64, from: &[u8]) {
         let mut bytes = [0; 16];
         bytes[..from.len()].copy_from_slice(from);
@@ -160,7 +167,7 @@ impl ClientBus {
 
     /// Sends a DMA message; none: the client cannot be sent anything.
     fn send(&mut self, command: u16, iova: u64, len: usize, data: &[u8]) -> Option<State> {
-        let client = self.client.as_ref().filter(|_| self.broken.is_none())?;
+        let client = self.client.as_ref()?;
         let taken = |id: u16| {
             let used = self.reads.iter().chain(&self.writes).any(|pending| pending.id() == Some(id));
             used || self.abandoned.contains(&id)
@@ -168,8 +175,8 @@ impl ClientBus {
         let id = (0..=u16::MAX).map(|i| self.next_id.wrapping_add(i)).find(|&id| !taken(id))?;
         let header = Header { id, command, size: 0, flags: wire::TYPE_COMMAND, error: 0 };
         let access = DmaAccess { address: iova, count: len as u64 };
-        if let Err(error) = client.send(header, &[access.as_bytes(), data]) {
-            self.give_up(format!("it does not take DMA messages: {error}"));
+        if !client.send(header, &[access.as_bytes(), data]) {
+            self.lose();
             return None;
         }
         self.next_id = id.wrapping_add(1);

@@ -7,7 +7,6 @@
 //! requests behind it wait until it is answered, replies to DMA do not. No answer waits for the client, but for room
 //! in its socket, which has a deadline.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -43,9 +42,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Seed of the card's models, which nothing depends on: no channel stalls.
 const SEED: u64 = 1;
 
-/// Why the client was given up, for the thread that reads its socket.
-pub(super) type Goodbye = Arc<Mutex<Option<String>>>;
-
 /// What a register access does.
 pub(super) enum AccessKind {
     /// Reads; what was read so far, and whether the next word was asked for.
@@ -76,12 +72,11 @@ pub(super) struct Device {
     /// The client's version was agreed on.
     pub(super) negotiated: bool,
     pub(super) access: Option<RegisterAccess>,
-    goodbye: Goodbye,
 }
 
 impl Device {
     /// A card as at power-up.
-    pub(super) fn new(config: &CardConfig, goodbye: Goodbye) -> Result<Self, ServerError> {
+    pub(super) fn new(config: &CardConfig) -> Result<Self, ServerError> {
         let mut device = Self {
             card: Card::new(config, SEED)?,
             bus: ClientBus::new(0),
@@ -93,7 +88,6 @@ impl Device {
             client: None,
             negotiated: false,
             access: None,
-            goodbye,
         };
         device.card.reset();
         let vectors = device.read_vectors()?;
@@ -122,9 +116,8 @@ impl Device {
                 return Ok(());
             }
             self.step_access();
-            if let Some(why) = self.bus.broken() {
-                let why = why.to_owned();
-                self.give_up(why);
+            if self.bus.is_lost() {
+                self.disconnect();
             }
             if self.access.is_some() || !self.card.is_quiet() || self.bus.windows_waiting() > 0 {
                 self.work();
@@ -143,21 +136,23 @@ impl Device {
         while let Some(reply) = inbox.take_reply() {
             self.bus.take_reply(&reply);
         }
-        while self.access.is_none() {
-            match inbox.take_request() {
-                None => break,
-                Some(Incoming::Stop) => return true,
-                Some(Incoming::Connected(client)) => {
-                    self.bus.connect(client.clone());
-                    self.client = Some(client);
-                }
-                Some(Incoming::Request(message)) => self.request(message),
-                Some(Incoming::BadHeader(header)) => self.answer_error(header, Errno::INVAL),
-                Some(Incoming::Gone) => {
-                    // What it sent before is no reply to anything that its successor is asked.
-                    while inbox.take_reply().is_some() {}
-                    self.disconnect();
-                }
+        // One a cycle, so that no client holds its card up.
+        if self.access.is_some() {
+            return false;
+        }
+        match inbox.take_request() {
+            None => {}
+            Some(Incoming::Stop) => return true,
+            Some(Incoming::Connected(client)) => {
+                self.bus.connect(client.clone());
+                self.client = Some(client);
+            }
+            Some(Incoming::Request(message)) => self.request(message),
+            Some(Incoming::BadHeader(header)) => self.answer_error(header, Errno::INVAL),
+            Some(Incoming::Gone) => {
+                // What it sent before is no reply to anything that its successor is asked.
+                while inbox.take_reply().is_some() {}
+                self.disconnect();
             }
         }
         false
@@ -171,9 +166,8 @@ impl Device {
 
     /// Closes the connection, and says why.
     pub(super) fn give_up(&mut self, why: String) {
-        if let Some(client) = self.client.take() {
-            self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-            client.close();
+        if let Some(client) = &self.client {
+            client.give_up(why);
         }
         self.disconnect();
     }
@@ -270,8 +264,8 @@ impl Device {
         let Some(client) = self.client.as_ref().filter(|_| request_flags & wire::NO_REPLY == 0) else {
             return;
         };
-        if let Err(error) = client.send(reply, parts) {
-            self.give_up(format!("it does not take its answers: {error}"));
+        if !client.send(reply, parts) {
+            self.disconnect();
         }
     }
 

@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::event::PollFlags;
 
-use super::device::{Device, Goodbye};
+use super::device::Device;
 use super::inbox::{Inbox, Incoming};
 use super::stream::{is_ready, receive, Sender, StreamEnd};
 use super::wire;
@@ -59,7 +59,6 @@ pub struct Server {
     path: PathBuf,
     listener: UnixListener,
     inbox: Arc<Inbox>,
-    goodbye: Goodbye,
     /// Readable when the card's thread is at its end.
     ended: UnixStream,
     card: JoinHandle<Result<(), ServerError>>,
@@ -71,8 +70,7 @@ impl Server {
     /// # Errors
     /// `ServerError`.
     pub fn bind(path: &Path, config: &CardConfig) -> Result<Self, ServerError> {
-        let goodbye = Goodbye::default();
-        let device = Device::new(config, goodbye.clone())?;
+        let device = Device::new(config)?;
         let listener = listen(path).map_err(|source| ServerError::Socket { path: path.into(), source })?;
         let (ended, ends) = UnixStream::pair().map_err(ServerError::Wait)?;
         let inbox = Arc::new(Inbox::default());
@@ -86,7 +84,7 @@ impl Server {
             })
         };
         let card = card.map_err(|error| ServerError::Thread(error.to_string()))?;
-        Ok(Self { path: path.into(), listener, inbox, goodbye, ended, card })
+        Ok(Self { path: path.into(), listener, inbox, ended, card })
     }
 
     /// Serves one client after another until `stop` is readable, and tells of each.
@@ -115,10 +113,10 @@ impl Server {
                 Err(error) => return Err(ServerError::Wait(error)),
             };
             tell(ServerEvent::Connected);
-            self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(end) = self.serve(socket, &stops) else { return Ok(()) };
-            let why = self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).take();
-            tell(ServerEvent::Gone(why.unwrap_or_else(|| end.to_string())));
+            let socket = Arc::new(socket);
+            let sender = Sender::new(socket.clone());
+            let Some(end) = self.serve(&socket, sender.clone(), &stops) else { return Ok(()) };
+            tell(ServerEvent::Gone(sender.why().unwrap_or_else(|| end.to_string())));
             if matches!(end, StreamEnd::Stopped) {
                 return Ok(());
             }
@@ -126,9 +124,8 @@ impl Server {
     }
 
     /// Reads a client's messages until it is gone; none: the card's thread is.
-    fn serve(&self, socket: OwnedFd, stops: &[BorrowedFd<'_>]) -> Option<StreamEnd> {
-        let socket = Arc::new(socket);
-        let mut taken = self.inbox.put_request(Incoming::Connected(Sender::new(socket.clone())));
+    fn serve(&self, socket: &OwnedFd, sender: Sender, stops: &[BorrowedFd<'_>]) -> Option<StreamEnd> {
+        let mut taken = self.inbox.put_request(Incoming::Connected(sender));
         let end = loop {
             if !taken {
                 return None;

@@ -7,7 +7,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -148,19 +148,31 @@ fn fill(
     Ok(())
 }
 
-/// The way to the client.
+/// The way to the client, until it is given up. Clones are one.
 #[derive(Clone)]
 pub(super) struct Sender {
     socket: Arc<OwnedFd>,
+    /// Why it was given up.
+    why: Arc<Mutex<Option<String>>>,
 }
 
 impl Sender {
     pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
-        Self { socket }
+        Self { socket, why: Arc::default() }
     }
 
-    /// Sends a message; its size is filled in.
-    pub(super) fn send(&self, header: Header, parts: &[&[u8]]) -> Result<(), Errno> {
+    /// Sends a message, whose size is filled in; false: the client is given up, or gone.
+    pub(super) fn send(&self, header: Header, parts: &[&[u8]]) -> bool {
+        match self.try_send(header, parts) {
+            Ok(()) => return true,
+            // It closed the connection, and the reader is about to see it.
+            Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(error) => self.give_up(format!("it does not take what it is sent: {error}")),
+        }
+        false
+    }
+
+    fn try_send(&self, header: Header, parts: &[&[u8]]) -> Result<(), Errno> {
         let payload: usize = parts.iter().map(|part| part.len()).sum();
         let header = Header { size: (HEADER_BYTES + payload) as u32, ..header };
         let mut bytes = Vec::with_capacity(HEADER_BYTES + payload);
@@ -184,8 +196,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Ends the stream, both ways: `receive` finds it closed.
-    pub(super) fn close(&self) {
+    /// Why the client was given up, if it was.
+    pub(super) fn why(&self) -> Option<String> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the stream, both ways, for a reason: `receive` finds it closed.
+    pub(super) fn give_up(&self, why: String) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         // A stream that is at its end already is as it should be.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
