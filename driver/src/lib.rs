@@ -8,6 +8,7 @@
 //! * `nvme`: bring-up of the controllers behind the card, and their queues.
 
 pub mod card;
+pub mod host;
 pub mod memory;
 pub mod nvme;
 pub mod pci;

@@ -2,6 +2,13 @@
 
 use crate::platform::{AccessError, Function};
 
+/// PCI vendor of a card: that of the FPGA's hard block, as a bitstream without an assignment of its own has.
+pub const CARD_VENDOR: u16 = 0x10EE;
+/// PCI device of a card.
+pub const CARD_DEVICE: u16 = 0x9038;
+/// PCI class of a card: other mass storage controller.
+pub const CARD_CLASS: u32 = 0x01_80_00;
+
 /// Vendor ID 15:0, Device ID 31:16.
 const IDS: u16 = 0x00;
 /// Command 15:0, Status 31:16.

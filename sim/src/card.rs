@@ -35,12 +35,7 @@ use register_master::RegisterMaster;
 use stalls::Stalls;
 use window_master::WindowMaster;
 
-/// PCI vendor: that of the FPGA's hard block, as a bitstream without an assignment of its own has.
-pub(crate) const VENDOR: u16 = 0x10EE;
-/// PCI device.
-pub(crate) const DEVICE: u16 = 0x9038;
-/// PCI class: other mass storage controller.
-pub(crate) const CLASS: u32 = 0x01_80_00;
+pub(crate) use volplane_driver::pci::{CARD_CLASS as CLASS, CARD_DEVICE as DEVICE, CARD_VENDOR as VENDOR};
 /// Bytes of BAR2: the completion windows.
 pub(crate) const BAR2_BYTES: u64 = 32 << registers::WINDOW_SHIFT;
 /// Cycles after a tick in which it takes effect.
