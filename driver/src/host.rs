@@ -15,7 +15,7 @@ mod tree;
 mod uses;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 
 pub use address::{AddressError, PciAddress};
 pub use binding::{bind, unbind, BindError, Bound, Unbound};

@@ -53,7 +53,19 @@ pub fn identity<F: Function>(function: &F) -> Result<PciIdentity, AccessError> {
 /// # Errors
 /// The platform's.
 pub fn enable<F: Function>(function: &F) -> Result<(), AccessError> {
+    set_command(function, MEMORY_SPACE | BUS_MASTER)
+}
+
+/// Lets the function answer memory accesses.
+///
+/// # Errors
+/// The platform's.
+pub fn enable_memory<F: Function>(function: &F) -> Result<(), AccessError> {
+    set_command(function, MEMORY_SPACE)
+}
+
+fn set_command<F: Function>(function: &F, bits: u32) -> Result<(), AccessError> {
     // The status bits in the upper half are cleared by writing ones: they are written as zeros.
     let command = function.config_read32(COMMAND)? & 0xFFFF;
-    function.config_write32(COMMAND, command | MEMORY_SPACE | BUS_MASTER)
+    function.config_write32(COMMAND, command | bits)
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::memory::{DmaMemory, Iova};
+use crate::vfio::Refusal;
 
 /// A base address register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,9 @@ pub enum AccessError {
         /// Why not.
         reason: String,
     },
+    /// VFIO has a reason.
+    #[error(transparent)]
+    Vfio(#[from] Refusal),
     /// The backing failed.
     #[error("{what}: {source}")]
     System {

@@ -1,0 +1,24 @@
+//! Linux VFIO behind the driver's traits: functions that vfio-pci has, in one container.
+//!
+//! Who does what (docs/decisions/0021-vfio-container.md): `vfio-ioctls` opens container, groups and devices, maps DMA
+//! and sets interrupts; `memmap2` maps BARs and memory; `pci-driver` types configuration space and reaches registers.
+//!
+//! * `platform`: the container, its bus addresses, DMA memory, time. `function`: one device.
+//! * `iova`: which bus addresses are free. `config_space`: what a function can do.
+//! * `refusal`: why the kernel said no, in words. `kernel`: the unsafe calls.
+//!
+//! All devices share the container, so each reaches all DMA memory and every BAR that is mapped here, and nothing
+//! else: the IOMMU refuses the rest. A process that ends, however, leaves devices that the kernel resets.
+//! Limits: x86-64 and type 1 IOMMUs; no iommufd; a group that was opened stays with the process.
+
+mod config_space;
+mod function;
+mod iova;
+mod kernel;
+mod platform;
+mod refusal;
+
+pub use config_space::Abilities;
+pub use function::VfioFunction;
+pub use platform::VfioPlatform;
+pub use refusal::{MemoryLimit, Refusal};
