@@ -1,11 +1,13 @@
-//! What executes the virtual disks: the simulated card, or software, with simulated SSDs.
+//! What executes the virtual disks: the simulated card with simulated SSDs, a real card with real ones, or software
+//! with either.
 
 use std::path::PathBuf;
 
 use volplane::configuration::{Backing, Device};
 use volplane::engine::{Addresses, Engine, EngineOptions, StartError};
 use volplane::{Configuration, ConfigurationError, SoftwareEngine};
-use volplane_driver::{Card, CardError};
+use volplane_driver::host::PciAddress;
+use volplane_driver::{AccessError, Card, CardError, VfioFunction, VfioPlatform};
 
 use crate::fault::NamedFault;
 use volplane_sim::{
@@ -47,6 +49,17 @@ pub enum BackendError {
         /// Device.
         device: String,
     },
+    /// The configuration asks for what a real card cannot reach.
+    #[error("{}: device {device:?} is simulated, and real SSDs are needed beside it; give them all an `address` alone", .file.display())]
+    SimulatedDevice {
+        /// Configuration.
+        file: PathBuf,
+        /// Device.
+        device: String,
+    },
+    /// A fault of a real SSD.
+    #[error("--fault is for simulated SSDs")]
+    RealFault,
     /// A fault of a device that there is not.
     #[error("--fault: the configuration has no device {0:?}")]
     NoDevice(String),
@@ -62,6 +75,9 @@ pub enum BackendError {
     /// The card did not open.
     #[error(transparent)]
     Card(#[from] CardError),
+    /// The machine's devices cannot be reached.
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 impl BackendError {
@@ -70,6 +86,8 @@ impl BackendError {
         matches!(
             self,
             BackendError::RealDevice { .. }
+                | BackendError::SimulatedDevice { .. }
+                | BackendError::RealFault
                 | BackendError::NoDevice(_)
                 | BackendError::Configuration(_)
                 | BackendError::Start(StartError::Configuration(_))
@@ -142,10 +160,11 @@ pub fn open_simulated(
 ) -> Result<Engine<SimPlatform>, BackendError> {
     let (machine, addresses) = machine(configuration, simulation)?;
     configuration.create_files()?;
-    let platform = SimPlatform::new(machine)?;
-    let options =
-        EngineOptions { completion_mode: configuration.card.completion_mode, ..EngineOptions::default() };
-    Ok(Engine::start(platform, configuration, &addresses, &options)?)
+    Ok(Engine::start(SimPlatform::new(machine)?, configuration, &addresses, &card_options(configuration))?)
+}
+
+fn card_options(configuration: &Configuration) -> EngineOptions {
+    EngineOptions { completion_mode: configuration.card.completion_mode, ..EngineOptions::default() }
 }
 
 /// Starts the virtual disks of a configuration on the software data path, with no card in the simulated
@@ -158,6 +177,45 @@ pub fn open_software(
     configuration.create_files()?;
     let platform = SimPlatform::new(machine)?;
     Ok(SoftwareEngine::start(platform, configuration, &addresses, &EngineOptions::default())?)
+}
+
+/// Whether a configuration's first device is a real one; then all are to be.
+pub fn has_real_devices(configuration: &Configuration) -> bool {
+    configuration.devices.first().is_some_and(|device| device.backing == Backing::Function)
+}
+
+/// The PCI addresses of a configuration's devices.
+fn real_addresses(configuration: &Configuration) -> Result<Vec<String>, BackendError> {
+    let addresses = configuration.devices.iter().map(|device| match (&device.backing, &device.address) {
+        (Backing::Function, Some(address)) => Ok(address.clone()),
+        _ => Err(BackendError::SimulatedDevice {
+            file: configuration.file().to_owned(),
+            device: device.name.clone(),
+        }),
+    });
+    addresses.collect()
+}
+
+/// Starts the virtual disks of a configuration on a real card, with real SSDs.
+pub fn open_real(
+    configuration: &Configuration,
+    card: PciAddress,
+) -> Result<Engine<VfioPlatform>, BackendError> {
+    let addresses = Addresses { card: card.to_string(), devices: real_addresses(configuration)? };
+    Ok(Engine::start(VfioPlatform::new()?, configuration, &addresses, &card_options(configuration))?)
+}
+
+/// Starts the virtual disks of a configuration on the software data path, with real SSDs.
+pub fn open_real_software(
+    configuration: &Configuration,
+) -> Result<SoftwareEngine<VfioPlatform>, BackendError> {
+    let addresses = real_addresses(configuration)?;
+    Ok(SoftwareEngine::start(VfioPlatform::new()?, configuration, &addresses, &EngineOptions::default())?)
+}
+
+/// Opens a real card with nothing behind it.
+pub fn open_card(address: PciAddress) -> Result<Card<VfioFunction>, BackendError> {
+    Ok(Card::open(&mut VfioPlatform::new()?, &address.to_string())?)
 }
 
 /// Starts faults of the SSDs of a configuration; none, if one of them names no device.

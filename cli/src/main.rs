@@ -9,9 +9,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use volplane_driver::host::PciAddress;
 
-use commands::{card, check, serve, Failure};
+use commands::{card, check, devices, serve, Failure};
 
 /// Virtual disks on the Volplane card.
 #[derive(Parser)]
@@ -32,20 +33,51 @@ enum Command {
     },
     /// Show the card's identity, capabilities and registers
     Card(CardChoice),
+    /// List Volplane cards and NVMe controllers, and who has them
+    Devices,
+    /// Hand cards and NVMe controllers to vfio-pci, so that volplane can use them; those in use stay where they are
+    Bind {
+        /// PCI addresses
+        #[arg(required = true)]
+        addresses: Vec<PciAddress>,
+    },
+    /// Give cards and NVMe controllers back to whatever driver wants them
+    Unbind {
+        /// PCI addresses
+        #[arg(required = true)]
+        addresses: Vec<PciAddress>,
+    },
 }
 
 /// Which card executes.
 #[derive(Args, Clone, Copy)]
 struct CardChoice {
-    /// The card: `sim` is the Verilated RTL, `software` is none: the data path runs on this processor
-    #[arg(long, value_enum, default_value_t = CardKind::Sim)]
+    /// The card: `sim` is the Verilated RTL, `software` is none: the data path runs on this processor; a PCI
+    /// address is a real one, bound to vfio-pci
+    #[arg(long, value_name = "CARD", default_value = "sim")]
     card: CardKind,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum CardKind {
     Sim,
     Software,
+    Function(PciAddress),
+}
+
+impl std::str::FromStr for CardKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sim" => Ok(CardKind::Sim),
+            "software" => Ok(CardKind::Software),
+            address => match address.parse() {
+                Ok(address) => Ok(CardKind::Function(address)),
+                Err(_) => Err("a card is `sim`, `software`, or a PCI address like 0000:65:00.0".to_owned()),
+            },
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -53,6 +85,9 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check { file } => check::run(&file),
         Command::Card(CardChoice { card }) => card::run(card),
+        Command::Devices => devices::list(),
+        Command::Bind { addresses } => devices::bind(&addresses),
+        Command::Unbind { addresses } => devices::unbind(&addresses),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

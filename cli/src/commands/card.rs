@@ -2,17 +2,21 @@
 
 use volplane_abi::registers::Access;
 use volplane_cli::backend;
-use volplane_driver::{Function, RegisterValue};
+use volplane_driver::{Card, Function, RegisterValue};
 
 use super::{print, table, Failure};
 use crate::CardKind;
 
-/// Opens the simulated card and prints its registers.
+/// Opens a card and prints its registers.
 pub fn run(card: CardKind) -> Result<(), Failure> {
-    if card == CardKind::Software {
-        return Err(Failure::Input("there is no card to show with --card software".to_owned()));
+    match card {
+        CardKind::Sim => show(&backend::open_simulated_card()?),
+        CardKind::Function(address) => show(&backend::open_card(address)?),
+        CardKind::Software => Err(Failure::Input("there is no card to show with --card software".to_owned())),
     }
-    let card = backend::open_simulated_card()?;
+}
+
+fn show<F: Function>(card: &Card<F>) -> Result<(), Failure> {
     let capabilities = card.capabilities();
     let status = card.status().map_err(Failure::other)?;
     let registers = card.registers().map_err(Failure::other)?;

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod check;
+pub mod devices;
 pub mod serve;
 
 use std::io::Write;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::TERM_SIGNALS;
 use volplane::{BlockService, Configuration, Engine, SoftwareEngine, StopError};
-use volplane_cli::backend::{self, Simulation, Trace};
+use volplane_cli::backend::{self, BackendError, Simulation, Trace};
 use volplane_cli::fault::NamedFault;
 use volplane_cli::nbd::{export_uri, Endpoint, Export, Limits, ListenError, Report, ServeError, Server};
 
@@ -99,14 +99,27 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let configuration = Configuration::load(&arguments.file)?;
     let stop = stop_on_signals().map_err(|error| Failure::Other(format!("signals: {error}")))?;
-    match arguments.card.card {
+    let card = arguments.card.card;
+    let real_software = card == CardKind::Software && backend::has_real_devices(&configuration);
+    if (real_software || matches!(card, CardKind::Function(_))) && !arguments.fault.is_empty() {
+        return Err(BackendError::RealFault.into());
+    }
+    match card {
         CardKind::Sim => {
             let mut service = backend::open_simulated(&configuration, &arguments.simulation())?;
             backend::start_faults(&service.platform().handle(), &configuration, &arguments.fault)?;
             run_on(service, arguments, stop, Engine::stop)
         }
-        CardKind::Software if arguments.trace.is_some() => {
-            Err(Failure::Input("--trace shows the simulated card, and --card software has none".to_owned()))
+        _ if arguments.trace.is_some() => {
+            Err(Failure::Input("--trace shows the simulated card, and --card asks for none".to_owned()))
+        }
+        CardKind::Function(card) => {
+            let service = backend::open_real(&configuration, card)?;
+            run_on(service, arguments, stop, Engine::stop)
+        }
+        CardKind::Software if real_software => {
+            let service = backend::open_real_software(&configuration)?;
+            run_on(service, arguments, stop, SoftwareEngine::stop)
         }
         CardKind::Software => {
             let mut service = backend::open_software(&configuration, arguments.seed)?;
@@ -147,10 +160,11 @@ fn serve<S: BlockService>(
         endpoints.push(server.listen(&endpoint).map_err(listen_failure)?);
     }
     let executor = match arguments.card.card {
-        CardKind::Sim => "on the simulated card",
-        CardKind::Software => "in software, without a card",
+        CardKind::Sim => "on the simulated card".to_owned(),
+        CardKind::Software => "in software, without a card".to_owned(),
+        CardKind::Function(address) => format!("on the card at {address}"),
     };
-    print(&welcome(&arguments.file, executor, server.exports(), &endpoints));
+    print(&welcome(&arguments.file, &executor, server.exports(), &endpoints));
     server.run(stop).map_err(Failure::other)
 }
 

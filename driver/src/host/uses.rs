@@ -247,12 +247,11 @@ fn holders(tree: &SystemTree, device: &str) -> Vec<Use> {
     holders.collect()
 }
 
-/// Processes that have one of these files below `/dev` open; this one does not count.
+/// Processes that have one of these files below `/dev` open.
 fn openers(tree: &SystemTree, files: &BTreeSet<String>) -> Vec<Use> {
     let mut found = BTreeSet::new();
-    let myself = std::process::id();
     let processes = tree.names("/proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
-    for process in processes.filter(|&process| process != myself) {
+    for process in processes {
         let directory = PathBuf::from(format!("/proc/{process}/fd"));
         for descriptor in tree.names(&directory) {
             let Ok(target) = std::fs::read_link(tree.path(directory.join(descriptor))) else { continue };
