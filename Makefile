@@ -7,7 +7,7 @@ VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test thorough soak mutants check bench bench-baseline synth estimate verilog docs
+.PHONY: help setup venv run demo test thorough soak mutants check bench bench-baseline synth estimate verilog docs full-system
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -45,6 +45,11 @@ thorough: setup ## the card's tests at all widths, with all machines of the diff
 
 soak: setup ## compare COMMANDS commands of machines from seed SEED on with the golden model
 	$(CARGO) run --release -p volplane-tests --bin soak -- $(or $(SEED),1) $(or $(COMMANDS),1000000)
+
+# One width of the card is enough: the programs are what is wanted.
+full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with an IOMMU and NVMe controllers of QEMU's
+	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-tests --bin volplane --bin in_guest
+	python3 tests/full-system/run.py --programs target/debug --folder target/full-system
 
 # One card holds them all, under a Cargo profile of its own.
 mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them

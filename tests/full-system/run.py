@@ -1,0 +1,164 @@
+"""Boots real kernels in QEMU and runs the checks of `in_guest` there: VFIO, an IOMMU, NVMe controllers of QEMU's own.
+
+Nothing but downloaded packages is needed, nobody needs to be root, no hardware virtualisation is used. Everything is
+below the folder of --folder; what was fetched is kept there.
+
+    python3 tests/full-system/run.py --programs target/debug --folder target/full-system [--kernels 6.1,6.12]
+
+Leaves with 0 when every check passed on every kernel. A guest that does not end in time is stopped, and fails.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import guest  # noqa: E402
+from packages import PackageError, Trees, program  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "nbd", "ext4"]
+# Programs of the tools' packages that scenarios use in the guest.
+GUEST_TOOLS = ["mkfs.ext4", "e2fsck", "nbd-client", "fio"]
+SSD_BYTES = 256 << 20
+MEMORY = "1536M"
+
+
+class Boot:
+    """One kernel with what it boots into."""
+
+    def __init__(self, trees, series, programs, folder):
+        self.trees, self.series, self.folder = trees, series, os.path.join(folder, f"run-{series}")
+        os.makedirs(self.folder, exist_ok=True)
+        self.kernel = os.path.join(trees.folder, f"vmlinux-{series}")
+        if not os.path.exists(self.kernel):
+            guest.vmlinux(trees.kernel(series), trees.tools, self.kernel + ".part")
+            os.rename(self.kernel + ".part", self.kernel)
+        self.initrd = os.path.join(self.folder, "initrd")
+        self.first_files(programs).write(self.initrd)
+
+    def first_files(self, programs):
+        """Everything the guest has."""
+        files = guest.FirstFiles()
+        for name in ["proc", "sys", "dev", "tmp", "mnt", "root"]:
+            files.folder(name)
+        files.add("/init", open(os.path.join(HERE, "init.sh"), "rb").read(), 0o755)
+        busybox = program(self.trees.tools, "busybox")[-1]
+        files.add("/bin/busybox", open(busybox, "rb").read(), 0o755)
+        files.link("/bin/sh", "busybox")
+        for name in ["in_guest", "volplane"]:
+            built = os.path.join(programs, name)
+            if os.path.exists(built):
+                files.program(f"/bin/{name}", guest.stripped(built, os.path.join(self.folder, name)))
+        for name in GUEST_TOOLS:
+            files.tree_program(name, self.trees.tools)
+        loaded = guest.modules(self.trees.kernel(self.series), MODULES)
+        for name, contents in loaded:
+            files.add(f"/modules/{name}.ko", contents)
+        files.add("/modules/order", "".join(f"{name}\n" for name, _ in loaded).encode())
+        return files
+
+    def command(self, scenario, socket):
+        """QEMU's command line: an emulated IOMMU, a root port each for the card and two NVMe controllers."""
+        qemu = program(self.trees.qemu, "qemu-system-x86_64")
+        share = os.path.join(self.trees.qemu, "usr/share")
+        firmware = [option for name in ["qemu", "seabios"] for option in ["-L", os.path.join(share, name)]]
+        command = qemu + firmware + [
+            "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "1", "-m", MEMORY,
+            "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on", "-machine", "memory-backend=memory",
+            "-device", "intel-iommu,intremap=on,caching-mode=on",
+            "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+            "-kernel", self.kernel, "-initrd", self.initrd,
+            # Without no_timer_check the guest takes a loaded machine for a broken timer.
+            "-append", "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on hugepages=8 "
+                       f"rdinit=/init scenario={scenario}",
+        ]
+        for port in range(3):
+            command += ["-device", f"pcie-root-port,id=port{port},chassis={port + 1},slot={port + 1}"]
+        if socket:
+            command += ["-device", '{"driver":"vfio-user-pci","bus":"port0","x-msg-timeout":60000,'
+                                   f'"socket":{{"type":"unix","path":"{socket}"}}}}']
+        for number in [0, 1]:
+            disk = os.path.join(self.folder, f"ssd{number}.raw")
+            with open(disk, "wb") as file:
+                file.truncate(SSD_BYTES)
+            # The first has memory of its own in BAR2, so that the second has a peer to write to.
+            memory = ",cmb_size_mb=2,legacy-cmb=on" if number == 0 else ""
+            command += ["-drive", f"file={disk},format=raw,if=none,id=disk{number}",
+                        "-device", f"nvme,serial=ssd{number},drive=disk{number},bus=port{number + 1}{memory}"]
+        return command
+
+    def run(self, scenario, seconds, socket=None):
+        """Boots, and gives what was printed and whether the guest ended by itself."""
+        log = os.path.join(self.folder, f"{scenario}.log")
+        with open(log, "wb") as file:
+            started = subprocess.Popen(self.command(scenario, socket), stdin=subprocess.DEVNULL, stdout=file,
+                                       stderr=subprocess.STDOUT)
+            try:
+                started.wait(seconds)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+        text = open(log, encoding="utf-8", errors="replace").read().replace("\r", "")
+        return text, "GUEST ended with 0" in text
+
+
+def checks(text):
+    """The checks that a guest reported: name to what it said."""
+    return dict(re.findall(r"^CHECK (.+?): ((?:ok|FAILED).*)$", text, re.MULTILINE))
+
+
+def table(columns, results):
+    """Checks down, kernels across."""
+    names = list(dict.fromkeys(name for column in columns for name in results[column]))
+    width = max([len(name) for name in names] + [5])
+    lines = ["  ".join([f"{'check':<{width}}"] + [f"{column:<8}" for column in columns])]
+    for name in names:
+        cells = [results[column].get(name, "missing").split(" ")[0].rstrip(",") for column in columns]
+        lines.append("  ".join([f"{name:<{width}}"] + [f"{cell:<8}" for cell in cells]))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", required=True, help="where `in_guest` and `volplane` were built")
+    parser.add_argument("--folder", required=True, help="where everything is kept")
+    parser.add_argument("--kernels", default="6.1,6.12", help="series, with commas")
+    parser.add_argument("--scenarios", default="ssds,software", help="what `in_guest` is to do, with commas")
+    parser.add_argument("--seconds", type=int, default=180, help="longest time of one boot")
+    parser.add_argument("--card", help="socket of a vfio-user server that is the card")
+    given = parser.parse_args()
+    folder, series = os.path.abspath(given.folder), given.kernels.split(",")
+    trees = Trees(folder)
+    failed = False
+    try:
+        trees.fetch(series)
+        for scenario in given.scenarios.split(","):
+            results = {}
+            for kernel in series:
+                began = time.monotonic()
+                boot = Boot(trees, kernel, given.programs, folder)
+                text, ended = boot.run(scenario, given.seconds, given.card)
+                results[kernel] = checks(text)
+                bad = {name: said for name, said in results[kernel].items() if not said.startswith("ok")}
+                print(f"{scenario} on {kernel}: {len(results[kernel])} checks, {len(bad)} failed, "
+                      f"{time.monotonic() - began:.1f} s", flush=True)
+                for name, said in bad.items():
+                    print(f"    {name}: {said}")
+                if not ended:
+                    print(f"    the guest did not end well; the end of {boot.folder}/{scenario}.log:")
+                    print("\n".join(f"    | {line}" for line in text.splitlines()[-15:]))
+                failed |= bool(bad) or not ended or not results[kernel]
+            print(table(series, results))
+    except (PackageError, subprocess.SubprocessError, OSError) as error:
+        print(f"full-system: {error}", file=sys.stderr)
+        return 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

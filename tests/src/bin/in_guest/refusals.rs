@@ -1,0 +1,125 @@
+//! Binding, and what VFIO refuses, on a kernel that means it.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use volplane_driver::host::{self, DeviceKind, PciAddress, SystemTree};
+use volplane_driver::{Platform, VfioPlatform};
+
+use crate::{child, expect, Checks, Outcome};
+
+/// Addresses of QEMU's NVMe controllers: the root ports after the card's.
+pub const SSDS: [&str; 2] = ["0000:02:00.0", "0000:03:00.0"];
+
+fn address(text: &str) -> PciAddress {
+    text.parse().expect("an address")
+}
+
+/// From a machine that has its drivers to one whose SSDs are with vfio-pci.
+pub fn run(checks: &mut Checks) {
+    let tree = SystemTree::of_this_machine();
+    checks.check("devices are listed", || {
+        let found = host::devices(&tree);
+        let ssds: Vec<String> = found
+            .iter()
+            .filter(|device| device.kind() == DeviceKind::Nvme)
+            .map(|device| device.address.to_string())
+            .collect();
+        expect(ssds == SSDS, format!("{found:?}"))?;
+        expect(found.iter().all(|device| device.group.is_some()), "no IOMMU group")?;
+        Ok(format!("{}", found.len()))
+    });
+    checks.check("an unbound function is refused", || {
+        let error = VfioPlatform::new()?.open(SSDS[0]).err().ok_or("it opened")?.to_string();
+        expect(error.contains("nvme has it: `volplane bind"), &error)?;
+        Ok(error)
+    });
+    checks.check("a mounted SSD stays", || in_use("mounted at /mnt", mount, "umount /mnt"));
+    checks.check("an SSD with swap stays", || in_use("is a swap area", swap, "swapoff /dev/nvme0n1"));
+    checks.check("an SSD that a process reads stays", || {
+        let mut reader = Command::new("/bin/sh").args(["-c", "exec sleep 60 </dev/nvme0n1"]).spawn()?;
+        std::thread::sleep(Duration::from_millis(300));
+        let refused = refusal("is open in process");
+        reader.kill()?;
+        reader.wait()?;
+        refused
+    });
+    checks.check("an SSD mounted where we do not see it stays", || {
+        shell("mkfs.ext4 -q /dev/nvme0n1")?;
+        let hidden = "mount -t ext4 /dev/nvme0n1 /mnt && exec sleep 60";
+        let mut other = Command::new("/bin/unshare").args(["-m", "/bin/sh", "-c", hidden]).spawn()?;
+        std::thread::sleep(Duration::from_secs(1));
+        let refused = refusal("nvme0n1 is opened exclusively");
+        other.kill()?;
+        other.wait()?;
+        refused
+    });
+    checks.check("unused SSDs are bound", || {
+        let said: Result<Vec<String>, _> =
+            SSDS.iter().map(|ssd| host::bind(&tree, address(ssd)).map(|bound| bound.to_string())).collect();
+        Ok(said?.join("; "))
+    });
+    checks.check("a second process is refused", || {
+        let mut platform = VfioPlatform::new()?;
+        let _function = platform.open(SSDS[0])?;
+        let told = child::opens(SSDS[0])?;
+        expect(told.contains("is in use: vfio/") && told.contains("in_guest"), &told)?;
+        let kept = host::unbind(&tree, address(SSDS[0])).err().ok_or("it was unbound")?.to_string();
+        expect(kept.contains("stays with vfio-pci: vfio/"), &kept)?;
+        Ok(told)
+    });
+    checks.check("a user's memory limit is explained", || {
+        for file in fs::read_dir("/dev/vfio")? {
+            std::os::unix::fs::chown(file?.path(), Some(1000), Some(1000))?;
+        }
+        let told = child::pins(SSDS[0])?;
+        expect(told.contains("RLIMIT_MEMLOCK is 256 KiB; raise it"), &told)?;
+        Ok(told)
+    });
+}
+
+/// Gives the SSDs back.
+pub fn unbind(checks: &mut Checks) {
+    let tree = SystemTree::of_this_machine();
+    checks.check("SSDs are given back", || {
+        let said: Result<Vec<String>, _> = SSDS
+            .iter()
+            .map(|ssd| host::unbind(&tree, address(ssd)).map(|unbound| unbound.to_string()))
+            .collect();
+        let said = said?.join("; ");
+        expect(said.matches("vfio-pci to nvme").count() == SSDS.len(), &said)?;
+        Ok(said)
+    });
+}
+
+fn mount() -> Outcome {
+    shell("mkfs.ext4 -q /dev/nvme0n1 && mount -t ext4 /dev/nvme0n1 /mnt")
+}
+
+fn swap() -> Outcome {
+    shell("dd if=/dev/zero of=/dev/nvme0n1 bs=1M count=1 2>/dev/null; mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1")
+}
+
+fn in_use(words: &str, begin: fn() -> Outcome, end: &str) -> Outcome {
+    begin()?;
+    let refused = refusal(words);
+    shell(end)?;
+    refused
+}
+
+fn refusal(words: &str) -> Outcome {
+    let error =
+        host::bind(&SystemTree::of_this_machine(), address(SSDS[0])).err().ok_or("it was bound")?.to_string();
+    expect(error.contains(words), &error)?;
+    Ok(error)
+}
+
+/// Runs a line of the guest's shell.
+pub fn shell(line: &str) -> Outcome {
+    let output = Command::new("/bin/sh").args(["-c", line]).output()?;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    expect(output.status.success(), format!("{line}: {said}"))?;
+    Ok(said.trim().to_owned())
+}

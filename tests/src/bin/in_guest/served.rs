@@ -1,0 +1,176 @@
+//! `volplane serve` with real SSDs, used through the kernel's own NBD client: a file system and fio with verify, the
+//! program killed and started again.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::refusals::{shell, SSDS};
+use crate::{expect, Checks, Outcome};
+
+const CONFIGURATION: &str = "/tmp/disks.toml";
+const SOCKET: &str = "/tmp/volplane.sock";
+/// Longest time from the start of the program to its listening: the guest is emulated.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Two SSDs, a disk striped over both and one mirrored on both.
+fn configuration() -> String {
+    let devices = SSDS.iter().enumerate().map(|(number, address)| {
+        format!("[[device]]\nname = \"ssd{number}\"\naddress = \"{address}\"\nsize = \"192MiB\"\nblock_size = 512\n\n")
+    });
+    let column =
+        |number: usize, offset: &str| format!("{{ device = \"ssd{number}\", offset = \"{offset}\" }}");
+    let striped = format!(
+        "[[disk]]\nname = \"striped\"\nblock_size = 512\nallocation_size = \"16MiB\"\ntime_out_ms = 16000\n\n\
+         [[disk.segment]]\nsize = \"128MiB\"\ncolumns = [{}, {}]\nstripe_unit = \"64KiB\"\nextent_size = \"4MiB\"\n\n",
+        column(0, "0MiB"),
+        column(1, "0MiB"),
+    );
+    let mirrors = (0..2).map(|number| {
+        format!(
+            "[[disk.mirror]]\ntime_out_ms = 16000\n\n[[disk.mirror.segment]]\nsize = \"32MiB\"\ncolumns = [{}]\n\n",
+            column(number, "128MiB")
+        )
+    });
+    let mirrored = "[[disk]]\nname = \"mirrored\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\n";
+    devices.chain([striped, mirrored.to_owned()]).chain(mirrors).collect()
+}
+
+/// A running `volplane serve`.
+struct Server {
+    process: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    fn start(card: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut process = Command::new("/bin/volplane")
+            .args(["serve", CONFIGURATION, "--card", card, "--socket", SOCKET])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let output = process.stdout.take().ok_or("no output")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let server = Self { process, lines };
+        server.wait_for("Listening on", START_LIMIT)?;
+        Ok(server)
+    }
+
+    fn wait_for(&self, words: &str, limit: Duration) -> Outcome {
+        loop {
+            let line = self.lines.recv_timeout(limit).map_err(|_| format!("it never said {words:?}"))?;
+            if line.contains(words) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Ends it as a person would, and gives its last word.
+    fn stop(mut self) -> Outcome {
+        shell(&format!("kill -TERM {}", self.process.id()))?;
+        let word = self.wait_for("Stopped and flushed", START_LIMIT)?;
+        expect(self.process.wait()?.success(), "it left with an error")?;
+        Ok(word)
+    }
+
+    /// Ends it as the kernel does: nothing is flushed, no queue is deleted.
+    fn kill(mut self) -> Outcome {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok("killed".to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After a check that failed: the next one finds no process that has the SSDs.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn connect() -> Outcome {
+    // By its path: busybox has a program of this name.
+    shell(&format!(
+        "/tools/nbd-client -unix {SOCKET} -N striped /dev/nbd0 && /tools/nbd-client -unix {SOCKET} -N mirrored /dev/nbd1"
+    ))
+}
+
+fn disconnect() -> Outcome {
+    shell("/tools/nbd-client -d /dev/nbd0; /tools/nbd-client -d /dev/nbd1")
+}
+
+/// `card` is what `--card` is given.
+pub fn run(checks: &mut Checks, card: &str) {
+    let mut server = None;
+    checks.check("volplane lists, binds and shows the SSDs", || {
+        fs::write(CONFIGURATION, configuration())?;
+        let bound = shell(&format!("volplane bind {}", SSDS.join(" ")))?;
+        expect(bound.matches("to vfio-pci").count() == SSDS.len(), &bound)?;
+        let listed = shell("volplane devices")?;
+        expect(listed.lines().filter(|line| line.contains("vfio-pci")).count() >= SSDS.len(), &listed)?;
+        println!("{listed}");
+        Ok(format!("{} bound", SSDS.len()))
+    });
+    checks.check("volplane serves", || {
+        server = Some(Server::start(card)?);
+        connect()?;
+        Ok(format!("with --card {card}"))
+    });
+    checks.check("a file system is made, mounted and filled", || {
+        shell("mkfs.ext4 -q /dev/nbd0 && mount -t ext4 /dev/nbd0 /mnt")?;
+        shell("mkdir /mnt/copy && cp -a /bin /opt /modules /mnt/copy && sync && umount /mnt")?;
+        let checked = shell("e2fsck -fn /dev/nbd0")?;
+        Ok(checked.lines().last().unwrap_or_default().to_owned())
+    });
+    checks.check("every file comes back", || {
+        shell("echo 3 >/proc/sys/vm/drop_caches; mount -t ext4 -o ro /dev/nbd0 /mnt")?;
+        let same =
+            shell("for d in bin opt modules; do diff -r /$d /mnt/copy/$d || exit 1; done; du -sm /mnt/copy");
+        shell("umount /mnt")?;
+        Ok(format!("{} MiB", same?.split_whitespace().next().unwrap_or("?")))
+    });
+    checks.check("fio verifies what it wrote to a mirror", || {
+        shell(
+            "fio --name=verify --filename=/dev/nbd1 --direct=1 --rw=randwrite --bsrange=512-64k --size=12M \
+             --verify=crc32c --do_verify=1 --ioengine=psync --randseed=7 --output=/tmp/fio.txt",
+        )?;
+        let text = fs::read_to_string("/tmp/fio.txt")?;
+        expect(text.contains("err= 0"), &text)?;
+        Ok("12 MiB".to_owned())
+    });
+    checks.check("killed in the middle of writes it starts again", || {
+        let mut writer = Command::new("/bin/sh")
+            .args(["-c", "dd if=/dev/zero of=/dev/nbd1 bs=64k count=400 conv=fsync 2>/dev/null"])
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(700));
+        server.take().ok_or("it does not run")?.kill()?;
+        disconnect()?;
+        writer.wait()?;
+        server = Some(Server::start(card)?);
+        connect()?;
+        let checked = shell("e2fsck -fn /dev/nbd0")?;
+        shell("mount -t ext4 -o ro /dev/nbd0 /mnt")?;
+        let same = shell("for d in bin opt modules; do diff -r /$d /mnt/copy/$d || exit 1; done");
+        shell("umount /mnt")?;
+        same?;
+        Ok(checked.lines().last().unwrap_or_default().to_owned())
+    });
+    checks.check("volplane stops and gives the SSDs back", || {
+        disconnect()?;
+        let word = server.take().ok_or("it does not run")?.stop()?;
+        let back = shell(&format!("volplane unbind {}", SSDS.join(" ")))?;
+        expect(back.matches("vfio-pci to nvme").count() == SSDS.len(), &back)?;
+        Ok(word)
+    });
+}
