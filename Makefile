@@ -48,7 +48,8 @@ soak: setup ## compare COMMANDS commands of machines from seed SEED on with the 
 
 # One width of the card is enough: the programs are what is wanted.
 full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with an IOMMU and NVMe controllers of QEMU's
-	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-tests --bin volplane --bin in_guest
+	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-sim -p volplane-tests \
+	  --bin volplane --bin volplane-card --bin in_guest
 	python3 tests/full-system/run.py --programs target/debug --folder target/full-system
 
 # One card holds them all, under a Cargo profile of its own.

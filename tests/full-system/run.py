@@ -1,4 +1,5 @@
-"""Boots real kernels in QEMU and runs the checks of `in_guest` there: VFIO, an IOMMU, NVMe controllers of QEMU's own.
+"""Boots real kernels in QEMU and runs the checks of `in_guest` there: VFIO, an IOMMU, NVMe controllers of QEMU's own; and
+the Verilated card beside them, in a process of its own.
 
 Nothing but downloaded packages is needed, nobody needs to be root, no hardware virtualisation is used. Everything is
 below the folder of --folder; what was fetched is kept there.
@@ -26,6 +27,8 @@ MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-cor
 GUEST_TOOLS = ["mkfs.ext4", "e2fsck", "nbd-client", "fio"]
 SSD_BYTES = 256 << 20
 MEMORY = "1536M"
+# Longest time in which the card's program listens, or stops.
+CARD_SECONDS = 20
 
 
 class Boot:
@@ -92,10 +95,10 @@ class Boot:
                         "-device", f"nvme,serial=ssd{number},drive=disk{number},bus=port{number + 1}{memory}"]
         return command
 
-    def run(self, scenario, seconds, socket=None):
-        """Boots, and gives what was printed and whether the guest ended by itself."""
+    def run(self, scenario, seconds, card):
+        """Boots, and gives what was printed and whether the guest ended by itself. `card` is its program, or none."""
         log = os.path.join(self.folder, f"{scenario}.log")
-        with open(log, "wb") as file:
+        with open(log, "wb") as file, Card(card, self.folder) as socket:
             started = subprocess.Popen(self.command(scenario, socket), stdin=subprocess.DEVNULL, stdout=file,
                                        stderr=subprocess.STDOUT)
             try:
@@ -105,6 +108,38 @@ class Boot:
                 started.wait()
         text = open(log, encoding="utf-8", errors="replace").read().replace("\r", "")
         return text, "GUEST ended with 0" in text
+
+
+class Card:
+    """The card in a process of its own, as long as a guest runs."""
+
+    def __init__(self, program_path, folder):
+        self.program, self.folder, self.process = program_path, folder, None
+
+    def __enter__(self):
+        """Starts it and waits until it listens; its socket, or none without a program."""
+        if self.program is None:
+            return None
+        socket = os.path.join(self.folder, "card.sock")
+        if os.path.exists(socket):
+            os.unlink(socket)
+        with open(os.path.join(self.folder, "volplane-card.log"), "wb") as log:
+            self.process = subprocess.Popen([self.program, "--socket", socket], stdout=log, stderr=log)
+        deadline = time.monotonic() + CARD_SECONDS
+        while not os.path.exists(socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise PackageError(f"{self.program} does not listen, see {self.folder}/volplane-card.log")
+            time.sleep(0.05)
+        return socket
+
+    def __exit__(self, *_):
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(CARD_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def checks(text):
@@ -125,15 +160,15 @@ def table(columns, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", required=True, help="where `in_guest` and `volplane` were built")
+    parser.add_argument("--programs", required=True, help="where `in_guest`, `volplane` and `volplane-card` were built")
     parser.add_argument("--folder", required=True, help="where everything is kept")
     parser.add_argument("--kernels", default="6.1,6.12", help="series, with commas")
-    parser.add_argument("--scenarios", default="ssds,software", help="what `in_guest` is to do, with commas")
-    parser.add_argument("--seconds", type=int, default=180, help="longest time of one boot")
-    parser.add_argument("--card", help="socket of a vfio-user server that is the card")
+    parser.add_argument("--scenarios", default="ssds,software,card", help="what `in_guest` is to do, with commas")
+    parser.add_argument("--seconds", type=int, default=300, help="longest time of one boot")
     given = parser.parse_args()
     folder, series = os.path.abspath(given.folder), given.kernels.split(",")
     trees = Trees(folder)
+    card = os.path.join(os.path.abspath(given.programs), "volplane-card")
     failed = False
     try:
         trees.fetch(series)
@@ -142,7 +177,7 @@ def main():
             for kernel in series:
                 began = time.monotonic()
                 boot = Boot(trees, kernel, given.programs, folder)
-                text, ended = boot.run(scenario, given.seconds, given.card)
+                text, ended = boot.run(scenario, given.seconds, card if scenario == "card" else None)
                 results[kernel] = checks(text)
                 bad = {name: said for name, said in results[kernel].items() if not said.startswith("ok")}
                 print(f"{scenario} on {kernel}: {len(results[kernel])} checks, {len(bad)} failed, "

@@ -4,6 +4,7 @@
 //! or `CHECK name: FAILED why`. It leaves with 0 when all passed. Some checks start this program again, as another
 //! user or process (`child.rs`).
 
+mod card;
 mod child;
 mod refusals;
 mod served;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             ssds::run(&mut checks);
         }
         Some("software") => served::run(&mut checks, "software"),
+        Some("card") => card::run(&mut checks),
         Some("child") => return child::run(&arguments[1..]),
         other => {
             println!("no scenario {other:?}");
