@@ -4,6 +4,9 @@ SHELL := bash
 
 CARGO ?= cargo
 VENV := .venv
+# What `make full-system` runs, and where.
+SCENARIOS ?= ssds,software,removal,card,card-removal
+KERNELS ?= 6.1,6.12
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
@@ -47,10 +50,11 @@ soak: setup ## compare COMMANDS commands of machines from seed SEED on with the 
 	$(CARGO) run --release -p volplane-tests --bin soak -- $(or $(SEED),1) $(or $(COMMANDS),1000000)
 
 # One width of the card is enough: the programs are what is wanted.
-full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with an IOMMU and NVMe controllers of QEMU's
+full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with NVMe controllers and the Verilated card
 	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-sim -p volplane-tests \
 	  --bin volplane --bin volplane-card --bin in_guest
-	python3 tests/full-system/run.py --programs target/debug --folder target/full-system
+	python3 tests/full-system/run.py --programs target/debug --folder target/full-system \
+	  --scenarios $(SCENARIOS) --kernels $(KERNELS)
 
 # One card holds them all, under a Cargo profile of its own.
 mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them

@@ -53,19 +53,12 @@ pub fn identity<F: Function>(function: &F) -> Result<PciIdentity, AccessError> {
 /// # Errors
 /// The platform's.
 pub fn enable<F: Function>(function: &F) -> Result<(), AccessError> {
-    set_command(function, MEMORY_SPACE | BUS_MASTER)
-}
-
-/// Lets the function answer memory accesses.
-///
-/// # Errors
-/// The platform's.
-pub fn enable_memory<F: Function>(function: &F) -> Result<(), AccessError> {
-    set_command(function, MEMORY_SPACE)
-}
-
-fn set_command<F: Function>(function: &F, bits: u32) -> Result<(), AccessError> {
     // The status bits in the upper half are cleared by writing ones: they are written as zeros.
     let command = function.config_read32(COMMAND)? & 0xFFFF;
-    function.config_write32(COMMAND, command | bits)
+    function.config_write32(COMMAND, command | MEMORY_SPACE | BUS_MASTER)
+}
+
+/// The first half of the command register, with leave to answer memory accesses.
+pub(crate) fn with_memory(command: [u8; 2]) -> [u8; 2] {
+    (u16::from_le_bytes(command) | MEMORY_SPACE as u16).to_le_bytes()
 }

@@ -3,16 +3,18 @@
 //! Who does what (docs/decisions/0021-vfio-container.md): `vfio-ioctls` opens container, groups and devices, maps DMA
 //! and sets interrupts; `memmap2` maps BARs and memory; `pci-driver` types configuration space and reaches registers.
 //!
-//! * `platform`: the container, its bus addresses, DMA memory, time. `function`: one device.
+//! * `platform`: the container, its bus addresses, DMA memory, time. `function`: one device; `holding`: what it has of
+//!   the kernel, and gives back when it is asked.
 //! * `iova`: which bus addresses are free. `config_space`: what a function can do.
 //! * `refusal`: why the kernel said no, in words. `kernel`: the unsafe calls.
 //!
 //! All devices share the container, so each reaches all DMA memory and every BAR that is mapped here, and nothing
-//! else: the IOMMU refuses the rest. A process that ends, however, leaves devices that the kernel resets.
+//! else: the IOMMU refuses the rest. Of a process that ends, however it does, the kernel resets the devices.
 //! Limits: x86-64 and type 1 IOMMUs; no iommufd; a group that was opened stays with the process.
 
 mod config_space;
 mod function;
+mod holding;
 mod iova;
 mod kernel;
 mod platform;

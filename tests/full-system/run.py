@@ -10,8 +10,10 @@ Leaves with 0 when every check passed on every kernel. A guest that does not end
 """
 
 import argparse
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -65,7 +67,7 @@ class Boot:
         files.add("/modules/order", "".join(f"{name}\n" for name, _ in loaded).encode())
         return files
 
-    def command(self, scenario, socket):
+    def command(self, scenario, card_socket):
         """QEMU's command line: an emulated IOMMU, a root port each for the card and two NVMe controllers."""
         qemu = program(self.trees.qemu, "qemu-system-x86_64")
         share = os.path.join(self.trees.qemu, "usr/share")
@@ -75,6 +77,7 @@ class Boot:
             "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on", "-machine", "memory-backend=memory",
             "-device", "intel-iommu,intremap=on,caching-mode=on",
             "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+            "-qmp", f"unix:{self.monitor()},server=on,wait=off",
             "-kernel", self.kernel, "-initrd", self.initrd,
             # Without no_timer_check the guest takes a loaded machine for a broken timer.
             "-append", "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on hugepages=8 "
@@ -82,9 +85,9 @@ class Boot:
         ]
         for port in range(3):
             command += ["-device", f"pcie-root-port,id=port{port},chassis={port + 1},slot={port + 1}"]
-        if socket:
+        if card_socket:
             command += ["-device", '{"driver":"vfio-user-pci","bus":"port0","x-msg-timeout":60000,'
-                                   f'"socket":{{"type":"unix","path":"{socket}"}}}}']
+                                   f'"socket":{{"type":"unix","path":"{card_socket}"}}}}']
         for number in [0, 1]:
             disk = os.path.join(self.folder, f"ssd{number}.raw")
             with open(disk, "wb") as file:
@@ -92,22 +95,49 @@ class Boot:
             # The first has memory of its own in BAR2, so that the second has a peer to write to.
             memory = ",cmb_size_mb=2,legacy-cmb=on" if number == 0 else ""
             command += ["-drive", f"file={disk},format=raw,if=none,id=disk{number}",
-                        "-device", f"nvme,serial=ssd{number},drive=disk{number},bus=port{number + 1}{memory}"]
+                        "-device", f"nvme,id=ssd{number},serial=ssd{number},drive=disk{number},bus=port{number + 1}{memory}"]
         return command
 
     def run(self, scenario, seconds, card):
         """Boots, and gives what was printed and whether the guest ended by itself. `card` is its program, or none."""
         log = os.path.join(self.folder, f"{scenario}.log")
-        with open(log, "wb") as file, Card(card, self.folder) as socket:
-            started = subprocess.Popen(self.command(scenario, socket), stdin=subprocess.DEVNULL, stdout=file,
-                                       stderr=subprocess.STDOUT)
-            try:
-                started.wait(seconds)
-            except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
-        text = open(log, encoding="utf-8", errors="replace").read().replace("\r", "")
-        return text, "GUEST ended with 0" in text
+        qemu_log = os.path.join(self.folder, f"{scenario}-qemu.log")
+        with open(log, "wb") as file, open(qemu_log, "wb") as errors, Card(card, self.folder) as at:
+            started = subprocess.Popen(self.command(scenario, at), stdin=subprocess.DEVNULL, stdout=file,
+                                       stderr=errors)
+            deadline, done = time.monotonic() + seconds, 0
+            while started.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+                wishes = re.findall(r"^HOST remove (\S+)$", read(log), re.MULTILINE)
+                for device in wishes[done:]:
+                    remove(self.monitor(), device)
+                done = len(wishes)
+            started.kill()
+            started.wait()
+        return read(log), "GUEST ended with 0" in read(log)
+
+    def monitor(self):
+        """QEMU's socket for commands."""
+        return os.path.join(self.folder, "qmp.sock")
+
+
+def read(log):
+    """What a guest has printed."""
+    return open(log, encoding="utf-8", errors="replace").read().replace("\r", "")
+
+
+def remove(monitor, device):
+    """Asks QEMU to pull a device out; it does when the guest has let it go."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(CARD_SECONDS)
+        client.connect(monitor)
+        answers = client.makefile("r", encoding="utf-8")
+        answers.readline()
+        for command in [{"execute": "qmp_capabilities"}, {"execute": "device_del", "arguments": {"id": device}}]:
+            client.sendall(json.dumps(command).encode() + b"\n")
+            while "return" not in (answer := json.loads(answers.readline())):
+                if "error" in answer:
+                    raise PackageError(f"QEMU: {answer['error']}")
 
 
 class Card:
@@ -120,17 +150,17 @@ class Card:
         """Starts it and waits until it listens; its socket, or none without a program."""
         if self.program is None:
             return None
-        socket = os.path.join(self.folder, "card.sock")
-        if os.path.exists(socket):
-            os.unlink(socket)
+        path = os.path.join(self.folder, "card.sock")
+        if os.path.exists(path):
+            os.unlink(path)
         with open(os.path.join(self.folder, "volplane-card.log"), "wb") as log:
-            self.process = subprocess.Popen([self.program, "--socket", socket], stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.program, "--socket", path], stdout=log, stderr=log)
         deadline = time.monotonic() + CARD_SECONDS
-        while not os.path.exists(socket):
+        while not os.path.exists(path):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise PackageError(f"{self.program} does not listen, see {self.folder}/volplane-card.log")
             time.sleep(0.05)
-        return socket
+        return path
 
     def __exit__(self, *_):
         if self.process is not None:
@@ -163,7 +193,7 @@ def main():
     parser.add_argument("--programs", required=True, help="where `in_guest`, `volplane` and `volplane-card` were built")
     parser.add_argument("--folder", required=True, help="where everything is kept")
     parser.add_argument("--kernels", default="6.1,6.12", help="series, with commas")
-    parser.add_argument("--scenarios", default="ssds,software,card", help="what `in_guest` is to do, with commas")
+    parser.add_argument("--scenarios", default="ssds,software,removal,card,card-removal", help="what `in_guest` is to do, with commas")
     parser.add_argument("--seconds", type=int, default=300, help="longest time of one boot")
     given = parser.parse_args()
     folder, series = os.path.abspath(given.folder), given.kernels.split(",")
@@ -177,7 +207,7 @@ def main():
             for kernel in series:
                 began = time.monotonic()
                 boot = Boot(trees, kernel, given.programs, folder)
-                text, ended = boot.run(scenario, given.seconds, card if scenario == "card" else None)
+                text, ended = boot.run(scenario, given.seconds, card if scenario.startswith("card") else None)
                 results[kernel] = checks(text)
                 bad = {name: said for name, said in results[kernel].items() if not said.startswith("ok")}
                 print(f"{scenario} on {kernel}: {len(results[kernel])} checks, {len(bad)} failed, "

@@ -1,11 +1,11 @@
 //! A function through VFIO: its BARs in the memory of this process and at bus addresses of the container, its
 //! configuration space by reads and writes of its descriptor, its interrupts as event descriptors.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::EventfdFlags;
 use vfio_bindings::bindings::vfio::{
@@ -16,6 +16,7 @@ use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::config_space::{self, Abilities};
+use super::holding::{Holding, OpenDevice, PlacedBar};
 use super::kernel::{self, MappedBar};
 use super::platform::{Container, Vectors};
 use super::refusal::Refusal;
@@ -33,22 +34,9 @@ pub struct VfioFunction {
     address: PciAddress,
     name: String,
     abilities: Abilities,
-    bar0: Option<PlacedBar>,
-    bar2: Option<PlacedBar>,
     vectors: Option<Arc<Vectors>>,
+    holding: Arc<Holding>,
     container: Arc<Container>,
-    /// What `vfio-ioctls` keeps of it.
-    device: VfioDevice,
-    /// The same device. It is dropped after `device`, so that the crate finds the group in use and leaves it in the
-    /// container: with the last group all mappings would go. It also keeps the device in sysfs, where `device` looks
-    /// for its group as it is dropped, and panics without one.
-    file: File,
-}
-
-/// A BAR and where peers reach it.
-struct PlacedBar {
-    mapped: MappedBar,
-    iova: Iova,
 }
 
 impl VfioFunction {
@@ -63,25 +51,23 @@ impl VfioFunction {
             move |source: io::Error| AccessError::System { what, source }
         };
         let file = kernel::duplicate(&device).map_err(system("a second descriptor"))?;
-        let mut function = Self {
-            address,
-            abilities: Abilities::default(),
-            bar0: None,
-            bar2: None,
-            vectors: None,
-            container,
-            device,
-            file,
-            name: name.clone(),
-        };
+        let open = OpenDevice { device, file };
+        let request = EventFd::new(event_flags()).map_err(system("an event descriptor"))?;
         let mut space = [0; config_space::BYTES];
-        function.config_read(0, &mut space)?;
-        function.abilities = Abilities::of(&space).map_err(system("its list of capabilities"))?;
+        let configuration = open.device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX);
+        open.file.read_exact_at(&mut space, configuration).map_err(system("configuration space"))?;
+        let abilities = Abilities::of(&space).map_err(system("its list of capabilities"))?;
         // A BAR that does not answer cannot be given to peers.
-        pci::enable_memory(&function)?;
-        function.bar0 = function.place(VFIO_PCI_BAR0_REGION_INDEX, "BAR0")?;
-        function.bar2 = function.place(VFIO_PCI_BAR2_REGION_INDEX, "BAR2")?;
-        Ok(function)
+        let command = pci::with_memory([space[4], space[5]]);
+        let written = open.file.write_all_at(&command, configuration + 4);
+        written.map_err(system("configuration space"))?;
+        let bar0 = place(&container, &open, address, VFIO_PCI_BAR0_REGION_INDEX, "BAR0")?;
+        let bar2 = place(&container, &open, address, VFIO_PCI_BAR2_REGION_INDEX, "BAR2");
+        let bar2 =
+            bar2.inspect_err(|_| bar0.iter().for_each(|bar| container.unmap(bar.iova, bar.mapped.len())))?;
+        let holding = Arc::new(Holding::new(open, [bar0, bar2], request));
+        container.hold(&holding);
+        Ok(Self { address, name, abilities, vectors: None, holding, container })
     }
 
     /// What it can do.
@@ -89,41 +75,15 @@ impl VfioFunction {
         self.abilities
     }
 
-    /// Maps a BAR, if it has it, here and for peers.
-    fn place(&self, region: u32, bar: &'static str) -> Result<Option<PlacedBar>, Refusal> {
-        let bytes = self.device.get_region_size(region);
-        if bytes == 0 {
-            return Ok(None);
-        }
-        let refuse = |reason: String| Refusal::Bar { address: self.address, bar, bytes, reason };
-        if self.device.get_region_flags(region) & VFIO_REGION_INFO_FLAG_MMAP == 0 {
-            return Err(refuse(
-                "the kernel does not allow it (a BAR smaller than a page, or of I/O ports)".into(),
-            ));
-        }
-        let len = usize::try_from(bytes).map_err(|error| refuse(error.to_string()))?;
-        let offset = self.device.get_region_offset(region);
-        let mut mapped =
-            MappedBar::new(&self.file, offset, len).map_err(|error| refuse(error.to_string()))?;
-        let iova = self.container.map(&mut mapped, BAR_ALIGNMENT);
-        let iova = iova.map_err(|error| refuse(format!("for peers: {error}")))?;
-        Ok(Some(PlacedBar { mapped, iova }))
-    }
-
     fn placed(&self, bar: Bar) -> Option<&PlacedBar> {
         match bar {
-            Bar::Bar0 => self.bar0.as_ref(),
-            Bar::Bar2 => self.bar2.as_ref(),
+            Bar::Bar0 => self.holding.bar0.as_ref(),
+            Bar::Bar2 => self.holding.bar2.as_ref(),
         }
     }
 
     fn bad_access(&self, bar: Bar, offset: u64) -> AccessError {
         AccessError::BadAccess { function: self.name.clone(), bar, offset, width: 4 }
-    }
-
-    fn config_read(&self, offset: u16, into: &mut [u8]) -> Result<(), AccessError> {
-        let at = self.device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + u64::from(offset);
-        self.file.read_exact_at(into, at).map_err(|source| self.config_error("read", offset, source))
     }
 
     fn config_error(&self, what: &str, offset: u16, source: io::Error) -> AccessError {
@@ -134,7 +94,13 @@ impl VfioFunction {
     fn end_interrupts(&mut self) -> Result<(), AccessError> {
         let Some(vectors) = self.vectors.take() else { return Ok(()) };
         self.container.forget(&vectors);
-        self.device.disable_msix().map_err(|source| self.vfio_error("the end of its interrupts", source))
+        let ended = self.holding.open().as_ref().map_or(Ok(()), |open| open.device.disable_msix());
+        ended.map_err(|source| self.vfio_error("the end of its interrupts", source))
+    }
+
+    /// What is said of a function that the kernel has back.
+    fn gone(&self, what: &'static str) -> AccessError {
+        AccessError::NoAnswer { function: self.name.clone(), what, waited: Duration::ZERO }
     }
 
     fn vfio_error(&self, what: &str, source: vfio_ioctls::VfioError) -> AccessError {
@@ -146,9 +112,10 @@ impl Drop for VfioFunction {
     fn drop(&mut self) {
         // The descriptor goes next: then the kernel ends what could not be ended here.
         let _ = self.end_interrupts();
-        for bar in [self.bar0.take(), self.bar2.take()].into_iter().flatten() {
+        for bar in self.holding.bars() {
             self.container.unmap(bar.iova, bar.mapped.len());
         }
+        self.container.release(&self.holding);
         self.container.closed(self.address);
     }
 }
@@ -179,15 +146,22 @@ impl Function for VfioFunction {
     }
 
     fn config_read32(&self, offset: u16) -> Result<u32, AccessError> {
-        let mut bytes = [0; 4];
-        self.config_read(offset & !3, &mut bytes)?;
+        let offset = offset & !3;
+        let mut bytes = [0xFF; 4];
+        if let Some(OpenDevice { device, file }) = self.holding.open().as_ref() {
+            let at = device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + u64::from(offset);
+            let read = file.read_exact_at(&mut bytes, at);
+            read.map_err(|source| self.config_error("read", offset, source))?;
+        }
         Ok(u32::from_le_bytes(bytes))
     }
 
     fn config_write32(&self, offset: u16, value: u32) -> Result<(), AccessError> {
         let offset = offset & !3;
-        let at = self.device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + u64::from(offset);
-        let written = self.file.write_all_at(&value.to_le_bytes(), at);
+        let open = self.holding.open();
+        let Some(OpenDevice { device, file }) = open.as_ref() else { return Ok(()) };
+        let at = device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + u64::from(offset);
+        let written = file.write_all_at(&value.to_le_bytes(), at);
         written.map_err(|source| self.config_error("write", offset, source))
     }
 
@@ -200,13 +174,15 @@ impl Function for VfioFunction {
         if vectors == 0 {
             return Ok(());
         }
-        let flags = (EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).bits() as i32;
-        let events: io::Result<Vectors> = (0..vectors).map(|_| EventFd::new(flags)).collect();
+        let events: io::Result<Vectors> = (0..vectors).map(|_| EventFd::new(event_flags())).collect();
         let events = events.map_err(|source| AccessError::System {
             what: format!("{}: event descriptors of {vectors} interrupts", self.name),
             source,
         })?;
-        let enabled = self.device.enable_msix(events.iter().collect());
+        let enabled = match self.holding.open().as_ref() {
+            Some(open) => open.device.enable_msix(events.iter().collect()),
+            None => return Err(self.gone("the request for interrupts")),
+        };
         enabled.map_err(|source| self.vfio_error(&format!("{vectors} MSI-X vectors"), source))?;
         let events = Arc::new(events);
         self.container.listen(&events);
@@ -220,9 +196,43 @@ impl Function for VfioFunction {
     }
 
     fn reset(&mut self) -> Result<(), AccessError> {
-        kernel::reset(&self.file).map_err(|source| match rustix::io::Errno::from_io_error(&source) {
+        let reset = match self.holding.open().as_ref() {
+            Some(open) => kernel::reset(&open.file),
+            None => return Err(self.gone("a reset")),
+        };
+        reset.map_err(|source| match rustix::io::Errno::from_io_error(&source) {
             Some(rustix::io::Errno::NOTTY) => Refusal::NoReset(self.address).into(),
             _ => AccessError::System { what: format!("{}: reset", self.name), source },
         })
     }
+}
+
+fn event_flags() -> i32 {
+    (EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).bits() as i32
+}
+
+/// Maps a BAR, if the device has it, here and for peers.
+fn place(
+    container: &Container,
+    open: &OpenDevice,
+    address: PciAddress,
+    region: u32,
+    bar: &'static str,
+) -> Result<Option<PlacedBar>, Refusal> {
+    let bytes = open.device.get_region_size(region);
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let refuse = |reason: String| Refusal::Bar { address, bar, bytes, reason };
+    if open.device.get_region_flags(region) & VFIO_REGION_INFO_FLAG_MMAP == 0 {
+        return Err(refuse(
+            "the kernel does not allow it (a BAR smaller than a page, or of I/O ports)".into(),
+        ));
+    }
+    let len = usize::try_from(bytes).map_err(|error| refuse(error.to_string()))?;
+    let offset = open.device.get_region_offset(region);
+    let mapped = MappedBar::new(&open.file, offset, len).map_err(|error| refuse(error.to_string()))?;
+    let iova = container.map(&mut &mapped, BAR_ALIGNMENT);
+    let iova = iova.map_err(|error| refuse(format!("for peers: {error}")))?;
+    Ok(Some(PlacedBar { mapped, iova }))
 }

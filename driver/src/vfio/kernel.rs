@@ -5,11 +5,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::null_mut;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use pci_driver::regions::{PciMemoryRegion, PciRegion, Permissions};
 use rustix::event::{PollFd, PollFlags};
 use rustix::ioctl::{ioctl, opcode, NoArg};
+use rustix::mm::{mmap_anonymous, mremap_fixed, munmap, MapFlags, MremapFlags, ProtFlags};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -34,7 +36,7 @@ impl Mapped for MmapMut {
     }
 }
 
-impl Mapped for MappedBar {
+impl Mapped for &MappedBar {
     fn start(&mut self) -> *mut u8 {
         self.mapping.as_mut_ptr()
     }
@@ -110,6 +112,31 @@ impl MappedBar {
         self.mapping.len() as u64
     }
 
+    /// Puts memory of ones in the place of the device's: so reads a BAR whose device is gone. What is written changes
+    /// that memory and nothing else.
+    ///
+    /// # Errors
+    /// The kernel's; the BAR is as it was then.
+    pub(super) fn become_ones(&self) -> io::Result<()> {
+        let len = self.mapping.len();
+        // SAFETY: a mapping of its own, of no address that anybody knows, filled before anybody does.
+        let ones = unsafe {
+            let ones =
+                mmap_anonymous(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
+            ones.cast::<u8>().write_bytes(0xFF, len);
+            ones
+        };
+        let place = self.mapping.as_mut_ptr().cast();
+        // SAFETY: it replaces, at once, the whole of a mapping that is ours, of the same length, and reached by volatile
+        // accesses of raw pointers only; `mapping` unmaps what is there when it goes.
+        let moved = unsafe { mremap_fixed(ones, len, len, MremapFlags::MAYMOVE, place) };
+        if moved.is_err() {
+            // SAFETY: still at the address that it was given above, and nobody else knows it.
+            let _ = unsafe { munmap(ones, len) };
+        }
+        Ok(moved.map(drop)?)
+    }
+
     /// Reads 4 bytes, aligned; `None` outside.
     pub(super) fn read32(&self, offset: u64) -> Option<u32> {
         self.holds(offset).then(|| self.region.read_le_u32(offset).ok()).flatten()
@@ -143,6 +170,19 @@ mod tests {
         let mut bytes = [0; 4];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 8188).expect("the file");
         assert_eq!(u32::from_le_bytes(bytes), 0x1234_5678);
+    }
+
+    #[test]
+    fn a_bar_that_is_gone_reads_ones() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(8192).expect("its length");
+        let bar = MappedBar::new(&file, 0, 8192).expect("a mapping");
+        bar.become_ones().expect("ones");
+        assert_eq!((bar.read32(0), bar.read32(8188)), (Some(u32::MAX), Some(u32::MAX)));
+        assert_eq!(bar.write32(4096, 7), Some(()));
+        let mut bytes = vec![1; 8192];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).expect("the file");
+        assert!(bytes.iter().all(|&byte| byte == 0), "what was behind it is left alone");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The card beside real SSDs: the driver's conformance suite on it, then `volplane serve` with it.
+//! The card: what it says it is, and the driver's conformance suite on it.
 
 use std::panic::AssertUnwindSafe;
 
@@ -6,19 +6,23 @@ use volplane_driver::{Bar, Card, Function, Platform, VfioPlatform};
 use volplane_tests::conformance;
 
 use crate::refusals::shell;
-use crate::{expect, served, Checks};
+use crate::{expect, Checks};
 
 /// Address of the card: the first root port.
-const CARD: &str = "0000:01:00.0";
+pub const CARD: &str = "0000:01:00.0";
 /// Seed of the conformance suite.
 const SEED: u64 = 1;
 
-pub fn run(checks: &mut Checks) {
+pub fn bind(checks: &mut Checks) {
     checks.check("the card is bound", || {
         let bound = shell(&format!("volplane bind {CARD}"))?;
         expect(bound.contains("went to vfio-pci"), &bound)?;
         Ok(bound)
     });
+}
+
+pub fn run(checks: &mut Checks) {
+    bind(checks);
     checks.check("the card says what it is", || {
         let mut platform = VfioPlatform::new()?;
         let card = Card::open(&mut platform, CARD)?;
@@ -47,5 +51,4 @@ pub fn run(checks: &mut Checks) {
         std::panic::catch_unwind(suite).map_err(|_| "see the panic above")?;
         Ok(format!("seed {SEED}"))
     });
-    served::run(checks, CARD);
 }

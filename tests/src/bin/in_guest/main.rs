@@ -1,7 +1,7 @@
 //! What `make full-system` runs inside a virtual machine: checks of the VFIO backing on a real kernel.
 //!
 //! `in_guest SCENARIO` prints a line a check, which `tests/full-system/run.py` reads: `CHECK name: ok, what was seen`
-//! or `CHECK name: FAILED why`. It leaves with 0 when all passed. Some checks start this program again, as another
+//! or `CHECK name: FAILED why`; `HOST remove ID` asks it to pull a device out. It leaves with 0 when all passed. Some checks start this program again, as another
 //! user or process (`child.rs`).
 
 mod card;
@@ -51,7 +51,15 @@ fn main() -> ExitCode {
             ssds::run(&mut checks);
         }
         Some("software") => served::run(&mut checks, "software"),
-        Some("card") => card::run(&mut checks),
+        Some("removal") => served::removal(&mut checks, "software"),
+        Some("card") => {
+            card::run(&mut checks);
+            served::run(&mut checks, card::CARD);
+        }
+        Some("card-removal") => {
+            card::bind(&mut checks);
+            served::removal(&mut checks, card::CARD);
+        }
         Some("child") => return child::run(&arguments[1..]),
         other => {
             println!("no scenario {other:?}");

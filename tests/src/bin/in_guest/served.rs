@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::refusals::{shell, SSDS};
 use crate::{expect, Checks, Outcome};
@@ -14,6 +15,8 @@ const CONFIGURATION: &str = "/tmp/disks.toml";
 const SOCKET: &str = "/tmp/volplane.sock";
 /// Longest time from the start of the program to its listening: the guest is emulated.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time from the wish to remove an SSD to its being gone.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Two SSDs, a disk striped over both and one mirrored on both.
 fn configuration() -> String {
@@ -30,7 +33,7 @@ fn configuration() -> String {
     );
     let mirrors = (0..2).map(|number| {
         format!(
-            "[[disk.mirror]]\ntime_out_ms = 16000\n\n[[disk.mirror.segment]]\nsize = \"32MiB\"\ncolumns = [{}]\n\n",
+            "[[disk.mirror]]\ntime_out_ms = 4000\n\n[[disk.mirror.segment]]\nsize = \"32MiB\"\ncolumns = [{}]\n\n",
             column(number, "128MiB")
         )
     });
@@ -145,15 +148,7 @@ pub fn run(checks: &mut Checks, card: &str) {
         shell("umount /mnt")?;
         Ok(format!("{} MiB", same?.split_whitespace().next().unwrap_or("?")))
     });
-    checks.check("fio verifies what it wrote to a mirror", || {
-        shell(
-            "fio --name=verify --filename=/dev/nbd1 --direct=1 --rw=randwrite --bsrange=512-64k --size=12M \
-             --verify=crc32c --do_verify=1 --ioengine=psync --randseed=7 --output=/tmp/fio.txt",
-        )?;
-        let text = fs::read_to_string("/tmp/fio.txt")?;
-        expect(text.contains("err= 0"), &text)?;
-        Ok("12 MiB".to_owned())
-    });
+    checks.check("fio verifies what it wrote to a mirror", || fio_verifies("12M"));
     checks.check("killed in the middle of writes it starts again", || {
         let mut writer = Command::new("/bin/sh")
             .args(["-c", "dd if=/dev/zero of=/dev/nbd1 bs=64k count=400 conv=fsync 2>/dev/null"])
@@ -178,4 +173,53 @@ pub fn run(checks: &mut Checks, card: &str) {
         expect(back.matches("vfio-pci to nvme").count() == SSDS.len(), &back)?;
         Ok(word)
     });
+}
+
+/// The second SSD is pulled while its mirror is written to. `card` is what `--card` is given.
+pub fn removal(checks: &mut Checks, card: &str) {
+    let gone = SSDS[1];
+    let mut server = None;
+    checks.check("an SSD is removed under load", || {
+        fs::write(CONFIGURATION, configuration())?;
+        shell(&format!("volplane bind {}", SSDS.join(" ")))?;
+        server = Some(Server::start(card)?);
+        connect()?;
+        let load =
+            "fio --name=load --filename=/dev/nbd1 --direct=1 --rw=randrw --bs=4k --size=12M --time_based \
+                    --runtime=15 --ioengine=psync --eta=never --output=/tmp/load.txt";
+        let mut load = Command::new("/bin/sh").args(["-c", load]).spawn()?;
+        std::thread::sleep(Duration::from_secs(3));
+        println!("HOST remove ssd1");
+        let began = Instant::now();
+        while Path::new("/sys/bus/pci/devices").join(gone).exists() {
+            expect(began.elapsed() < REMOVAL_LIMIT, "it is still there")?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let left = began.elapsed();
+        expect(load.wait()?.success(), "its mirror's client saw an error")?;
+        expect(fs::read_to_string("/tmp/load.txt")?.contains("err= 0"), "its mirror's client saw an error")?;
+        Ok(format!("gone after {} ms, no error at its mirror", left.as_millis()))
+    });
+    checks.check("the mirror goes on without it", || {
+        let told = server.as_ref().ok_or("it does not run")?.wait_for("ssd1", START_LIMIT)?;
+        fio_verifies("4M")?;
+        let listed = shell("volplane devices")?;
+        expect(!listed.contains(gone), listed)?;
+        Ok(told)
+    });
+    checks.check("killed, the SSD that is left is given back", || {
+        disconnect()?;
+        server.take().ok_or("it does not run")?.kill()?;
+        shell(&format!("volplane unbind {}", SSDS[0]))
+    });
+}
+
+fn fio_verifies(size: &str) -> Outcome {
+    shell(&format!(
+        "fio --name=verify --filename=/dev/nbd1 --direct=1 --rw=randwrite --bsrange=512-64k --size={size} \
+         --verify=crc32c --do_verify=1 --ioengine=psync --randseed=7 --output=/tmp/fio.txt"
+    ))?;
+    let text = fs::read_to_string("/tmp/fio.txt")?;
+    expect(text.contains("err= 0"), &text)?;
+    Ok(size.to_owned())
 }
