@@ -7,16 +7,14 @@ use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::EventfdFlags;
 use vfio_bindings::bindings::vfio::{
     VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR2_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
     VFIO_REGION_INFO_FLAG_MMAP,
 };
 use vfio_ioctls::VfioDevice;
-use vmm_sys_util::eventfd::EventFd;
 
 use super::config_space::{self, Abilities};
-use super::holding::{Holding, OpenDevice, PlacedBar};
+use super::holding::{Holding, OpenDevice, PlacedBar, Watch};
 use super::kernel::{self, MappedBar};
 use super::platform::{Container, Vectors};
 use super::refusal::Refusal;
@@ -35,6 +33,8 @@ pub struct VfioFunction {
     name: String,
     abilities: Abilities,
     vectors: Option<Arc<Vectors>>,
+    /// Dropped first: the device is ours alone then.
+    watch: Option<Watch>,
     holding: Arc<Holding>,
     container: Arc<Container>,
 }
@@ -52,7 +52,7 @@ impl VfioFunction {
         };
         let file = kernel::duplicate(&device).map_err(system("a second descriptor"))?;
         let open = OpenDevice { device, file };
-        let request = EventFd::new(event_flags()).map_err(system("an event descriptor"))?;
+        let request = kernel::new_event().map_err(system("an event descriptor"))?;
         let mut space = [0; config_space::BYTES];
         let configuration = open.device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX);
         open.file.read_exact_at(&mut space, configuration).map_err(system("configuration space"))?;
@@ -66,8 +66,13 @@ impl VfioFunction {
         let bar2 =
             bar2.inspect_err(|_| bar0.iter().for_each(|bar| container.unmap(bar.iova, bar.mapped.len())))?;
         let holding = Arc::new(Holding::new(open, [bar0, bar2], request));
-        container.hold(&holding);
-        Ok(Self { address, name, abilities, vectors: None, holding, container })
+        let mut function = Self { address, name, abilities, vectors: None, watch: None, holding, container };
+        let watch = Watch::start(&function.holding, &function.container.vfio);
+        function.watch = Some(watch.map_err(|source| AccessError::System {
+            what: format!("{address}: a thread for the kernel's requests"),
+            source,
+        })?);
+        Ok(function)
     }
 
     /// What it can do.
@@ -110,12 +115,13 @@ impl VfioFunction {
 
 impl Drop for VfioFunction {
     fn drop(&mut self) {
+        self.watch.take();
         // The descriptor goes next: then the kernel ends what could not be ended here.
         let _ = self.end_interrupts();
         for bar in self.holding.bars() {
             self.container.unmap(bar.iova, bar.mapped.len());
         }
-        self.container.release(&self.holding);
+        drop(self.holding.open().take());
         self.container.closed(self.address);
     }
 }
@@ -174,7 +180,7 @@ impl Function for VfioFunction {
         if vectors == 0 {
             return Ok(());
         }
-        let events: io::Result<Vectors> = (0..vectors).map(|_| EventFd::new(event_flags())).collect();
+        let events: io::Result<Vectors> = (0..vectors).map(|_| kernel::new_event()).collect();
         let events = events.map_err(|source| AccessError::System {
             what: format!("{}: event descriptors of {vectors} interrupts", self.name),
             source,
@@ -205,10 +211,6 @@ impl Function for VfioFunction {
             _ => AccessError::System { what: format!("{}: reset", self.name), source },
         })
     }
-}
-
-fn event_flags() -> i32 {
-    (EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).bits() as i32
 }
 
 /// Maps a BAR, if the device has it, here and for peers.

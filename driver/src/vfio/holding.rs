@@ -1,13 +1,16 @@
 //! What a function has of the kernel: the open device, and its BARs here and at bus addresses.
 //!
-//! It is shared with the container, because the kernel may ask for the device back: it is to be removed, or to go to
-//! another driver, and that waits until nobody has it open. Then it is reset and closed, and whoever still uses the
+//! It is shared with a thread, because the kernel may ask for the device back at any time: it is to be removed, or to go
+//! to another driver, and that waits until nobody has it open. Then it is reset and closed, and whoever still uses the
 //! function finds what he finds of one that was pulled out: its registers read all ones. Peers that still ring its
 //! doorbells write to that memory of ones, for its bus addresses may be another device's soon.
 
 use std::fs::File;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use rustix::event::{poll, PollFlags};
 use vfio_bindings::bindings::vfio::VFIO_PCI_REQ_IRQ_INDEX;
 use vfio_ioctls::{VfioContainer, VfioDevice};
 use vmm_sys_util::eventfd::EventFd;
@@ -36,7 +39,7 @@ pub(super) struct Holding {
     pub(super) bar0: Option<PlacedBar>,
     pub(super) bar2: Option<PlacedBar>,
     /// Raised when the kernel wants the device back.
-    pub(super) request: EventFd,
+    request: EventFd,
     open: Mutex<Option<OpenDevice>>,
 }
 
@@ -58,11 +61,8 @@ impl Holding {
         [&self.bar0, &self.bar2].into_iter().flatten()
     }
 
-    /// Gives the device back, if the kernel has asked for it.
-    pub(super) fn answer_request(&self, container: &VfioContainer) {
-        if self.request.read().is_err() {
-            return;
-        }
+    /// Gives the device back.
+    fn give_back(&self, container: &VfioContainer) {
         let Some(open) = self.open().take() else { return };
         // A device that cannot be reset is reset when the kernel closes it.
         let _ = kernel::reset(&open.file);
@@ -72,6 +72,68 @@ impl Holding {
             if unmapped && bar.mapped.become_ones().is_ok() {
                 let _ = kernel::map_dma(container, bar.iova.0, &mut &bar.mapped);
             }
+        }
+    }
+}
+
+/// A thread that waits for the kernel's request for a device. It ends when it has answered it, or when this is dropped.
+pub(super) struct Watch {
+    end: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// # Errors
+    /// When there is no thread or descriptor to be had.
+    pub(super) fn start(holding: &Arc<Holding>, container: &Arc<VfioContainer>) -> io::Result<Self> {
+        let end = Arc::new(kernel::new_event()?);
+        let (ending, holding, container) = (end.clone(), holding.clone(), container.clone());
+        let thread = std::thread::Builder::new().name("vfio request".to_owned()).spawn(move || {
+            if is_requested(&holding.request, &ending) {
+                holding.give_back(&container);
+            }
+        })?;
+        Ok(Self { end, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // An event that cannot be counted any more was counted often.
+        let _ = self.end.write(1);
+        // A thread that panicked has nothing more to do either.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Waits for one of the two, and says whether it was the request alone.
+fn is_requested(request: &EventFd, end: &EventFd) -> bool {
+    loop {
+        let mut events = [kernel::readable(request), kernel::readable(end)];
+        match poll(&mut events, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return false,
+        }
+        let [requested, ended] = events.map(|event| event.revents().contains(PollFlags::IN));
+        if requested || ended {
+            return !ended;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_heard_until_the_end() {
+        for (raise, requested) in [([true, false], true), ([true, true], false), ([false, true], false)] {
+            let events = [0; 2].map(|_| kernel::new_event().expect("an event"));
+            for (event, _) in events.iter().zip(raise).filter(|(_, raise)| *raise) {
+                event.write(1).expect("raised");
+            }
+            assert_eq!(is_requested(&events[0], &events[1]), requested, "{raise:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use pci_driver::regions::{PciMemoryRegion, PciRegion, Permissions};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::ioctl::{ioctl, opcode, NoArg};
 use rustix::mm::{mmap_anonymous, mremap_fixed, munmap, MapFlags, MremapFlags, ProtFlags};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
@@ -79,6 +79,14 @@ pub(super) fn duplicate(device: &VfioDevice) -> io::Result<File> {
     // SAFETY: the descriptor is open as long as `device` is, which is borrowed for longer than this.
     let borrowed = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
     Ok(File::from(borrowed.as_fd().try_clone_to_owned()?))
+}
+
+/// An event descriptor that is read without waiting.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn new_event() -> io::Result<EventFd> {
+    EventFd::new((EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).bits() as i32)
 }
 
 /// Asks `poll` whether an event was raised.

@@ -10,7 +10,6 @@ use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::function::VfioFunction;
-use super::holding::Holding;
 use super::iova::{reserved_regions, IovaSpace};
 use super::kernel::{self, Mapped};
 use super::refusal::{self, Refusal};
@@ -23,8 +22,6 @@ const HUGE_PAGE: usize = 1 << HUGE_PAGE_BITS;
 const HUGE_PAGE_BITS: u8 = 21;
 /// Times shorter than this are waited for by looking at the clock: sleeping takes longer.
 const SPIN: Duration = Duration::from_micros(50);
-/// How often it is looked whether the kernel wants a device back; less than a second.
-const REQUESTS: Duration = Duration::from_millis(100);
 
 /// The machine, through Linux VFIO. Functions are PCI addresses.
 ///
@@ -33,7 +30,6 @@ pub struct VfioPlatform {
     tree: SystemTree,
     container: Arc<Container>,
     started: Instant,
-    look_for_requests: Duration,
 }
 
 /// A container and what is in it.
@@ -51,8 +47,6 @@ struct State {
     pinned: u64,
     /// What functions raise.
     interrupts: Vec<Arc<Vectors>>,
-    /// What the kernel may ask back.
-    holdings: Vec<Arc<Holding>>,
 }
 
 /// The event descriptors of a function's interrupt vectors.
@@ -71,7 +65,7 @@ impl VfioPlatform {
         refusal::check_vfio(&tree)?;
         let vfio = VfioContainer::new(None).map_err(refusal::container_refusal)?;
         let container = Arc::new(Container { vfio: Arc::new(vfio), state: Mutex::default() });
-        Ok(Self { tree, container, started: Instant::now(), look_for_requests: Duration::ZERO })
+        Ok(Self { tree, container, started: Instant::now() })
     }
 
     /// Bytes of memory that devices reach.
@@ -115,17 +109,6 @@ impl Container {
     /// Waits for them no more.
     pub(super) fn forget(&self, vectors: &Arc<Vectors>) {
         self.state().interrupts.retain(|known| !Arc::ptr_eq(known, vectors));
-    }
-
-    /// Answers the kernel's requests for it from now on.
-    pub(super) fn hold(&self, holding: &Arc<Holding>) {
-        self.state().holdings.push(holding.clone());
-    }
-
-    /// Answers them no more, and closes the device if nobody else does.
-    pub(super) fn release(&self, holding: &Arc<Holding>) {
-        self.state().holdings.retain(|known| !Arc::ptr_eq(known, holding));
-        drop(holding.open().take());
     }
 
     /// A function was closed, or not opened.
@@ -196,13 +179,7 @@ impl Platform for VfioPlatform {
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), AccessError> {
-        let now = self.now();
-        if now >= self.look_for_requests {
-            self.look_for_requests = now + REQUESTS;
-            let holdings = self.container.state().holdings.clone();
-            holdings.iter().for_each(|holding| holding.answer_request(&self.container.vfio));
-        }
-        let left = deadline.saturating_sub(now).min(REQUESTS);
+        let left = deadline.saturating_sub(self.now());
         if left < SPIN {
             while self.now() < deadline {
                 std::hint::spin_loop();
@@ -212,8 +189,9 @@ impl Platform for VfioPlatform {
         let interrupts = self.container.state().interrupts.clone();
         let mut descriptors: Vec<PollFd<'_>> =
             interrupts.iter().flat_map(|vectors| vectors.iter()).map(kernel::readable).collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut descriptors, Some(&timeout)) {
+        // Longer waits than the kernel counts end earlier, as they may.
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut descriptors, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => {
                 Err(AccessError::System { what: "waiting for interrupts".to_owned(), source: error.into() })
