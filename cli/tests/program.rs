@@ -112,7 +112,10 @@ fn wrong_arguments_leave_with_2() {
         &["serve", &file, "--listen", "nowhere"],
         &["serve", &file, "--listen", "0.0.0.0:10809"],
         &["serve", &file, "--trace-from", "5"],
-        &["card", "--card", "0000:65:00.0"],
+        &["card", "--card", "65:00"],
+        &["serve", &file, "--card", "ffff:ff:1f.7"],
+        &["bind"],
+        &["bind", "nvme0"],
         &["check", "/nonexistent/disks.toml"],
     ] {
         let output = volplane(arguments);
@@ -120,4 +123,14 @@ fn wrong_arguments_leave_with_2() {
     }
     assert!(!directory.path().join("ssd0.img").exists(), "nothing is touched");
     assert_eq!(volplane(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_device_that_is_not_there_leaves_with_1() {
+    for command in [&["card", "--card"][..], &["bind"], &["unbind"]] {
+        let output = volplane(&[command, &["ffff:ff:1f.7"]].concat());
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
+        assert!(told.starts_with("volplane: ") && told.lines().count() == 1, "{told}");
+    }
 }
