@@ -54,7 +54,7 @@ full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with N
 	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-sim -p volplane-tests \
 	  --bin volplane --bin volplane-card --bin in_guest
 	python3 tests/full-system/run.py --programs target/debug --folder target/full-system \
-	  --scenarios $(SCENARIOS) --kernels $(KERNELS)
+	  --scenarios $(SCENARIOS) --kernels $(KERNELS) $(if $(MAY_SKIP),--may-skip)
 
 # One card holds them all, under a Cargo profile of its own.
 mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them
