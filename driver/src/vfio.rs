@@ -1,6 +1,6 @@
 //! Linux VFIO behind the driver's traits: functions that vfio-pci has, in one container.
 //!
-//! Who does what (docs/decisions/0021-vfio-container.md): `vfio-ioctls` opens container, groups and devices, maps DMA
+//! Who does what (docs/decisions/0020-vfio-container.md): `vfio-ioctls` opens container, groups and devices, maps DMA
 //! and sets interrupts; `memmap2` maps BARs and memory; `pci-driver` types configuration space and reaches registers.
 //!
 //! * `platform`: the container, its bus addresses, DMA memory, time. `function`: one device; `holding`: what it has of
