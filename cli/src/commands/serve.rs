@@ -95,6 +95,10 @@ impl Arguments {
     }
 }
 
+fn no_waveform(card: impl std::fmt::Display) -> Failure {
+    Failure::Input(format!("--trace shows the simulated card, and with --card {card} there is none"))
+}
+
 /// Serves until a signal or the time comes.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let configuration = Configuration::load(&arguments.file)?;
@@ -110,9 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             backend::start_faults(&service.platform().handle(), &configuration, &arguments.fault)?;
             run_on(service, arguments, stop, Engine::stop)
         }
-        _ if arguments.trace.is_some() => {
-            Err(Failure::Input("--trace shows the simulated card, and --card asks for none".to_owned()))
-        }
+        CardKind::Software if arguments.trace.is_some() => Err(no_waveform("software")),
+        CardKind::Function(card) if arguments.trace.is_some() => Err(no_waveform(card)),
         CardKind::Function(card) => {
             let service = backend::open_real(&configuration, card)?;
             run_on(service, arguments, stop, Engine::stop)
