@@ -10,6 +10,7 @@ mod refusals;
 mod served;
 mod ssd;
 mod ssds;
+mod stamped;
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;

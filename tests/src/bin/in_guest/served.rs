@@ -9,12 +9,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::refusals::{shell, SSDS};
+use crate::stamped::Writers;
 use crate::{expect, Checks, Outcome};
 
 const CONFIGURATION: &str = "/tmp/disks.toml";
 const SOCKET: &str = "/tmp/volplane.sock";
 /// Longest time from the start of the program to its listening: the guest is emulated.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Writes that are acknowledged before the program is killed: twice around and more (`stamped`).
+const WRITES_BEFORE_KILL: u64 = 600;
 /// Longest time from the wish to remove an SSD to its being gone.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -37,7 +40,8 @@ fn configuration() -> String {
             column(number, "128MiB")
         )
     });
-    let mirrored = "[[disk]]\nname = \"mirrored\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\n";
+    let mirrored = "[[disk]]\nname = \"mirrored\"\nblock_size = 512\nallocation_size = \"16MiB\"\n\
+                    read_policy = \"round-robin\"\n\n";
     devices.chain([striped, mirrored.to_owned()]).chain(mirrors).collect()
 }
 
@@ -150,21 +154,21 @@ pub fn run(checks: &mut Checks, card: &str) {
     });
     checks.check("fio verifies what it wrote to a mirror", || fio_verifies("12M"));
     checks.check("killed in the middle of writes it starts again", || {
-        let mut writer = Command::new("/bin/sh")
-            .args(["-c", "dd if=/dev/zero of=/dev/nbd1 bs=64k count=400 conv=fsync 2>/dev/null"])
-            .spawn()?;
-        std::thread::sleep(Duration::from_millis(700));
+        let writers = Writers::start("/dev/nbd1");
+        writers.wait_for(WRITES_BEFORE_KILL)?;
+        let killed = Instant::now();
         server.take().ok_or("it does not run")?.kill()?;
         disconnect()?;
-        writer.wait()?;
+        let stamped = writers.end()?;
         server = Some(Server::start(card)?);
         connect()?;
-        let sound = file_system_is_sound()?;
+        let kept = stamped.check(killed)?;
+        file_system_is_sound()?;
         shell("mount -t ext4 -o ro /dev/nbd0 /mnt")?;
         let same = shell("for d in bin opt modules; do diff -r /$d /mnt/copy/$d || exit 1; done");
         shell("umount /mnt")?;
         same?;
-        Ok(sound)
+        Ok(kept)
     });
     checks.check("volplane stops and gives the SSDs back", || {
         disconnect()?;
