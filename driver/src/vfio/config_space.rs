@@ -25,6 +25,10 @@ pci_bit_field! {
     }
 }
 
+/// A copy in which fields may be read: `pci-driver` takes a region to begin at a multiple of their size.
+#[repr(align(8))]
+struct Aligned([u8; BYTES]);
+
 /// What a function can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
@@ -40,7 +44,8 @@ impl Abilities {
     /// # Errors
     /// When its list of capabilities leads out of it or does not end.
     pub(super) fn of(space: &[u8; BYTES]) -> io::Result<Self> {
-        let region = PciMemoryRegion::new(space);
+        let copy = Aligned(*space);
+        let region = PciMemoryRegion::new(&copy.0);
         let capabilities = PciConfig::backed_by(&region).capabilities()?;
         let mut found = Self::default();
         if let Some(capability) = capabilities.of_type::<MsiXCapability<'_>>()?.next() {
@@ -84,6 +89,16 @@ mod tests {
         );
         space[0x06] = 0;
         assert_eq!(Abilities::of(&space).expect("sound"), Abilities::default());
+    }
+
+    #[test]
+    fn a_copy_may_begin_anywhere() {
+        let mut bytes = [0; BYTES + 4];
+        for begin in 0..4 {
+            bytes[begin..begin + BYTES].copy_from_slice(&space());
+            let copy = bytes[begin..begin + BYTES].try_into().expect("its length");
+            assert_eq!(Abilities::of(copy).expect("sound").vectors, 65, "byte {begin}");
+        }
     }
 
     #[test]
