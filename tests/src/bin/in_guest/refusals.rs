@@ -1,8 +1,9 @@
 //! Binding, and what VFIO refuses, on a kernel that means it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use volplane_driver::host::{self, DeviceKind, PciAddress, SystemTree};
 use volplane_driver::{Platform, VfioPlatform};
@@ -11,6 +12,9 @@ use crate::{child, expect, Checks, Outcome};
 
 /// Addresses of QEMU's NVMe controllers: the root ports after the card's.
 pub const SSDS: [&str; 2] = ["0000:02:00.0", "0000:03:00.0"];
+
+/// Longest time from the start of the guest to its SSDs' block devices.
+const BLOCK_DEVICE_LIMIT: Duration = Duration::from_secs(30);
 
 fn address(text: &str) -> PciAddress {
     text.parse().expect("an address")
@@ -35,10 +39,23 @@ pub fn run(checks: &mut Checks) {
         expect(error.contains("nvme has it: `volplane bind"), &error)?;
         Ok(error)
     });
-    checks.check("a mounted SSD stays", || in_use("mounted at /mnt", mount, "umount /mnt"));
-    checks.check("an SSD with swap stays", || in_use("is a swap area", swap, "swapoff /dev/nvme0n1"));
+    let mut ssd = String::new();
+    checks.check("the first SSD has a block device", || {
+        ssd = block_device(SSDS[0])?;
+        Ok(ssd.clone())
+    });
+    checks.check("a mounted SSD stays", || {
+        let mount = format!("mkfs.ext4 -q {ssd} && mount -t ext4 {ssd} /mnt");
+        in_use("mounted at /mnt", &mount, "umount /mnt")
+    });
+    checks.check("an SSD with swap stays", || {
+        let swap = format!(
+            "dd if=/dev/zero of={ssd} bs=1M count=1 2>/dev/null; mkswap {ssd} >/dev/null && swapon {ssd}"
+        );
+        in_use("is a swap area", &swap, &format!("swapoff {ssd}"))
+    });
     checks.check("an SSD that a process reads stays", || {
-        let mut reader = Command::new("/bin/sh").args(["-c", "exec sleep 60 </dev/nvme0n1"]).spawn()?;
+        let mut reader = Command::new("/bin/sh").args(["-c", &format!("exec sleep 60 <{ssd}")]).spawn()?;
         std::thread::sleep(Duration::from_millis(300));
         let refused = refusal("is open in process");
         reader.kill()?;
@@ -46,11 +63,12 @@ pub fn run(checks: &mut Checks) {
         refused
     });
     checks.check("an SSD mounted where we do not see it stays", || {
-        shell("mkfs.ext4 -q /dev/nvme0n1")?;
-        let hidden = "mount -t ext4 /dev/nvme0n1 /mnt && exec sleep 60";
-        let mut other = Command::new("/bin/unshare").args(["-m", "/bin/sh", "-c", hidden]).spawn()?;
+        shell(&format!("mkfs.ext4 -q {ssd}"))?;
+        let hidden = format!("mount -t ext4 {ssd} /mnt && exec sleep 60");
+        let mut other = Command::new("/bin/unshare").args(["-m", "/bin/sh", "-c", &hidden]).spawn()?;
         std::thread::sleep(Duration::from_secs(1));
-        let refused = refusal("nvme0n1 is opened exclusively");
+        let name = ssd.trim_start_matches("/dev/");
+        let refused = refusal(&format!("{name} is opened exclusively"));
         other.kill()?;
         other.wait()?;
         refused
@@ -93,16 +111,26 @@ pub fn unbind(checks: &mut Checks) {
     });
 }
 
-fn mount() -> Outcome {
-    shell("mkfs.ext4 -q /dev/nvme0n1 && mount -t ext4 /dev/nvme0n1 /mnt")
+/// The block device of a controller's first namespace. The kernel numbers controllers as they come up, which they do
+/// beside each other, and beside this program.
+fn block_device(controller: &str) -> Outcome {
+    let began = Instant::now();
+    let pattern = format!("ls -d /sys/bus/pci/devices/{controller}/nvme/nvme*/nvme*n1");
+    loop {
+        if let Some(device) = shell(&pattern).ok().and_then(|path| Some(path.rsplit('/').next()?.to_owned()))
+        {
+            let device = format!("/dev/{device}");
+            if Path::new(&device).exists() {
+                return Ok(device);
+            }
+        }
+        expect(began.elapsed() < BLOCK_DEVICE_LIMIT, format!("{controller} has none"))?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
-fn swap() -> Outcome {
-    shell("dd if=/dev/zero of=/dev/nvme0n1 bs=1M count=1 2>/dev/null; mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1")
-}
-
-fn in_use(words: &str, begin: fn() -> Outcome, end: &str) -> Outcome {
-    begin()?;
+fn in_use(words: &str, begin: &str, end: &str) -> Outcome {
+    shell(begin)?;
     let refused = refusal(words);
     shell(end)?;
     refused
