@@ -162,9 +162,9 @@ impl DataPath {
 
     /// IO_GetPlan: the oldest record.
     pub fn get_plan(&mut self) -> Option<Record> {
-        let record = self.records.take(|_| true);
+        let record = self.records.take(|_| true)?;
         self.run_all();
-        record
+        Some(record)
     }
 
     /// Whether `get_plan` has any.
@@ -174,9 +174,9 @@ impl DataPath {
 
     /// IO_GetPlanVD: the oldest record of a disk.
     pub fn get_plan_of(&mut self, disk: u16) -> Option<Record> {
-        let record = self.records.take(|record| record.disk == disk);
+        let record = self.records.take(|record| record.disk == disk)?;
         self.run_all();
-        record
+        Some(record)
     }
 
     /// IO_GetPlanVDAllInap: the plans of a disk that the data path has.

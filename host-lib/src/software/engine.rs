@@ -240,6 +240,7 @@ impl DataPath {
         self.run();
     }
 
+    /// All plans are looked at next time.
     pub(super) fn look_at_all(&mut self) {
         self.due.extend(self.plans.keys());
         self.relocked = true;

@@ -98,10 +98,7 @@ impl Tables {
         if self.vds.get(&disk.into()).map_or(0, VdEntry::plan) == 0 {
             return PlanTemplate::single(disk).durably_out;
         }
-        let states = self.states_of(disk);
-        let absent =
-            Components::of(|number| ComponentState::in_entry(&states, number) == ComponentState::Absent);
-        Components(states.durably_out()).or(absent)
+        PlanTemplate::durably_out_of(&self.states_of(disk))
     }
 
     /// Writes to the states of a disk, by the rules of `ComponentStates`.

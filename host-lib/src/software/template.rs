@@ -251,15 +251,18 @@ impl PlanTemplate {
                 _ => ReadPolicy::Preferred(plan.preferred()),
             },
             minimum: plan.minimum(),
-            durably_out: Components(states.durably_out()),
+            durably_out: Self::durably_out_of(states),
         };
-        for (number, component) in template.components.iter_mut().enumerate() {
-            if component.state == ComponentState::Absent {
-                *component = Component::default();
-                template.durably_out = template.durably_out.or(Components::one(number));
-            }
-        }
+        let absent = template.components.iter_mut().filter(|one| one.state == ComponentState::Absent);
+        absent.for_each(|component| *component = Component::default());
         template
+    }
+
+    /// The components that the control path knows to be out, by an entry of states; holes are, too.
+    pub(super) fn durably_out_of(states: &ComponentStates) -> Components {
+        let absent =
+            Components::of(|number| ComponentState::in_entry(states, number) == ComponentState::Absent);
+        Components(states.durably_out()).or(absent)
     }
 
     /// The entry of the plan table.

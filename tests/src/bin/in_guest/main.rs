@@ -1,8 +1,8 @@
 //! What `make full-system` runs inside a virtual machine: checks of the VFIO backing on a real kernel.
 //!
 //! `in_guest SCENARIO` prints a line a check, which `tests/full-system/run.py` reads: `CHECK name: ok, what was seen`
-//! or `CHECK name: FAILED why`; `HOST remove ID` asks it to pull a device out. It leaves with 0 when all passed. Some checks start this program again, as another
-//! user or process (`child.rs`).
+//! or `CHECK name: FAILED why`; `HOST remove ID` asks it to pull a device out. It leaves with 0 when all passed. Some
+//! checks start this program again, as another user or process (`child.rs`).
 
 mod card;
 mod child;

@@ -1,8 +1,10 @@
 //! Binding, and what VFIO refuses, on a kernel that means it.
 
+use std::error::Error;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use volplane_driver::host::{self, DeviceKind, PciAddress, SystemTree};
@@ -15,6 +17,33 @@ pub const SSDS: [&str; 2] = ["0000:02:00.0", "0000:03:00.0"];
 
 /// Longest time from the start of the guest to its SSDs' block devices.
 const BLOCK_DEVICE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a shell does that uses something: it says so, and stays.
+const AND_STAYS: &str = "echo used && exec sleep 600";
+
+/// A process that uses an SSD, until this is dropped.
+struct User(Child);
+
+impl User {
+    /// Starts it, and waits until it says that it does.
+    fn start(command: &[&str]) -> Result<Self, Box<dyn Error>> {
+        let mut process = Command::new(command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().ok_or("no output")?;
+        let user = Self(process);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        expect(line.trim() == "used", format!("{command:?} ended"))?;
+        Ok(user)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // One that has ended is as it should be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 fn address(text: &str) -> PciAddress {
     text.parse().expect("an address")
@@ -55,23 +84,15 @@ pub fn run(checks: &mut Checks) {
         in_use("is a swap area", &swap, &format!("swapoff {ssd}"))
     });
     checks.check("an SSD that a process reads stays", || {
-        let mut reader = Command::new("/bin/sh").args(["-c", &format!("exec sleep 60 <{ssd}")]).spawn()?;
-        std::thread::sleep(Duration::from_millis(300));
-        let refused = refusal("is open in process");
-        reader.kill()?;
-        reader.wait()?;
-        refused
+        let _reader = User::start(&["/bin/sh", "-c", &format!("exec <{ssd}; {AND_STAYS}")])?;
+        refusal("is open in process")
     });
     checks.check("an SSD mounted where we do not see it stays", || {
         shell(&format!("mkfs.ext4 -q {ssd}"))?;
-        let hidden = format!("mount -t ext4 {ssd} /mnt && exec sleep 60");
-        let mut other = Command::new("/bin/unshare").args(["-m", "/bin/sh", "-c", &hidden]).spawn()?;
-        std::thread::sleep(Duration::from_secs(1));
+        let hidden = format!("mount -t ext4 {ssd} /mnt && {AND_STAYS}");
+        let _other = User::start(&["/bin/unshare", "-m", "/bin/sh", "-c", &hidden])?;
         let name = ssd.trim_start_matches("/dev/");
-        let refused = refusal(&format!("{name} is opened exclusively"));
-        other.kill()?;
-        other.wait()?;
-        refused
+        refusal(&format!("{name} is opened exclusively"))
     });
     checks.check("unused SSDs are bound", || {
         let said: Result<Vec<String>, _> =

@@ -18,6 +18,8 @@ const SOCKET: &str = "/tmp/volplane.sock";
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Writes that are acknowledged before the program is killed: twice around and more (`stamped`).
 const WRITES_BEFORE_KILL: u64 = 600;
+/// Writes to its mirror before an SSD is pulled.
+const WRITES_BEFORE_REMOVAL: u64 = 100;
 /// Longest time from the wish to remove an SSD to its being gone.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -192,7 +194,11 @@ pub fn removal(checks: &mut Checks, card: &str) {
             "fio --name=load --filename=/dev/nbd1 --direct=1 --rw=randrw --bs=4k --size=12M --time_based \
                     --runtime=15 --ioengine=psync --eta=never --output=/tmp/load.txt";
         let mut load = Command::new("/bin/sh").args(["-c", load]).spawn()?;
-        std::thread::sleep(Duration::from_secs(3));
+        let began = Instant::now();
+        while writes("nbd1")? < WRITES_BEFORE_REMOVAL {
+            expect(began.elapsed() < START_LIMIT, "nothing is written")?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
         println!("HOST remove ssd1");
         let began = Instant::now();
         while Path::new("/sys/bus/pci/devices").join(gone).exists() {
@@ -216,6 +222,13 @@ pub fn removal(checks: &mut Checks, card: &str) {
         server.take().ok_or("it does not run")?.kill()?;
         shell(&format!("volplane unbind {}", SSDS[0]))
     });
+}
+
+/// Writes that a block device has completed.
+fn writes(device: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let text = fs::read_to_string(format!("/sys/block/{device}/stat"))?;
+    // The fifth field (Documentation/block/stat.rst).
+    Ok(text.split_whitespace().nth(4).ok_or("no such field")?.parse()?)
 }
 
 fn fio_verifies(size: &str) -> Outcome {

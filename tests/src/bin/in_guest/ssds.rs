@@ -16,6 +16,8 @@ use crate::refusals::{self, shell, SSDS};
 use crate::ssd::{Ssd, LIMIT};
 use crate::{expect, Checks, Outcome};
 
+/// Longest time until the kernel's log tells of an access that the IOMMU refused.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// Seed of all data.
 const SEED: u64 = 20;
 
@@ -129,10 +131,11 @@ fn unmapped() -> Outcome {
         let command = ssd.command(code, 0, 1, iova);
         ssd.execute(&mut platform, command)?;
     }
-    std::thread::sleep(Duration::from_millis(500));
-    let log = shell("dmesg")?;
     let refused = format!("fault addr {gone:#x}");
-    expect(log.contains(&refused), format!("the kernel's log has no \"{refused}\""))?;
+    let logged = poll_until(&mut platform, LOG_LIMIT, || -> Result<_, Box<dyn Error>> {
+        Ok(shell("dmesg")?.contains(&refused).then_some(()))
+    })?;
+    expect(logged.is_some(), format!("the kernel's log has no \"{refused}\""))?;
     expect(guard.iter().all(|&byte| byte == 0xA5), "memory that was never mapped was written")?;
     let read = ssd.command(opcode::READ, 0, 1, buffer.iova().0);
     expect(ssd.execute(&mut platform, read)? == status::SUCCESS, "it reads no more")?;
