@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 VENV := .venv
 # What `make full-system` runs, and where.
-SCENARIOS ?= ssds,software,removal,card,card-removal
+SCENARIOS ?= bare,no-iommu,ssds,software,errors,removal,card,card-errors,card-removal
 KERNELS ?= 6.1,6.12
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++

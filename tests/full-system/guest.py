@@ -16,7 +16,7 @@ UNPACK_SECONDS = 120
 
 def vmlinux(tree, tools, into):
     """The uncompressed kernel of a package: no time is spent on it in the guest."""
-    image = one(os.path.join(tree, "boot/vmlinuz-*"))
+    image = one(os.path.join(tree, "boot/vmlinuz-*"), os.path.join(tree, "usr/lib/modules/*/vmlinuz"))
     data = open(image, "rb").read()
     # The x86 boot protocol: setup sectors, then the payload's offset and length.
     setup = (data[0x1F1] + 1) * 512
@@ -31,11 +31,11 @@ def vmlinux(tree, tools, into):
         subprocess.run(program(tools, name) + options, input=payload, stdout=file, check=True, timeout=UNPACK_SECONDS)
 
 
-def one(pattern):
-    """The one file of a pattern."""
-    found = glob.glob(pattern)
+def one(*patterns):
+    """The one file of these patterns."""
+    found = [path for pattern in patterns for path in glob.glob(pattern)]
     if len(found) != 1:
-        raise PackageError(f"{pattern}: {len(found)} files")
+        raise PackageError(f"{', '.join(patterns)}: {len(found)} files")
     return found[0]
 
 

@@ -7,10 +7,14 @@ suites. What was downloaded once is not asked for again, until the folder is rem
 import glob
 import os
 import re
+import shutil
 import subprocess
 
 # QEMU needs vfio-user (10.1 and later).
 QEMU_SUITES = ["trixie", "trixie-backports"]
+# Packages, each tree with all that they depend on.
+QEMU = ["qemu-system-x86"]
+TOOLS = ["busybox-static", "e2fsprogs", "nbd-client", "fio", "dmsetup", "zstd", "lz4"]
 DOWNLOAD_SECONDS = 600
 
 
@@ -102,9 +106,19 @@ class Apt:
             version = re.search(r"^Version: (\S+)", paragraph, re.MULTILINE)
             image = re.search(r"^Depends:.*?(linux-image-[0-9]\S+)", paragraph, re.MULTILINE)
             if version and image and version.group(1).startswith(series + "."):
-                self.run("apt-get", "download", image.group(1))
-                return self.unpack(glob.glob(os.path.join(self.folder, "archives", image.group(1) + "_*.deb")), tree)
+                return self.unpack([path for name in self.parts(image.group(1)) for path in self.download(name)], tree)
         raise PackageError(f"no cloud kernel {series} in the machine's Debian sources")
+
+    def parts(self, image):
+        """A kernel's packages: it was one, and is several since 7.x, of the same version and ending."""
+        depends = re.search(r"^Depends: (.+)$", self.run("apt-cache", "show", image), re.MULTILINE)
+        ending = image.removeprefix("linux-image")
+        return [image] + re.findall(r"linux-(?:binary|modules)" + re.escape(ending), depends.group(1) if depends else "")
+
+    def download(self, name):
+        """Downloads one package; where it is."""
+        self.run("apt-get", "download", name)
+        return glob.glob(os.path.join(self.folder, "archives", name + "_*.deb"))
 
     def unpack(self, archives, tree):
         """Unpacks archives."""
@@ -131,21 +145,22 @@ class Trees:
         """Downloads what is not there yet."""
         apt = None
         wanted = [
-            (self.qemu, lambda a, t: a.unpacked(["qemu-system-x86"], t, ["-t", QEMU_SUITES[-1]])),
-            (self.tools, lambda a, t: a.unpacked(
-                ["busybox-static", "e2fsprogs", "nbd-client", "fio", "zstd", "lz4"], t, ["-t", QEMU_SUITES[0]])),
-            *[(self.kernel(s), lambda a, t, s=s: a.kernel(s, t)) for s in series],
+            (self.qemu, QEMU, lambda a, t: a.unpacked(QEMU, t, ["-t", QEMU_SUITES[-1]])),
+            (self.tools, TOOLS, lambda a, t: a.unpacked(TOOLS, t, ["-t", QEMU_SUITES[0]])),
+            *[(self.kernel(s), [s], lambda a, t, s=s: a.kernel(s, t)) for s in series],
         ]
-        for tree, download in wanted:
-            stamp = tree + ".complete"
-            if os.path.exists(stamp):
+        for tree, names, download in wanted:
+            stamp, complete = tree + ".complete", " ".join(names)
+            if os.path.exists(stamp) and open(stamp, encoding="utf-8").read() == complete:
                 continue
             if apt is None:
                 apt = Apt(os.path.join(self.folder, "apt"))
                 apt.run("apt-get", "update", "-qq")
             print(f"fetching {os.path.basename(tree)}", flush=True)
+            shutil.rmtree(tree, ignore_errors=True)
             download(apt, tree)
-            open(stamp, "w", encoding="utf-8").close()
+            with open(stamp, "w", encoding="utf-8") as file:
+                file.write(complete)
 
 
 def program(tree, name):

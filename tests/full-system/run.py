@@ -11,6 +11,7 @@ Leaves with 0 when every check passed on every kernel. A guest that does not end
 """
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -26,10 +27,13 @@ import guest  # noqa: E402
 from packages import PackageError, Trees, program  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "nbd", "ext4"]
+MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "nbd", "ext4", "dm-mod"]
 # Programs of the tools' packages that scenarios use in the guest.
-GUEST_TOOLS = ["mkfs.ext4", "e2fsck", "nbd-client", "fio"]
+GUEST_TOOLS = ["mkfs.ext4", "e2fsck", "nbd-client", "fio", "dmsetup"]
+SCENARIOS = "bare,no-iommu,ssds,software,errors,removal,card,card-errors,card-removal"
 SSD_BYTES = 256 << 20
+# Where the second SSD fails in the scenarios of errors: in its part of the mirror, as `in_guest` knows (served.rs).
+BAD_BLOCKS = {"read": 130 << 20, "write": 140 << 20}
 MEMORY = "1536M"
 # Longest time in which the card's program listens, or stops.
 CARD_SECONDS = 20
@@ -82,7 +86,7 @@ class Boot:
         command = qemu + firmware + [
             "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "1", "-m", MEMORY,
             "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on", "-machine", "memory-backend=memory",
-            "-device", "intel-iommu,intremap=on,caching-mode=on",
+            *([] if scenario == "no-iommu" else ["-device", "intel-iommu,intremap=on,caching-mode=on"]),
             "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
             "-qmp", f"unix:{self.monitor()},server=on,wait=off",
             "-kernel", self.kernel, "-initrd", self.initrd,
@@ -101,8 +105,11 @@ class Boot:
                 file.truncate(SSD_BYTES)
             # The first has memory of its own in BAR2, so that the second has a peer to write to.
             memory = ",cmb_size_mb=2,legacy-cmb=on" if number == 0 else ""
-            command += ["-drive", f"file={disk},format=raw,if=none,id=disk{number}",
-                        "-device", f"nvme,id=ssd{number},serial=ssd{number},drive=disk{number},bus=port{number + 1}{memory}"]
+            bad = BAD_BLOCKS if number == 1 and scenario.endswith("errors") else {}
+            # Functions of one device are one IOMMU group.
+            place = f"bus=port1,addr=0.{number},multifunction=on" if scenario == "bare" else f"bus=port{number + 1}"
+            command += ["-blockdev", json.dumps(block_node(f"disk{number}", disk, bad)),
+                        "-device", f"nvme,id=ssd{number},serial=ssd{number},drive=disk{number},{place}{memory}"]
         return command
 
     def run(self, scenario, seconds, card):
@@ -126,6 +133,16 @@ class Boot:
     def monitor(self):
         """QEMU's socket for commands."""
         return os.path.join(self.folder, "qmp.sock")
+
+
+def block_node(name, disk, bad):
+    """What QEMU calls a block node: a file, where each kind of access in `bad` always fails at one offset."""
+    errors = [{"event": "none", "iotype": kind, "sector": offset // 512, "errno": errno.EIO}
+              for kind, offset in bad.items()]
+    file = {"driver": "raw", "file": {"driver": "file", "filename": disk}}
+    if errors:
+        file = {"driver": "blkdebug", "inject-error": errors, "image": file}
+    return {"node-name": name, **file}
 
 
 def read(log):
@@ -214,7 +231,7 @@ def main():
     parser.add_argument("--programs", required=True, help="where `in_guest`, `volplane` and `volplane-card` were built")
     parser.add_argument("--folder", required=True, help="where everything is kept")
     parser.add_argument("--kernels", default="6.1,6.12", help="series, with commas")
-    parser.add_argument("--scenarios", default="ssds,software,removal,card,card-removal", help="what `in_guest` is to do, with commas")
+    parser.add_argument("--scenarios", default=SCENARIOS, help="what `in_guest` is to do, with commas")
     parser.add_argument("--seconds", type=int, default=300, help="longest time of one boot")
     parser.add_argument("--may-skip", action="store_true", help="a download that fails is said, and is no failure")
     given = parser.parse_args()

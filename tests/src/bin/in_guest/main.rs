@@ -4,6 +4,7 @@
 //! or `CHECK name: FAILED why`; `HOST remove ID` asks it to pull a device out. It leaves with 0 when all passed. Some
 //! checks start this program again, as another user or process (`child.rs`).
 
+mod bare;
 mod card;
 mod child;
 mod refusals;
@@ -47,15 +48,22 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut checks = Checks::default();
     match arguments.first().map(String::as_str) {
+        Some("bare") => bare::run(&mut checks),
+        Some("no-iommu") => bare::without_iommu(&mut checks),
         Some("ssds") => {
             refusals::run(&mut checks);
             ssds::run(&mut checks);
         }
         Some("software") => served::run(&mut checks, "software"),
+        Some("errors") => served::errors(&mut checks, "software"),
         Some("removal") => served::removal(&mut checks, "software"),
         Some("card") => {
             card::run(&mut checks);
             served::run(&mut checks, card::CARD);
+        }
+        Some("card-errors") => {
+            card::bind(&mut checks);
+            served::errors(&mut checks, card::CARD);
         }
         Some("card-removal") => {
             card::bind(&mut checks);

@@ -45,7 +45,7 @@ impl Drop for User {
     }
 }
 
-fn address(text: &str) -> PciAddress {
+pub fn address(text: &str) -> PciAddress {
     text.parse().expect("an address")
 }
 
@@ -134,7 +134,7 @@ pub fn unbind(checks: &mut Checks) {
 
 /// The block device of a controller's first namespace. The kernel numbers controllers as they come up, which they do
 /// beside each other, and beside this program.
-fn block_device(controller: &str) -> Outcome {
+pub fn block_device(controller: &str) -> Outcome {
     let began = Instant::now();
     let pattern = format!("ls -d /sys/bus/pci/devices/{controller}/nvme/nvme*/nvme*n1");
     loop {

@@ -20,6 +20,15 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const WRITES_BEFORE_KILL: u64 = 600;
 /// Writes to its mirror before an SSD is pulled.
 const WRITES_BEFORE_REMOVAL: u64 = 100;
+/// Where the second SSD's copy of the mirror cannot be read, and where it cannot be written, in the scenarios of errors
+/// (run.py).
+const BAD_READS_MIB: u64 = 2;
+const BAD_WRITES_MIB: u64 = 12;
+/// What is written there: small enough for one command, so that the copies are read in turns.
+const PIECE: &str = "/tmp/piece";
+const PIECES_A_MIB: u64 = 16;
+/// Reads of a piece, of which each copy has some.
+const READS: usize = 4;
 /// Longest time from the wish to remove an SSD to its being gone.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -115,6 +124,31 @@ fn connect() -> Outcome {
     ))
 }
 
+/// Binds the SSDs, starts the program and connects its clients.
+fn start_served(card: &str) -> Result<Server, Box<dyn std::error::Error>> {
+    fs::write(CONFIGURATION, configuration())?;
+    shell(&format!("volplane bind {}", SSDS.join(" ")))?;
+    let server = Server::start(card)?;
+    connect()?;
+    Ok(server)
+}
+
+fn write_piece(mib: u64) -> Outcome {
+    let place = mib * PIECES_A_MIB;
+    shell(&format!("dd if={PIECE} of=/dev/nbd1 oflag=direct bs=64k count=1 seek={place}"))
+}
+
+/// Reads a piece from each copy.
+fn piece_comes_back(mib: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let place = mib * PIECES_A_MIB;
+    for _ in 0..READS {
+        shell(&format!(
+            "dd if=/dev/nbd1 of=/tmp/read iflag=direct bs=64k count=1 skip={place} && cmp /tmp/read {PIECE}"
+        ))?;
+    }
+    Ok(())
+}
+
 fn file_system_is_sound() -> Outcome {
     let told = shell("e2fsck -fn /dev/nbd0")?;
     let count = told.lines().find(|line| line.contains(" files ")).ok_or_else(|| told.clone())?;
@@ -181,15 +215,40 @@ pub fn run(checks: &mut Checks, card: &str) {
     });
 }
 
+/// The second SSD has a block that cannot be read and one that cannot be written. `card` is what `--card` is given.
+pub fn errors(checks: &mut Checks, card: &str) {
+    let mut server = None;
+    checks.check("a block that one SSD cannot read comes from the other", || {
+        server = Some(start_served(card)?);
+        shell(&format!("dd if=/bin/in_guest of={PIECE} bs=64k count=1"))?;
+        write_piece(BAD_READS_MIB)?;
+        piece_comes_back(BAD_READS_MIB)?;
+        server.as_ref().ok_or("it does not run")?.wait_for("copy 1 failed on ssd1", START_LIMIT)
+    });
+    checks.check("a copy that cannot be written is left out", || {
+        write_piece(BAD_WRITES_MIB)?;
+        let running = server.as_ref().ok_or("it does not run")?;
+        running.wait_for("copy 1 missed a write and is out", START_LIMIT)
+    });
+    checks.check("the mirror goes on with one copy", || {
+        piece_comes_back(BAD_READS_MIB)?;
+        piece_comes_back(BAD_WRITES_MIB)?;
+        fio_verifies("16M")
+    });
+    checks.check("the client saw no error", || {
+        disconnect()?;
+        let word = server.take().ok_or("it does not run")?.stop()?;
+        expect(word.contains(" 0 answered with an error"), &word)?;
+        Ok(word)
+    });
+}
+
 /// The second SSD is pulled while its mirror is written to. `card` is what `--card` is given.
 pub fn removal(checks: &mut Checks, card: &str) {
     let gone = SSDS[1];
     let mut server = None;
     checks.check("an SSD is removed under load", || {
-        fs::write(CONFIGURATION, configuration())?;
-        shell(&format!("volplane bind {}", SSDS.join(" ")))?;
-        server = Some(Server::start(card)?);
-        connect()?;
+        server = Some(start_served(card)?);
         let load =
             "fio --name=load --filename=/dev/nbd1 --direct=1 --rw=randrw --bs=4k --size=12M --time_based \
                     --runtime=15 --ioengine=psync --eta=never --output=/tmp/load.txt";
