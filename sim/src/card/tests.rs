@@ -192,8 +192,8 @@ fn posted_writes_are_bounded_before_a_frozen_card() {
 #[test]
 fn a_peer_s_writes_reach_bar2() {
     for &width in CARD_WIDTHS {
-        let mut card = CardConfig::new(width).with_stalls(50);
-        card.window_merge_of_256 = 128;
+        let mut card = CardConfig::new(width).with_stalls(200);
+        card.window_merge_of_256 = 200;
         let host = Host::new(SimulatorConfig::new(crate::test_seed()).with_card(card));
         let before = host.register(registers::UNKNOWN_COMPLETIONS);
         // Completions of nobody, with phase 1, whole and in halves.
@@ -207,10 +207,12 @@ fn a_peer_s_writes_reach_bar2() {
                 host.handle.write_window(slot * 16, &entry);
             }
         }
-        host.handle.run_for_ns(10_000).expect("run");
+        host.handle.run_for_ns(50_000).expect("run");
         assert_eq!(host.register(registers::UNKNOWN_COMPLETIONS) - before, 20, "at {width} bits");
         assert_eq!(host.handle.protocol_errors(), [""; 0]);
-        assert!(host.handle.window_wait_max() <= 64);
+        // Two bursts of 128 bytes, 16 a cycle: the peer's own stalls, much longer, are not the card's.
+        let waited = host.handle.window_wait_max();
+        assert!(waited <= 20, "{waited} cycles at {width} bits");
     }
 }
 

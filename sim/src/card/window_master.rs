@@ -2,7 +2,8 @@
 //!
 //! Writes go in order, address and data each as fast as the card takes them. With `merge_of_256`,
 //! a seeded part of the writes that follow each other in address travel as one burst. How long the
-//! card keeps a channel waiting is measured, and bounded: it must never wait for its own master.
+//! card keeps a channel waiting is measured, and bounded: it must never wait for its own master. While this
+//! one owes a beat of a burst that the card has, or leaves a response standing, it is not the card that waits.
 
 use std::collections::VecDeque;
 
@@ -111,11 +112,13 @@ impl WindowMaster {
 
     #[inline]
     pub(crate) fn sample<B: CardBus>(&mut self, ports: &Ports, bus: &mut B, errors: &mut Errors) {
+        let b_valid = ports.flag(Port::Bar2Bvalid);
+        let owes = self.addressed > 0 && !self.w_valid || b_valid && !self.b_ready;
         if self.aw_valid {
             if ports.flag(Port::Bar2Awready) {
                 (self.aw_valid, self.aw_waited) = (false, 0);
                 self.addressed += 1;
-            } else {
+            } else if !owes {
                 self.aw_waited += 1;
                 self.check_wait("bar2_aw", self.aw_waited, errors);
             }
@@ -138,7 +141,6 @@ impl WindowMaster {
             self.addressed -= 1;
             self.unanswered += 1;
         }
-        let b_valid = ports.flag(Port::Bar2Bvalid);
         let response = || [u64::from(ports.byte(Port::Bar2Bresp)); 10];
         self.held_b.check(errors, "bar2_b", b_valid, self.b_ready, response);
         if b_valid && self.b_ready {
