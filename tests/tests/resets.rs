@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use volplane_abi::plan::{component_state, read_policy, RESTART_ALL};
-use volplane_abi::tables::table;
-use volplane_abi::{registers, submission_mode, CompletionEntry, PlanMasks, PlanState};
+use volplane_abi::{registers, submission_mode, CompletionEntry, PlanMasks};
 use volplane_driver::{Bar, ExceptionRecord, Function};
 use volplane_sim::{Commands, Fault, FaultKind, PlanEvent};
 use volplane_tests::harness::ledger::{Command, Ledger, BLOCK, BLOCKS_MAX, COMMANDS_MAX};
@@ -475,15 +474,7 @@ fn is_clean(machine: &mut Machine) {
     for (number, state) in machine.path_states() {
         assert_eq!((state.issued(), state.returned(), state.sq_tail()), (0, 0, 0), "path {number}");
     }
-    let (slots, mut live) = (machine.card.capabilities().slots, Vec::new());
-    let read =
-        machine.card.table_read_all(&mut machine.platform, table::PLAN_STATE, 0..slots, |slot, payload| {
-            let state = PlanState(payload[..PlanState::BYTES].try_into().expect("8 bytes"));
-            if state.live() == 1 {
-                live.push(slot);
-            }
-        });
-    read.expect("the card shows its slots");
+    let live = machine.live_plans();
     assert!(live.is_empty(), "slots with a plan: {live:?}");
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use volplane_abi::tables::table;
 use volplane_abi::{
-    completion_mode, CompletionEntry, ComponentStates, PathCompletions, PathEntry, PathState, QueueState,
-    SubmissionEntry,
+    completion_mode, CompletionEntry, ComponentStates, PathCompletions, PathEntry, PathState, PlanState,
+    QueueState, SubmissionEntry,
 };
 use volplane_driver::{
     Card, ClientQueue, CompletionQueue, DmaMemory, NvmeController, NvmeError, Platform, QueueSlots,
@@ -329,6 +329,21 @@ impl Machine {
         let numbers: Vec<u16> = self.configuration.clients.iter().map(|client| client.queue).collect();
         let mut state = |number| self.card.queue_state(&mut self.platform, number).expect("a state");
         numbers.into_iter().map(|number| (number, state(number))).collect()
+    }
+
+    /// The slots with a plan that the card shows, of disks with a template.
+    ///
+    /// # Panics
+    /// When the card does not say.
+    pub fn live_plans(&mut self) -> Vec<u32> {
+        let (slots, mut live) = (self.card.capabilities().slots, Vec::new());
+        let read =
+            self.card.table_read_all(&mut self.platform, table::PLAN_STATE, 0..slots, |slot, payload| {
+                let state = PlanState(payload[..PlanState::BYTES].try_into().expect("8 bytes"));
+                live.extend((state.live() == 1).then_some(slot));
+            });
+        read.expect("the card shows its slots");
+        live
     }
 
     /// What the card says of the components of every mirrored disk, by handle.

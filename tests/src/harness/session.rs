@@ -428,6 +428,10 @@ impl Session {
                 );
             }
         }
+        let live = self.machine.live_plans();
+        if !live.is_empty() {
+            self.fail(&format!("plans are live at the end, in slots {live:?}"), None);
+        }
         let fragments = self.stories.paths.issued;
         for (register, expected) in [
             (registers::COMMANDS_FETCHED, self.sent),
