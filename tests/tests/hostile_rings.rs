@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use volplane::software;
 use volplane_abi::status::{DATA_TRANSFER_ERROR, DNR, INVALID_NAMESPACE};
@@ -201,6 +202,36 @@ fn every_queue_goes_on_when_its_completion_ring_has_room() {
             let mut ids: Vec<u16> = found.iter().map(|found| found.0).collect();
             ids.sort_unstable();
             assert_eq!(ids, [0, 1, 2, 3], "queue {number}, round {round}");
+        }
+    }
+    machine.assert_clean(|_| false);
+}
+
+#[test]
+fn queues_that_wait_for_room_together_all_go_on() {
+    let mut machine = machine();
+    let mut random = fork(seed(), "room for all");
+    let mut queues: Vec<RawQueue> = (1..=31).map(|number| RawQueue::start(&mut machine, number, 4)).collect();
+    let send = |machine: &Machine, queue: &mut RawQueue, ids: &[u16]| {
+        for &id in ids {
+            queue.push(&SubmissionEntry::default().with_namespace_id(77).with_command_id(id).0);
+        }
+        queue.ring(machine, queue.tail.into());
+    };
+    for round in 0..4 {
+        // Three commands fill the completion ring; the fourth waits for room.
+        queues.iter_mut().for_each(|queue| send(&machine, queue, &[0, 1, 2]));
+        for queue in &mut queues {
+            completions(&mut machine, queue, 3);
+            send(&machine, queue, &[3]);
+        }
+        machine.handle.run_for_ns(20_000).expect("the card goes on");
+        queues.shuffle(&mut random);
+        for queue in &mut queues {
+            assert_eq!(queue.pop(), None, "round {round}: no completion without room");
+            queue.ring_head(&machine, queue.head.into());
+            assert_eq!(completions(&mut machine, queue, 1)[0].0, 3, "round {round}");
+            queue.ring_head(&machine, queue.head.into());
         }
     }
     machine.assert_clean(|_| false);
