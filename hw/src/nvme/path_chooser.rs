@@ -249,3 +249,86 @@ impl Logic for PathChooser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{seeded, Bench};
+    use rand::RngExt;
+
+    /// The lowest path of `due` above `last`, else the lowest.
+    fn next(due: u32, last: Option<u32>) -> u32 {
+        let above = last.map_or(due, |last| due & !1 << last);
+        if above != 0 {
+            above.trailing_zeros()
+        } else {
+            due.trailing_zeros()
+        }
+    }
+
+    /// None, one, some or many.
+    fn some(random: &mut impl RngExt) -> u32 {
+        match random.random_range(0..4) {
+            0 => 0,
+            1 => 1 << random.random_range(0..32u32),
+            2 => random.random::<u32>() & random.random::<u32>() & random.random::<u32>(),
+            _ => random.random(),
+        }
+    }
+
+    #[test]
+    fn answers_then_tails_then_heads_each_in_turns() {
+        let mut bench = Bench::new("path_chooser", PathChooser::default());
+        let mut random = seeded();
+        bench.set("reset", 1);
+        bench.cycle();
+        bench.set("reset", 0);
+        let (mut last, mut kinds, mut turned) = (None, [0; 3], 0);
+        for round in 0..20_000 {
+            let answers = if random.random_bool(0.3) { some(&mut random) } else { 0 };
+            let [tails, tails_due, heads, heads_due] = std::array::from_fn(|_| some(&mut random));
+            let (all_tails, all_heads) = (random.random_bool(0.2), random.random_bool(0.2));
+            for (name, value) in [
+                ("answers", answers),
+                ("tails", tails),
+                ("tails_due", tails_due),
+                ("all_tails", all_tails.into()),
+                ("heads", heads),
+                ("heads_due", heads_due),
+                ("all_heads", all_heads.into()),
+            ] {
+                bench.set(name, value.into());
+            }
+            bench.cycle();
+            bench.cycle();
+            bench.eval();
+            let due = [
+                answers,
+                if all_tails { tails } else { tails & tails_due },
+                if all_heads { heads } else { heads & heads_due },
+            ];
+            let kind = due.iter().position(|&paths| paths != 0);
+            assert_eq!(bench.get("found") == 1, kind.is_some(), "round {round}");
+            let Some(kind) = kind else { continue };
+            for step in ["choose", "pick"] {
+                bench.set(step, 1);
+                bench.cycle();
+                bench.set(step, 0);
+            }
+            bench.eval();
+            let expected = next(due[kind], last);
+            assert_eq!(bench.get("path"), expected.into(), "round {round}: {due:x?} after {last:?}");
+            assert_eq!(bench.get("chosen"), 1 << expected);
+            assert_eq!(bench.get("kind"), 1 << kind, "round {round}");
+            kinds[kind] += 1;
+            turned += u32::from(expected != due[kind].trailing_zeros());
+            if random.random_bool(0.8) {
+                bench.set("served", 1);
+                bench.cycle();
+                bench.set("served", 0);
+                last = Some(expected);
+            }
+        }
+        assert!(kinds.iter().all(|&count| count > 1_000) && turned > 3_000, "{kinds:?}, {turned}");
+    }
+}
