@@ -51,6 +51,7 @@ pub const STORIES: &[Story] = &[
     whole("paths", "paths"),
     whole("transactions", "transactions"),
     whole("quotas", "quotas"),
+    whole("resubmissions", "resubmissions"),
     plain("commands 1002", 1002, 3000),
     plans("plans 5002", 5002, 3000),
     directed("registers and control ring", "rtl_conformance", "width_128"),
@@ -63,6 +64,8 @@ pub const STORIES: &[Story] = &[
     plain("commands 1004", 1004, 5000),
     plans("plans 5004", 5004, 5000),
     plans("plans 17", 17, 3000),
+    // Eight copies, read where the fewest parts are under way.
+    plans("plans 3000033", 3000033, 2000),
 ];
 
 /// Where Cargo put the programs of the stories.
