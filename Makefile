@@ -4,9 +4,6 @@ SHELL := bash
 
 CARGO ?= cargo
 VENV := .venv
-# What `make full-system` runs, and where.
-SCENARIOS ?= bare,no-iommu,ssds,software,errors,removal,card,card-errors,card-removal
-KERNELS ?= 6.1,6.12
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
@@ -54,7 +51,7 @@ full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with N
 	VOLPLANE_CARD_WIDTHS=128 $(CARGO) build -p volplane-cli -p volplane-sim -p volplane-tests \
 	  --bin volplane --bin volplane-card --bin in_guest
 	python3 tests/full-system/run.py --programs target/debug --folder target/full-system \
-	  --scenarios $(SCENARIOS) --kernels $(KERNELS) $(if $(MAY_SKIP),--may-skip)
+	  $(addprefix --scenarios ,$(SCENARIOS)) $(addprefix --kernels ,$(KERNELS)) $(if $(MAY_SKIP),--may-skip)
 
 # One card holds them all, under a Cargo profile of its own.
 mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them

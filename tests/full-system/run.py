@@ -30,6 +30,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "nbd", "ext4", "dm-mod"]
 # Programs of the tools' packages that scenarios use in the guest.
 GUEST_TOOLS = ["mkfs.ext4", "e2fsck", "nbd-client", "fio", "dmsetup"]
+# What is run, and where, unless something else is asked for.
+KERNELS = "6.1,6.12"
 SCENARIOS = "bare,no-iommu,ssds,software,errors,removal,card,card-errors,card-removal"
 SSD_BYTES = 256 << 20
 # Where the second SSD fails in the scenarios of errors: in its part of the mirror, as `in_guest` knows (served.rs).
@@ -50,7 +52,8 @@ class Boot:
     def __init__(self, trees, series, programs, folder):
         self.trees, self.series, self.folder = trees, series, os.path.join(folder, f"run-{series}")
         os.makedirs(self.folder, exist_ok=True)
-        self.kernel = os.path.join(trees.folder, f"vmlinux-{series}")
+        # In the package's own tree: with another package it is unpacked again.
+        self.kernel = os.path.join(trees.kernel(series), "vmlinux")
         if not os.path.exists(self.kernel):
             guest.vmlinux(trees.kernel(series), trees.tools, self.kernel + ".part")
             os.rename(self.kernel + ".part", self.kernel)
@@ -230,7 +233,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", required=True, help="where `in_guest`, `volplane` and `volplane-card` were built")
     parser.add_argument("--folder", required=True, help="where everything is kept")
-    parser.add_argument("--kernels", default="6.1,6.12", help="series, with commas")
+    parser.add_argument("--kernels", default=KERNELS, help="series, with commas")
     parser.add_argument("--scenarios", default=SCENARIOS, help="what `in_guest` is to do, with commas")
     parser.add_argument("--seconds", type=int, default=300, help="longest time of one boot")
     parser.add_argument("--may-skip", action="store_true", help="a download that fails is said, and is no failure")

@@ -391,7 +391,7 @@ fn quotas(random: &mut ChaCha8Rng, clients: &mut [Client], tables: &mut Tables, 
         return;
     }
     // Plans that wait for a time-out or for the control path hold their slots: where there are few, all wait with
-    // them. Mirrored machines like that took half of the time of all, so they are a tenth of those with quotas.
+    // them. Mirrored machines like that took up to eight times the cycles, so they are a tenth of those with quotas.
     let least = if mirrored && !random.random_bool(0.1) { 16 } else { 1 };
     let slots = |random: &mut ChaCha8Rng| match random.random_range(0..6) {
         0 => random.random_range(least..=4 * least),

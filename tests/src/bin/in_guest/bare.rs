@@ -1,5 +1,5 @@
-//! A machine on which nothing is prepared: no module of VFIO is loaded, device mapper has an SSD, both SSDs are in one IOMMU
-//! group; or there is no IOMMU. Each step says what is missing, and with that it works.
+//! A machine on which nothing is prepared: no module of VFIO is loaded, device mapper has an SSD, both SSDs are in one
+//! IOMMU group; or there is no IOMMU. Each step says what is missing, and with that it works.
 
 use std::fs;
 
@@ -51,7 +51,8 @@ pub fn without_iommu(checks: &mut Checks) {
     checks.check("without an IOMMU it is said what to switch on", || {
         let told = refused(&bind(ssd), "switch the IOMMU on in the firmware")?;
         refused(&open(ssd), "has no IOMMU group")?;
-        expect(block_device(ssd).is_ok(), "the kernel's driver has lost it")?;
+        // The kernel's driver has it as before.
+        block_device(ssd)?;
         Ok(told)
     });
 }

@@ -25,7 +25,7 @@ const AND_STAYS: &str = "echo used && exec sleep 600";
 struct User(Child);
 
 impl User {
-    /// Starts it, and waits until it says that it does.
+    /// Starts it, and waits until it says that it does; the guest has a limit of time of its own (run.py).
     fn start(command: &[&str]) -> Result<Self, Box<dyn Error>> {
         let mut process = Command::new(command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("no output")?;
