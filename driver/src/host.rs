@@ -19,6 +19,7 @@ pub(crate) mod fake;
 
 pub use address::{AddressError, PciAddress};
 pub use binding::{bind, unbind, BindError, Bound, Unbound};
+pub(crate) use devices::{cdevs, directory};
 pub use devices::{device, devices, neighbours, DeviceKind, Neighbour, PciDevice};
 pub use tree::{Claim, Kernel, SystemTree};
 pub use uses::{group_uses, namespace_uses, uses, Use, UseError, Uses};

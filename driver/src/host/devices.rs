@@ -59,6 +59,12 @@ pub(crate) fn directory(address: PciAddress) -> PathBuf {
     PathBuf::from(DEVICES).join(address.to_string())
 }
 
+/// Names of the files below `/dev/vfio/devices` by which iommufd has a device: one, where the kernel has iommufd and
+/// vfio-pci the device.
+pub(crate) fn cdevs(tree: &SystemTree, address: PciAddress) -> Vec<String> {
+    tree.names(directory(address).join("vfio-dev"))
+}
+
 /// The device at an address; `None` when there is none.
 pub fn device(tree: &SystemTree, address: PciAddress) -> Option<PciDevice> {
     let directory = directory(address);
@@ -116,10 +122,15 @@ impl std::fmt::Display for Neighbour {
     }
 }
 
+/// The devices of an IOMMU group.
+pub(super) fn group_members(tree: &SystemTree, group: u32) -> Vec<PciAddress> {
+    let names = tree.names(format!("/sys/kernel/iommu_groups/{group}/devices"));
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
 /// The other devices of an IOMMU group.
 pub fn neighbours(tree: &SystemTree, group: u32, of: PciAddress) -> Vec<Neighbour> {
-    let members = tree.names(format!("/sys/kernel/iommu_groups/{group}/devices"));
-    let others = members.iter().filter_map(|name| name.parse().ok()).filter(|&address| address != of);
+    let others = group_members(tree, group).into_iter().filter(|&address| address != of);
     others
         .map(|address| Neighbour { address, driver: tree.link_name(directory(address).join("driver")) })
         .collect()

@@ -1,5 +1,5 @@
 //! What a controller is in use by: its namespaces' mounts, swap areas, holders (dm, md, …), exclusive and other
-//! openers; or the processes that have its VFIO group.
+//! openers; or the processes that have it through VFIO.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::address::PciAddress;
-use super::devices::{directory, DeviceKind, PciDevice};
+use super::devices::{cdevs, directory, group_members, DeviceKind, PciDevice};
 use super::tree::{Claim, SystemTree};
 
 /// One thing that a device is in use by.
@@ -98,9 +98,12 @@ pub fn uses(tree: &SystemTree, device: &PciDevice) -> Result<Uses, UseError> {
     }
 }
 
-/// The processes that have a VFIO group open.
+/// The processes that have a VFIO group open, or one of its devices by iommufd.
 pub fn group_uses(tree: &SystemTree, group: u32) -> Uses {
-    Uses(openers(tree, &[format!("vfio/{group}")].into()))
+    let members = group_members(tree, group);
+    let cdevs = members.into_iter().flat_map(|address| cdevs(tree, address));
+    let files = cdevs.map(|name| format!("vfio/devices/{name}")).chain([format!("vfio/{group}")]);
+    Uses(openers(tree, &files.collect()))
 }
 
 /// What the namespaces of an NVMe controller are in use by; and where that is nothing, claims of them, so that

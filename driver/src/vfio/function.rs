@@ -1,4 +1,4 @@
-//! A function through VFIO: its BARs in the memory of this process and at bus addresses of the container, its
+//! A function through VFIO: its BARs in the memory of this process and at bus addresses, its
 //! configuration space by reads and writes of its descriptor, its interrupts as event descriptors.
 
 use std::io;
@@ -16,7 +16,7 @@ use vfio_ioctls::VfioDevice;
 use super::config_space::{self, Abilities};
 use super::holding::{Holding, OpenDevice, PlacedBar, Watch};
 use super::kernel::{self, MappedBar};
-use super::platform::{Container, Vectors};
+use super::platform::{AddressSpace, Vectors};
 use super::refusal::Refusal;
 use crate::host::PciAddress;
 use crate::memory::Iova;
@@ -36,12 +36,12 @@ pub struct VfioFunction {
     /// Dropped first: the device is ours alone then.
     watch: Option<Watch>,
     holding: Arc<Holding>,
-    container: Arc<Container>,
+    space: Arc<AddressSpace>,
 }
 
 impl VfioFunction {
     pub(super) fn new(
-        container: Arc<Container>,
+        space: Arc<AddressSpace>,
         device: VfioDevice,
         address: PciAddress,
     ) -> Result<Self, AccessError> {
@@ -53,21 +53,21 @@ impl VfioFunction {
         let file = kernel::duplicate(&device).map_err(system("a second descriptor"))?;
         let open = OpenDevice { device, file };
         let request = kernel::new_event().map_err(system("an event descriptor"))?;
-        let mut space = [0; config_space::BYTES];
+        let mut bytes = [0; config_space::BYTES];
         let configuration = open.device.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX);
-        open.file.read_exact_at(&mut space, configuration).map_err(system("configuration space"))?;
-        let abilities = Abilities::of(&space).map_err(system("its list of capabilities"))?;
+        open.file.read_exact_at(&mut bytes, configuration).map_err(system("configuration space"))?;
+        let abilities = Abilities::of(&bytes).map_err(system("its list of capabilities"))?;
         // A BAR that does not answer cannot be given to peers.
-        let command = pci::with_memory([space[4], space[5]]);
+        let command = pci::with_memory([bytes[4], bytes[5]]);
         let written = open.file.write_all_at(&command, configuration + 4);
         written.map_err(system("configuration space"))?;
-        let bar0 = place(&container, &open, address, VFIO_PCI_BAR0_REGION_INDEX, "BAR0")?;
-        let bar2 = place(&container, &open, address, VFIO_PCI_BAR2_REGION_INDEX, "BAR2");
+        let bar0 = place(&space, &open, address, VFIO_PCI_BAR0_REGION_INDEX, "BAR0")?;
+        let bar2 = place(&space, &open, address, VFIO_PCI_BAR2_REGION_INDEX, "BAR2");
         let bar2 =
-            bar2.inspect_err(|_| bar0.iter().for_each(|bar| container.unmap(bar.iova, bar.mapped.len())))?;
+            bar2.inspect_err(|_| bar0.iter().for_each(|bar| space.unmap(bar.iova, bar.mapped.len())))?;
         let holding = Arc::new(Holding::new(open, [bar0, bar2], request));
-        let mut function = Self { address, name, abilities, vectors: None, watch: None, holding, container };
-        let watch = Watch::start(&function.holding, &function.container.vfio);
+        let mut function = Self { address, name, abilities, vectors: None, watch: None, holding, space };
+        let watch = Watch::start(&function.holding, &function.space);
         function.watch = Some(watch.map_err(|source| AccessError::System {
             what: format!("{address}: a thread for the kernel's requests"),
             source,
@@ -98,7 +98,7 @@ impl VfioFunction {
 
     fn end_interrupts(&mut self) -> Result<(), AccessError> {
         let Some(vectors) = self.vectors.take() else { return Ok(()) };
-        self.container.forget(&vectors);
+        self.space.forget(&vectors);
         let ended = self.holding.open().as_ref().map_or(Ok(()), |open| open.device.disable_msix());
         ended.map_err(|source| self.vfio_error("the end of its interrupts", source))
     }
@@ -119,10 +119,10 @@ impl Drop for VfioFunction {
         // The descriptor goes next: then the kernel ends what could not be ended here.
         let _ = self.end_interrupts();
         for bar in self.holding.bars() {
-            self.container.unmap(bar.iova, bar.mapped.len());
+            self.space.unmap(bar.iova, bar.mapped.len());
         }
         drop(self.holding.open().take());
-        self.container.closed(self.address);
+        self.space.closed(self.address);
     }
 }
 
@@ -191,7 +191,7 @@ impl Function for VfioFunction {
         };
         enabled.map_err(|source| self.vfio_error(&format!("{vectors} MSI-X vectors"), source))?;
         let events = Arc::new(events);
-        self.container.listen(&events);
+        self.space.listen(&events);
         self.vectors = Some(events);
         Ok(())
     }
@@ -202,20 +202,24 @@ impl Function for VfioFunction {
     }
 
     fn reset(&mut self) -> Result<(), AccessError> {
-        let reset = match self.holding.open().as_ref() {
-            Some(open) => kernel::reset(&open.file),
-            None => return Err(self.gone("a reset")),
-        };
-        reset.map_err(|source| match rustix::io::Errno::from_io_error(&source) {
+        let open = self.holding.open();
+        let Some(OpenDevice { device, file }) = open.as_ref() else { return Err(self.gone("a reset")) };
+        kernel::reset(file).map_err(|source| match rustix::io::Errno::from_io_error(&source) {
             Some(rustix::io::Errno::NOTTY) => Refusal::NoReset(self.address).into(),
             _ => AccessError::System { what: format!("{}: reset", self.name), source },
-        })
+        })?;
+        let interface = self.space.interface()?;
+        if interface.forgets_bars() {
+            let reached = self.holding.reach_again(device, interface);
+            reached.map_err(|source| self.vfio_error("its BARs after a reset, for peers", source))?;
+        }
+        Ok(())
     }
 }
 
 /// Maps a BAR, if the device has it, here and for peers.
 fn place(
-    container: &Container,
+    space: &AddressSpace,
     open: &OpenDevice,
     address: PciAddress,
     region: u32,
@@ -234,7 +238,7 @@ fn place(
     let len = usize::try_from(bytes).map_err(|error| refuse(error.to_string()))?;
     let offset = open.device.get_region_offset(region);
     let mapped = MappedBar::new(&open.file, offset, len).map_err(|error| refuse(error.to_string()))?;
-    let iova = container.map(&mut &mapped, BAR_ALIGNMENT);
+    let iova = space.map_bar(&open.device, region, &mapped, BAR_ALIGNMENT);
     let iova = iova.map_err(|error| refuse(format!("for peers: {error}")))?;
-    Ok(Some(PlacedBar { mapped, iova }))
+    Ok(Some(PlacedBar { region, mapped, iova }))
 }

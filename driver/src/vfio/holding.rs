@@ -12,14 +12,18 @@ use std::thread::JoinHandle;
 
 use rustix::event::{poll, PollFlags};
 use vfio_bindings::bindings::vfio::VFIO_PCI_REQ_IRQ_INDEX;
-use vfio_ioctls::{VfioContainer, VfioDevice};
+use vfio_ioctls::{VfioDevice, VfioError};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::interface::Interface;
 use super::kernel::{self, MappedBar};
+use super::platform::AddressSpace;
 use crate::memory::Iova;
 
 /// A BAR and where peers reach it.
 pub(super) struct PlacedBar {
+    /// VFIO's number of it.
+    pub(super) region: u32,
     pub(super) mapped: MappedBar,
     pub(super) iova: Iova,
 }
@@ -28,9 +32,9 @@ pub(super) struct PlacedBar {
 pub(super) struct OpenDevice {
     /// What `vfio-ioctls` keeps of it.
     pub(super) device: VfioDevice,
-    /// The same device. It is dropped after `device`, so that the crate finds the group in use and leaves it in the
+    /// The same device. It is dropped after `device`, so that the crate finds the group in use and leaves it in its
     /// container: with the last group all mappings would go. It also keeps the device in sysfs, where `device` looks
-    /// for its group as it is dropped, and panics without one.
+    /// for its group as it is dropped, and panics without one. iommufd needs neither.
     pub(super) file: File,
 }
 
@@ -61,16 +65,27 @@ impl Holding {
         [&self.bar0, &self.bar2].into_iter().flatten()
     }
 
+    /// Lets peers reach the BARs again, of a device that was reset.
+    ///
+    /// # Errors
+    /// The kernel's; peers are refused then.
+    pub(super) fn reach_again(&self, device: &VfioDevice, interface: &Interface) -> Result<(), VfioError> {
+        self.bars().try_for_each(|bar| {
+            interface.unmap(bar.iova.0, bar.mapped.len())?;
+            interface.map_bar(bar.iova.0, device, bar.region, &bar.mapped)
+        })
+    }
+
     /// Gives the device back.
-    fn give_back(&self, container: &VfioContainer) {
+    fn give_back(&self, interface: &Interface) {
         let Some(open) = self.open().take() else { return };
         // A device that cannot be reset is reset when the kernel closes it.
         let _ = kernel::reset(&open.file);
         for bar in self.bars() {
-            let unmapped = container.vfio_dma_unmap(bar.iova.0, bar.mapped.len() as usize).is_ok();
+            let unmapped = interface.unmap(bar.iova.0, bar.mapped.len()).is_ok();
             // Where one of these fails, peers are refused there, and the kernel has to wait.
             if unmapped && bar.mapped.become_ones().is_ok() {
-                let _ = kernel::map_dma(container, bar.iova.0, &mut &bar.mapped);
+                let _ = interface.map(bar.iova.0, &mut &bar.mapped);
             }
         }
     }
@@ -85,12 +100,13 @@ pub(super) struct Watch {
 impl Watch {
     /// # Errors
     /// When there is no thread or descriptor to be had.
-    pub(super) fn start(holding: &Arc<Holding>, container: &Arc<VfioContainer>) -> io::Result<Self> {
+    pub(super) fn start(holding: &Arc<Holding>, space: &Arc<AddressSpace>) -> io::Result<Self> {
         let end = Arc::new(kernel::new_event()?);
-        let (ending, holding, container) = (end.clone(), holding.clone(), container.clone());
+        let (ending, holding, space) = (end.clone(), holding.clone(), space.clone());
         let thread = std::thread::Builder::new().name("vfio request".to_owned()).spawn(move || {
             if is_requested(&holding.request, &ending) {
-                holding.give_back(&container);
+                let interface = space.interface();
+                interface.into_iter().for_each(|interface| holding.give_back(interface));
             }
         })?;
         Ok(Self { end, thread: Some(thread) })

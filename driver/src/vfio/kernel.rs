@@ -12,7 +12,7 @@ use pci_driver::regions::{PciMemoryRegion, PciRegion, Permissions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::ioctl::{ioctl, opcode, NoArg};
 use rustix::mm::{mmap_anonymous, mremap_fixed, munmap, MapFlags, MremapFlags, ProtFlags};
-use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
+use vfio_ioctls::{VfioDevice, VfioError, VfioOps};
 use vmm_sys_util::eventfd::EventFd;
 
 /// `VFIO_DEVICE_RESET` of linux/vfio.h. `vfio-ioctls` issues it too, but does not tell whether it worked.
@@ -46,20 +46,16 @@ impl Mapped for &MappedBar {
     }
 }
 
-/// Lets all devices of a container reach `memory` at `iova`, until that range is unmapped.
+/// Lets all devices of an address space reach `memory` at `iova`, until that range is unmapped.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn map_dma(
-    container: &VfioContainer,
-    iova: u64,
-    memory: &mut impl Mapped,
-) -> Result<(), VfioError> {
+pub(super) fn map_dma(space: &dyn VfioOps, iova: u64, memory: &mut impl Mapped) -> Result<(), VfioError> {
     let (len, start) = (memory.len(), memory.start());
     // SAFETY: the range is a mapping of ours that nobody has a reference to: `DmaMemory` and `MappedBar` reach it by
     // raw pointers, with atomic or volatile accesses. Who owns it unmaps `iova` first; should that fail, the kernel
     // keeps the pages pinned for the devices, and nothing else of this process is there.
-    unsafe { container.vfio_dma_map(iova, len, start) }
+    unsafe { space.vfio_dma_map(iova, len, start) }
 }
 
 /// Resets a device by whatever its kernel driver can do for it alone, function level reset first.

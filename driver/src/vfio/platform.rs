@@ -1,17 +1,18 @@
-//! The container: what devices reach, interrupts to wait for, and time.
+//! The address space of all devices: what they reach, interrupts to wait for, and time.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use memmap2::{MmapMut, MmapOptions};
 use rustix::event::{poll, PollFd, Timespec};
-use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
+use vfio_ioctls::{VfioDevice, VfioError};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::function::VfioFunction;
+use super::interface::Interface;
 use super::iova::{reserved_regions, IovaSpace};
-use super::kernel::{self, Mapped};
+use super::kernel::{self, Mapped, MappedBar};
 use super::refusal::{self, Refusal};
 use crate::host::{PciAddress, SystemTree};
 use crate::memory::{DmaMemory, Iova, PAGE};
@@ -25,22 +26,25 @@ const SPIN: Duration = Duration::from_micros(50);
 
 /// The machine, through Linux VFIO. Functions are PCI addresses.
 ///
-/// The container lives until the platform, every function of it and all its memory are gone.
+/// The address space lives until the platform, every function of it and all its memory are gone.
 pub struct VfioPlatform {
     tree: SystemTree,
-    container: Arc<Container>,
+    space: Arc<AddressSpace>,
     started: Instant,
 }
 
-/// A container and what is in it.
-pub(super) struct Container {
-    pub(super) vfio: Arc<VfioContainer>,
+/// What devices share.
+#[derive(Default)]
+pub(super) struct AddressSpace {
+    /// Decided by the first device that was opened.
+    interface: OnceLock<Interface>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    space: IovaSpace,
+    free: IovaSpace,
+    /// Groups whose reserved regions are not handed out.
     groups: BTreeSet<u32>,
     opened: BTreeSet<PciAddress>,
     /// Bytes of memory that devices reach; BARs do not count.
@@ -53,42 +57,68 @@ struct State {
 pub(super) type Vectors = Vec<EventFd>;
 
 impl VfioPlatform {
-    /// Opens a container.
+    /// An address space with nothing in it.
     ///
     /// # Errors
-    /// `AccessError::Vfio`.
+    /// `AccessError::Vfio` where the kernel has no VFIO.
     pub fn new() -> Result<Self, AccessError> {
         Self::with_tree(SystemTree::of_this_machine())
     }
 
     fn with_tree(tree: SystemTree) -> Result<Self, AccessError> {
         refusal::check_vfio(&tree)?;
-        let vfio = VfioContainer::new(None).map_err(refusal::container_refusal)?;
-        let container = Arc::new(Container { vfio: Arc::new(vfio), state: Mutex::default() });
-        Ok(Self { tree, container, started: Instant::now() })
+        Ok(Self { tree, space: Arc::default(), started: Instant::now() })
+    }
+
+    /// By which interface of the kernel devices are opened, in words; `None` before the first was.
+    pub fn interface(&self) -> Option<String> {
+        self.space.interface.get().map(Interface::to_string)
     }
 
     /// Bytes of memory that devices reach.
     pub fn pinned(&self) -> u64 {
-        self.container.state().pinned
+        self.space.state().pinned
     }
 }
 
-impl Container {
+impl AddressSpace {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The interface; a refusal before there is a device.
+    pub(super) fn interface(&self) -> Result<&Interface, Refusal> {
+        self.interface.get().ok_or(Refusal::NoDevice)
+    }
+
     /// Lets all devices reach `memory`; gives its bus address.
-    pub(super) fn map(&self, memory: &mut impl Mapped, alignment: usize) -> Result<Iova, Refusal> {
+    fn map(&self, memory: &mut impl Mapped, alignment: usize) -> Result<Iova, Refusal> {
         let len = memory.len() as u64;
+        self.place(len, alignment, |interface, iova| interface.map(iova, memory))
+    }
+
+    /// Lets all devices reach a BAR; gives its bus address.
+    pub(super) fn map_bar(
+        &self,
+        device: &VfioDevice,
+        region: u32,
+        bar: &MappedBar,
+        alignment: usize,
+    ) -> Result<Iova, Refusal> {
+        self.place(bar.len(), alignment, |interface, iova| interface.map_bar(iova, device, region, bar))
+    }
+
+    fn place(
+        &self,
+        len: u64,
+        alignment: usize,
+        map: impl FnOnce(&Interface, u64) -> Result<(), VfioError>,
+    ) -> Result<Iova, Refusal> {
+        let interface = self.interface()?;
         let mut state = self.state();
-        if state.groups.is_empty() {
-            return Err(Refusal::NoDevice);
-        }
-        let iova = state.space.take(len, alignment as u64).ok_or(Refusal::NoBusAddresses)?;
-        if let Err(error) = kernel::map_dma(&self.vfio, iova, memory) {
-            state.space.give_back(iova, len);
+        let iova = state.free.take(len, alignment as u64).ok_or(Refusal::NoBusAddresses)?;
+        if let Err(error) = map(interface, iova) {
+            state.free.give_back(iova, len);
             return Err(refusal::map_refusal(error, state.pinned, len));
         }
         Ok(Iova(iova))
@@ -96,8 +126,8 @@ impl Container {
 
     /// Takes memory away from all devices. Addresses that the kernel does not give up are never handed out again.
     pub(super) fn unmap(&self, iova: Iova, len: u64) {
-        if self.vfio.vfio_dma_unmap(iova.0, len as usize).is_ok() {
-            self.state().space.give_back(iova.0, len);
+        if self.interface().is_ok_and(|interface| interface.unmap(iova.0, len).is_ok()) {
+            self.state().free.give_back(iova.0, len);
         }
     }
 
@@ -119,15 +149,15 @@ impl Container {
 
 /// DMA memory that is unmapped when this goes.
 struct Unmap {
-    container: Arc<Container>,
+    space: Arc<AddressSpace>,
     iova: Iova,
     len: u64,
 }
 
 impl Drop for Unmap {
     fn drop(&mut self) {
-        self.container.unmap(self.iova, self.len);
-        self.container.state().pinned -= self.len;
+        self.space.unmap(self.iova, self.len);
+        self.space.state().pinned -= self.len;
     }
 }
 
@@ -140,22 +170,22 @@ impl Platform for VfioPlatform {
             refusal.map_or_else(|| AccessError::NoFunction(address.to_string()), AccessError::from)
         })?;
         {
-            let mut state = self.container.state();
+            let mut state = self.space.state();
             if !state.opened.insert(address) {
                 return Err(AccessError::Busy(address.to_string()));
             }
             if !state.groups.contains(&group) {
                 let path = self.tree.path(format!("/sys/kernel/iommu_groups/{group}/reserved_regions"));
                 let text = std::fs::read_to_string(path).unwrap_or_default();
-                reserved_regions(&text).into_iter().for_each(|region| state.space.remove(region));
+                reserved_regions(&text).into_iter().for_each(|region| state.free.remove(region));
             }
         }
-        let opened = self.open_device(address, group).and_then(|device| {
-            self.container.state().groups.insert(group);
-            VfioFunction::new(self.container.clone(), device, address)
+        let opened = self.open_device(address, group).map_err(AccessError::from).and_then(|device| {
+            self.space.state().groups.insert(group);
+            VfioFunction::new(self.space.clone(), device, address)
         });
         if opened.is_err() {
-            self.container.closed(address);
+            self.space.closed(address);
         }
         opened
     }
@@ -167,10 +197,10 @@ impl Platform for VfioPlatform {
         }
         let len = bytes.checked_next_multiple_of(PAGE).ok_or_else(|| refuse("too large".to_owned()))?;
         let (mut memory, alignment) = anonymous(len).map_err(|error| refuse(error.to_string()))?;
-        let iova = self.container.map(&mut memory, alignment).map_err(|reason| refuse(reason.to_string()))?;
+        let iova = self.space.map(&mut memory, alignment).map_err(|reason| refuse(reason.to_string()))?;
         let mapped = memory.len() as u64;
-        self.container.state().pinned += mapped;
-        let unmap = Unmap { container: self.container.clone(), iova, len: mapped };
+        self.space.state().pinned += mapped;
+        let unmap = Unmap { space: self.space.clone(), iova, len: mapped };
         Ok(DmaMemory::new(memory, iova, unmap).part(0, len))
     }
 
@@ -186,7 +216,7 @@ impl Platform for VfioPlatform {
             }
             return Ok(());
         }
-        let interrupts = self.container.state().interrupts.clone();
+        let interrupts = self.space.state().interrupts.clone();
         let mut descriptors: Vec<PollFd<'_>> =
             interrupts.iter().flat_map(|vectors| vectors.iter()).map(kernel::readable).collect();
         // Longer waits than the kernel counts end earlier, as they may.
@@ -201,11 +231,14 @@ impl Platform for VfioPlatform {
 }
 
 impl VfioPlatform {
-    fn open_device(&self, address: PciAddress, group: u32) -> Result<VfioDevice, AccessError> {
-        let path = self.tree.path(format!("/sys/bus/pci/devices/{address}"));
-        let operations: Arc<dyn VfioOps> = self.container.vfio.clone();
-        let device = VfioDevice::new(&path, operations, false);
-        Ok(device.map_err(|error| refusal::function_refusal(&self.tree, address, group, error))?)
+    fn open_device(&self, address: PciAddress, group: u32) -> Result<VfioDevice, Refusal> {
+        if let Some(interface) = self.space.interface.get() {
+            let device = interface.open(&self.tree, address);
+            return device.map_err(|error| refusal::function_refusal(&self.tree, address, group, error));
+        }
+        let (interface, device) = Interface::with_first(&self.tree, address, group)?;
+        self.space.interface.get_or_init(|| interface);
+        Ok(device)
     }
 }
 

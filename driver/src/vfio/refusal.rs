@@ -5,15 +5,20 @@
 use std::fmt;
 use std::io;
 
+use iommufd_ioctls::IommufdError;
+use rustix::io::Errno;
 use rustix::process::{getrlimit, Resource};
 use vfio_ioctls::VfioError;
+use vmm_sys_util::errno::Error as SysError;
 
 use crate::host::{
-    device, group_uses, neighbours, AddressError, Neighbour, PciAddress, PciDevice, SystemTree, Uses,
+    cdevs, device, group_uses, neighbours, AddressError, Neighbour, PciAddress, PciDevice, SystemTree, Uses,
 };
 
 /// The file by which a container is opened.
-const CONTAINER: &str = "/dev/vfio/vfio";
+pub(super) const CONTAINER: &str = "/dev/vfio/vfio";
+/// The file by which iommufd is opened.
+pub(super) const IOMMUFD: &str = "/dev/iommu";
 
 /// Why not.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +30,17 @@ pub enum Refusal {
     #[error("there is no /dev/vfio/vfio: load VFIO with `modprobe -a vfio vfio_iommu_type1 vfio-pci`")]
     NoVfio,
     /// No leave to use VFIO.
-    #[error("no permission to open /dev/vfio/{0}: be root, or have the file given to your user")]
+    #[error("no permission to open {0}: be root, or have the file given to your user")]
     NoPermission(String),
     /// The container's IOMMU driver is missing.
     #[error("VFIO has no type 1 IOMMU driver: `modprobe vfio_iommu_type1`")]
     NoType1,
+    /// Peers would not reach its BARs.
+    #[error(
+        "peers would not reach the BARs of {0}: iommufd takes them from Linux 6.19 on (CONFIG_VFIO_PCI_DMABUF), and \
+         this kernel has no container that would (CONFIG_VFIO_CONTAINER)"
+    )]
+    NoPeers(PciAddress),
     /// No IOMMU group.
     #[error(
         "{0} has no IOMMU group: switch the IOMMU on in the firmware (VT-d, AMD-Vi) and start the kernel with \
@@ -71,13 +82,15 @@ pub enum Refusal {
     /// The IOMMU cannot take the group in.
     #[error(
         "the IOMMU refuses group {group} of {address}: {source}; without interrupt remapping the kernel wants \
-         vfio_iommu_type1.allow_unsafe_interrupts=1, which trusts every device"
+         {module}.allow_unsafe_interrupts=1, which trusts every device"
     )]
     NoDomain {
         /// Where.
         address: PciAddress,
         /// Group.
         group: u32,
+        /// Whose parameter that is.
+        module: &'static str,
         /// The kernel's answer.
         source: VfioError,
     },
@@ -119,13 +132,22 @@ pub enum Refusal {
     #[error("{0} cannot be reset alone: it has no function level reset, and shares its bus")]
     NoReset(PciAddress),
     /// Anything else that VFIO says.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", told(.source))]
     Vfio {
         /// What was done.
         what: String,
         /// What VFIO says.
         source: VfioError,
     },
+}
+
+/// All that an error says: some keep the kernel's answer to themselves.
+fn told(error: &VfioError) -> String {
+    match error {
+        VfioError::NewVfioIommufd(source) | VfioError::IommufdIoctlError(source) => source.to_string(),
+        VfioError::OpenDeviceCdev(source) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
 }
 
 fn list(others: &[Neighbour]) -> String {
@@ -169,19 +191,41 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
-/// Whether VFIO is there at all.
+/// Whether VFIO is there at all, by either interface.
 ///
 /// # Errors
 /// `NoVfio`.
 pub(super) fn check_vfio(tree: &SystemTree) -> Result<(), Refusal> {
+    if tree.path(IOMMUFD).exists() {
+        Ok(())
+    } else {
+        check_container(tree)
+    }
+}
+
+/// Whether containers are there.
+///
+/// # Errors
+/// `NoVfio`.
+pub(super) fn check_container(tree: &SystemTree) -> Result<(), Refusal> {
     tree.path(CONTAINER).exists().then_some(()).ok_or(Refusal::NoVfio)
+}
+
+/// Whether a file of iommufd could not be opened for want of permission.
+pub(super) fn is_denied(error: &VfioError) -> bool {
+    match error {
+        VfioError::NewVfioIommufd(IommufdError::OpenIommufd(source)) | VfioError::OpenDeviceCdev(source) => {
+            source.kind() == io::ErrorKind::PermissionDenied
+        }
+        _ => false,
+    }
 }
 
 /// What opening a container failed on.
 pub(super) fn container_refusal(error: VfioError) -> Refusal {
     match error {
         VfioError::OpenContainer(source) => match source.kind() {
-            io::ErrorKind::PermissionDenied => Refusal::NoPermission("vfio".to_owned()),
+            io::ErrorKind::PermissionDenied => Refusal::NoPermission(CONTAINER.to_owned()),
             io::ErrorKind::NotFound => Refusal::NoVfio,
             _ => Refusal::Vfio { what: CONTAINER.to_owned(), source: VfioError::OpenContainer(source) },
         },
@@ -222,19 +266,33 @@ pub(super) fn function_refusal(
     error: VfioError,
 ) -> Refusal {
     let in_use = || Refusal::GroupInUse { address, group, uses: group_uses(tree, group) };
+    let not_viable = || match in_the_way(tree, group, address) {
+        // Viable, and all the same not free to be taken.
+        others if others.is_empty() => in_use(),
+        others => Refusal::NotViable { address, group, others },
+    };
     match error {
+        VfioError::NewVfioIommufd(_) if is_denied(&error) => Refusal::NoPermission(IOMMUFD.to_owned()),
+        VfioError::OpenDeviceCdev(_) if is_denied(&error) => {
+            Refusal::NoPermission(format!("/dev/vfio/devices/{}", cdevs(tree, address).join(" or ")))
+        }
+        VfioError::VfioDeviceBindIommufd(source) | VfioError::VfioDeviceAttachIommufdPt(source)
+            if is(source, Errno::PERM) =>
+        {
+            Refusal::NoDomain { address, group, module: "iommufd", source: error }
+        }
+        // Busy: the group, with a container or another iommufd. Invalid: the device's own file.
+        VfioError::VfioDeviceBindIommufd(source) if is(source, Errno::BUSY) || is(source, Errno::INVAL) => {
+            not_viable()
+        }
         VfioError::OpenGroup(source, name) => match source.kind() {
-            io::ErrorKind::PermissionDenied => Refusal::NoPermission(name),
+            io::ErrorKind::PermissionDenied => Refusal::NoPermission(format!("/dev/vfio/{name}")),
             io::ErrorKind::ResourceBusy => in_use(),
             _ => Refusal::Vfio { what: address.to_string(), source: VfioError::OpenGroup(source, name) },
         },
-        VfioError::GroupViable => match in_the_way(tree, group, address) {
-            // Viable, and all the same not free to be taken.
-            others if others.is_empty() => in_use(),
-            others => Refusal::NotViable { address, group, others },
-        },
+        VfioError::GroupViable => not_viable(),
         source @ (VfioError::ContainerSetIOMMU(_) | VfioError::GroupSetContainer) => {
-            Refusal::NoDomain { address, group, source }
+            Refusal::NoDomain { address, group, module: "vfio_iommu_type1", source }
         }
         source => Refusal::Vfio { what: address.to_string(), source },
     }
@@ -242,18 +300,19 @@ pub(super) fn function_refusal(
 
 /// What mapping DMA memory failed on.
 pub(super) fn map_refusal(error: VfioError, pinned: u64, wanted: u64) -> Refusal {
-    let errno = match &error {
-        VfioError::IommuDmaMap(source) => Some(source.errno()),
-        _ => None,
-    };
-    let is = |known: rustix::io::Errno| errno == Some(known.raw_os_error());
-    if is(rustix::io::Errno::NOMEM) {
-        Refusal::MemoryLimit(MemoryLimit::now(pinned, wanted))
-    } else if is(rustix::io::Errno::NOSPC) {
-        Refusal::TooManyRanges
-    } else {
-        Refusal::Vfio { what: format!("mapping {wanted} bytes for devices"), source: error }
+    match &error {
+        VfioError::IommuDmaMap(source) | VfioError::IommufdIoctlError(IommufdError::IommuIoasMap(source))
+            if is(*source, Errno::NOMEM) =>
+        {
+            Refusal::MemoryLimit(MemoryLimit::now(pinned, wanted))
+        }
+        VfioError::IommuDmaMap(source) if is(*source, Errno::NOSPC) => Refusal::TooManyRanges,
+        _ => Refusal::Vfio { what: format!("mapping {wanted} bytes for devices"), source: error },
     }
+}
+
+fn is(error: SysError, known: Errno) -> bool {
+    error.errno() == known.raw_os_error()
 }
 
 #[cfg(test)]

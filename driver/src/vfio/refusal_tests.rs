@@ -81,6 +81,63 @@ fn who_has_the_group_is_named() {
 }
 
 #[test]
+fn who_has_the_device_by_iommufd_is_named() {
+    let machine = FakeMachine::new();
+    let address = machine.device(ADDRESS, CARD, Some(VFIO_PCI), 5);
+    machine.file(format!("/sys/bus/pci/devices/{ADDRESS}/vfio-dev/vfio3/dev"), "511:3");
+    let bind = |errno: Errno| {
+        let error = VfioError::VfioDeviceBindIommufd(SysError::new(errno.raw_os_error()));
+        function_refusal(&machine.tree(), address, 5, error).to_string()
+    };
+    machine.process(4711, "volplane", "/dev/vfio/devices/vfio3");
+    // The kernel says the one of a device's own file, the other of its group.
+    for errno in [Errno::INVAL, Errno::BUSY] {
+        assert_eq!(
+            bind(errno),
+            "IOMMU group 5 of 0000:01:00.0 is in use: vfio/devices/vfio3 is open in process 4711 (volplane)"
+        );
+    }
+    machine.device("0000:01:00.1", (0x10DE, 1, 0x04_03_00), Some("snd_hda_intel"), 5);
+    assert!(bind(Errno::BUSY).contains("is not viable: it also has 0000:01:00.1 (driver snd_hda_intel)"));
+}
+
+#[test]
+fn what_iommufd_lacks_is_named() {
+    let machine = FakeMachine::new();
+    let address = machine.device(ADDRESS, CARD, Some(VFIO_PCI), 5);
+    machine.file(format!("/sys/bus/pci/devices/{ADDRESS}/vfio-dev/vfio3/dev"), "511:3");
+    let refusal = |error| function_refusal(&machine.tree(), address, 5, error).to_string();
+    let opened = |errno| VfioError::NewVfioIommufd(IommufdError::OpenIommufd(os(errno)));
+    assert!(is_denied(&opened(Errno::ACCESS)) && !is_denied(&opened(Errno::NODEV)));
+    let denied = refusal(opened(Errno::ACCESS));
+    assert!(denied.starts_with("no permission to open /dev/iommu:"), "{denied}");
+    let denied = refusal(VfioError::OpenDeviceCdev(os(Errno::ACCESS)));
+    assert!(denied.starts_with("no permission to open /dev/vfio/devices/vfio3:"), "{denied}");
+    let untrusted = refusal(VfioError::VfioDeviceBindIommufd(SysError::new(Errno::PERM.raw_os_error())));
+    assert!(untrusted.contains("wants iommufd.allow_unsafe_interrupts=1"), "{untrusted}");
+    let map = |errno: Errno| {
+        let error = IommufdError::IommuIoasMap(SysError::new(errno.raw_os_error()));
+        map_refusal(VfioError::IommufdIoctlError(error), 1, 2)
+    };
+    assert!(matches!(map(Errno::NOMEM), Refusal::MemoryLimit(MemoryLimit { pinned: 1, wanted: 2, .. })));
+    let other = map(Errno::ADDRINUSE).to_string();
+    assert!(
+        other.starts_with("mapping 2 bytes for devices: failed to map an IOVA range") && other.contains("98"),
+        "{other}"
+    );
+}
+
+#[test]
+fn either_interface_is_vfio() {
+    let machine = FakeMachine::new();
+    assert!(check_vfio(&machine.tree()).is_ok() && check_container(&machine.tree()).is_ok());
+    machine.remove("/dev/vfio/vfio");
+    machine.file("/dev/iommu", "");
+    assert!(check_vfio(&machine.tree()).is_ok());
+    assert!(matches!(check_container(&machine.tree()), Err(Refusal::NoVfio)));
+}
+
+#[test]
 fn permissions_and_modules_are_named() {
     let denied = container_refusal(VfioError::OpenContainer(os(Errno::ACCESS))).to_string();
     assert!(denied.starts_with("no permission to open /dev/vfio/vfio"), "{denied}");

@@ -20,7 +20,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "pin" => open(address).and_then(|(mut platform, _function)| {
             let first = platform.allocate(64 << 10).map_err(|error| error.to_string())?;
             let more = platform.allocate(1 << 20).err().ok_or("1 MiB was pinned")?;
-            Ok(format!("{} bytes, then: {more}", first.len()))
+            let interface = platform.interface().ok_or("no interface")?;
+            Ok(format!("{interface}: {} bytes, then: {more}", first.len()))
         }),
         _ => return ExitCode::from(2),
     };

@@ -1,6 +1,7 @@
-//! The backing on QEMU's NVMe controllers, both in one container.
+//! The backing on QEMU's NVMe controllers, both in one address space.
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -8,8 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use volplane_abi::nvme::{admin, aqa, cc, csts, register};
 use volplane_abi::{opcode, status, CompletionEntry, SubmissionEntry};
 use volplane_driver::{
-    pci, poll_until, AccessError, Bar, DmaMemory, Function, NvmeController, Platform, VfioFunction,
-    VfioPlatform, PAGE,
+    pci, poll_until, AccessError, Bar, DmaMemory, Function, Platform, VfioFunction, VfioPlatform, PAGE,
 };
 
 use crate::refusals::{self, shell, SSDS};
@@ -22,17 +22,30 @@ const LOG_LIMIT: Duration = Duration::from_secs(10);
 const SEED: u64 = 20;
 
 pub fn run(checks: &mut Checks) {
-    checks.check("controllers come up in one container", bring_up);
+    checks.check("the kernel's interface is used", interface);
+    checks.check("controllers come up in one address space", bring_up);
     checks.check("data come back at every size", data);
     checks.check("large memory is of huge pages", huge_pages);
     checks.check("memory is taken away again", memory_comes_and_goes);
     checks.check("DMA to what is not mapped is refused", unmapped);
-    checks.check("an SSD writes to another's BAR", peer);
+    checks.check("an SSD writes to another's BAR", || peer(false));
+    checks.check("and when that one was reset", || peer(true));
     checks.check("interrupts arrive by MSI-X", interrupts);
     checks.check("more interrupts than there are are refused", too_many_interrupts);
     checks.check("a function level reset resets", reset);
     checks.check("functions open once and again", again);
     refusals::unbind(checks);
+}
+
+/// iommufd where the kernel has it, a container where not.
+fn interface() -> Outcome {
+    let mut platform = VfioPlatform::new()?;
+    expect(platform.interface().is_none(), "an interface before the first device")?;
+    let _functions = [platform.open(SSDS[0])?, platform.open(SSDS[1])?];
+    let interface = platform.interface().ok_or("no interface")?;
+    let has_iommufd = Path::new(refusals::IOMMUFD).exists();
+    expect((interface == "iommufd") == has_iommufd, format!("{interface}, iommufd: {has_iommufd}"))?;
+    Ok(interface)
 }
 
 fn bring_up() -> Outcome {
@@ -144,13 +157,17 @@ fn unmapped() -> Outcome {
 }
 
 /// The second SSD reads its blocks into memory in the first one's BAR2, and writes them from there.
-fn peer() -> Outcome {
+fn peer(is_reset: bool) -> Outcome {
     let mut platform = VfioPlatform::new()?;
-    let target = NvmeController::open(&mut platform, SSDS[0])?;
+    let mut target = platform.open(SSDS[0])?;
+    if is_reset {
+        target.reset()?;
+    }
+    pci::enable(&target)?;
     let mut ssd = Ssd::open(&mut platform, SSDS[1])?;
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let (buffer, window) = (platform.allocate(PAGE)?, target.function().bar_iova(Bar::Bar2));
-    expect(target.function().bar_len(Bar::Bar2) >= PAGE as u64, "the first SSD has no memory in BAR2")?;
+    let (buffer, window) = (platform.allocate(PAGE)?, target.bar_iova(Bar::Bar2));
+    expect(target.bar_len(Bar::Bar2) >= PAGE as u64, "the first SSD has no memory in BAR2")?;
     let mut data = vec![0; PAGE];
     random.fill_bytes(&mut data);
     buffer.write(0, &data);
@@ -160,7 +177,7 @@ fn peer() -> Outcome {
         expect(ssd.execute(&mut platform, command)? == status::SUCCESS, format!("command {code:#x}"))?;
     }
     for (number, word) in data.chunks_exact(4).enumerate() {
-        let seen = target.function().read32(Bar::Bar2, number as u64 * 4)?;
+        let seen = target.read32(Bar::Bar2, number as u64 * 4)?;
         expect(seen.to_le_bytes() == *word, format!("word {number} is {seen:#x}"))?;
     }
     let back = ssd.command(opcode::WRITE, 128, blocks, window.0);
@@ -172,7 +189,6 @@ fn peer() -> Outcome {
     buffer.read(0, &mut seen);
     expect(seen == data, "what came from the peer's memory is something else")?;
     ssd.controller.shutdown(&mut platform)?;
-    target.shutdown(&mut platform)?;
     Ok(format!("{PAGE} bytes there and back through {window:?}"))
 }
 
