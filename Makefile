@@ -5,9 +5,10 @@ SHELL := bash
 CARGO ?= cargo
 VENV := .venv
 PACKAGES := verilator libnbd-bin python3-libnbd nbdfuse fuse3 qemu-utils fio e2fsprogs make g++ python3-venv
+KERNEL_PACKAGES := flex bison bc libelf-dev xz-utils
 PROGRAMS := verilator_bin nbdinfo nbdcopy nbdsh qemu-img qemu-io fio mke2fs g++
 
-.PHONY: help setup venv run demo test thorough soak mutants check bench bench-baseline synth estimate verilog docs full-system
+.PHONY: help setup venv run demo test thorough soak mutants check bench bench-baseline synth estimate verilog docs full-system full-system-iommufd
 
 help: ## print this help
 	@echo "Volplane: a storage virtualisation engine with its data path in an FPGA."
@@ -15,6 +16,7 @@ help: ## print this help
 
 setup: ## install what the build and the tests need (Debian packages)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	 for f in $(HEADERS); do [ -e $$f ] || missing="$$missing $$f"; done; \
 	 if [ -n "$$missing" ]; then \
 	   echo "missing:$$missing"; \
 	   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -52,6 +54,13 @@ full-system: setup ## boot Debian's kernels in QEMU and check VFIO there, with N
 	  --bin volplane --bin volplane-card --bin in_guest
 	python3 tests/full-system/run.py --programs target/debug --folder target/full-system \
 	  $(addprefix --scenarios ,$(SCENARIOS)) $(addprefix --kernels ,$(KERNELS)) $(if $(MAY_SKIP),--may-skip)
+
+# No Debian kernel has iommufd.
+full-system-iommufd: PACKAGES += $(KERNEL_PACKAGES)
+full-system-iommufd: PROGRAMS += flex bison bc xz
+full-system-iommufd: HEADERS := /usr/include/libelf.h
+full-system-iommufd: setup ## the same on a kernel with iommufd, which it builds from Debian's newest source
+	$(MAKE) full-system KERNELS=iommufd
 
 # One card holds them all, under a Cargo profile of its own.
 mutants: setup venv ## make errors in the RTL, COUNT of them drawn with SEED, and see the tests find them

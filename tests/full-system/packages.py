@@ -1,20 +1,16 @@
 """Debian packages, downloaded and unpacked below a folder; nothing is installed, and nobody needs to be root.
 
 apt runs with a configuration of its own: an empty list of installed packages, and the machine's own sources with more
-suites. What was downloaded once is not asked for again, until the folder is removed.
+suites.
 """
 
 import glob
 import os
 import re
-import shutil
 import subprocess
 
 # QEMU needs vfio-user (10.1 and later).
 QEMU_SUITES = ["trixie", "trixie-backports"]
-# Packages, each tree with all that they depend on.
-QEMU = ["qemu-system-x86"]
-TOOLS = ["busybox-static", "e2fsprogs", "nbd-client", "fio", "dmsetup", "zstd", "lz4"]
 DOWNLOAD_SECONDS = 600
 
 
@@ -127,40 +123,6 @@ class Apt:
             raise PackageError(f"{tree}: apt downloaded other files than it said")
         for path in archives:
             subprocess.run(["dpkg-deb", "-x", path, tree], check=True, timeout=DOWNLOAD_SECONDS)
-
-
-class Trees:
-    """Everything that a guest is made of, below `folder`."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.qemu = os.path.join(folder, "qemu")
-        self.tools = os.path.join(folder, "tools")
-
-    def kernel(self, series):
-        """Where a kernel is unpacked."""
-        return os.path.join(self.folder, f"linux-{series}")
-
-    def fetch(self, series):
-        """Downloads what is not there yet."""
-        apt = None
-        wanted = [
-            (self.qemu, QEMU, lambda a, t: a.unpacked(QEMU, t, ["-t", QEMU_SUITES[-1]])),
-            (self.tools, TOOLS, lambda a, t: a.unpacked(TOOLS, t, ["-t", QEMU_SUITES[0]])),
-            *[(self.kernel(s), [s], lambda a, t, s=s: a.kernel(s, t)) for s in series],
-        ]
-        for tree, names, download in wanted:
-            stamp, complete = tree + ".complete", " ".join(names)
-            if os.path.exists(stamp) and open(stamp, encoding="utf-8").read() == complete:
-                continue
-            if apt is None:
-                apt = Apt(os.path.join(self.folder, "apt"))
-                apt.run("apt-get", "update", "-qq")
-            print(f"fetching {os.path.basename(tree)}", flush=True)
-            shutil.rmtree(tree, ignore_errors=True)
-            download(apt, tree)
-            with open(stamp, "w", encoding="utf-8") as file:
-                file.write(complete)
 
 
 def program(tree, name):

@@ -4,7 +4,7 @@ the Verilated card beside them, in a process of its own.
 Nothing but downloaded packages is needed, nobody needs to be root, no hardware virtualisation is used. Everything is
 below the folder of --folder; what was fetched is kept there.
 
-    python3 tests/full-system/run.py --programs target/debug --folder target/full-system [--kernels 6.1,6.12]
+    python3 tests/full-system/run.py --programs target/debug --folder target/full-system [--kernels 6.1,iommufd]
 
 Leaves with 0 when every check passed on every kernel. A guest that does not end in time is stopped, and fails. With
 --may-skip it also leaves with 0 when something could not be downloaded, after it has said so.
@@ -24,7 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import guest  # noqa: E402
-from packages import PackageError, Trees, program  # noqa: E402
+import own_kernel  # noqa: E402
+from packages import PackageError, program  # noqa: E402
+from trees import Trees  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ["irqbypass", "vfio_virqfd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "nbd", "ext4", "dm-mod"]
@@ -233,7 +235,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", required=True, help="where `in_guest`, `volplane` and `volplane-card` were built")
     parser.add_argument("--folder", required=True, help="where everything is kept")
-    parser.add_argument("--kernels", default=KERNELS, help="series, with commas")
+    parser.add_argument("--kernels", default=KERNELS,
+                        help=f"series, with commas; {own_kernel.NAME}: one built here that has it")
     parser.add_argument("--scenarios", default=SCENARIOS, help="what `in_guest` is to do, with commas")
     parser.add_argument("--seconds", type=int, default=300, help="longest time of one boot")
     parser.add_argument("--may-skip", action="store_true", help="a download that fails is said, and is no failure")
@@ -250,11 +253,18 @@ def main():
             return 1
         print(SKIPPED, file=sys.stderr)
         return 0
+    except own_kernel.BuildError as error:
+        print(f"full-system: {error}", file=sys.stderr)
+        return 1
     try:
         boots = {kernel: Boot(trees, kernel, given.programs, folder) for kernel in series}
         for scenario in given.scenarios.split(","):
+            # What is built in is not missing.
+            able = {kernel: boot for kernel, boot in boots.items() if (scenario, kernel) != ("bare", own_kernel.NAME)}
+            if not able:
+                continue
             results = {}
-            for kernel, text, ended, seconds in all_kernels(boots, scenario, given.seconds, card):
+            for kernel, text, ended, seconds in all_kernels(able, scenario, given.seconds, card):
                 boot = boots[kernel]
                 results[kernel] = checks(text)
                 bad = {name: said for name, said in results[kernel].items() if not said.startswith("ok")}
@@ -266,7 +276,7 @@ def main():
                     print(f"    the guest did not end well; the end of {boot.folder}/{scenario}.log:")
                     print("\n".join(f"    | {line}" for line in text.splitlines()[-15:]))
                 failed |= bool(bad) or not ended or not results[kernel]
-            print(table(series, results))
+            print(table(list(able), results))
     except (PackageError, subprocess.SubprocessError, OSError) as error:
         print(f"full-system: {error}", file=sys.stderr)
         return 1
