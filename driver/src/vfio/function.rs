@@ -204,16 +204,14 @@ impl Function for VfioFunction {
     fn reset(&mut self) -> Result<(), AccessError> {
         let open = self.holding.open();
         let Some(OpenDevice { device, file }) = open.as_ref() else { return Err(self.gone("a reset")) };
-        kernel::reset(file).map_err(|source| match rustix::io::Errno::from_io_error(&source) {
+        let reset = kernel::reset(file);
+        // After one that failed, too.
+        let reached = self.holding.reach_again(device, self.space.interface()?);
+        reset.map_err(|source| match rustix::io::Errno::from_io_error(&source) {
             Some(rustix::io::Errno::NOTTY) => Refusal::NoReset(self.address).into(),
             _ => AccessError::System { what: format!("{}: reset", self.name), source },
         })?;
-        let interface = self.space.interface()?;
-        if interface.forgets_bars() {
-            let reached = self.holding.reach_again(device, interface);
-            reached.map_err(|source| self.vfio_error("its BARs after a reset, for peers", source))?;
-        }
-        Ok(())
+        reached.map_err(|source| self.vfio_error("its BARs after a reset, for peers", source))
     }
 }
 

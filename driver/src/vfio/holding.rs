@@ -65,11 +65,14 @@ impl Holding {
         [&self.bar0, &self.bar2].into_iter().flatten()
     }
 
-    /// Lets peers reach the BARs again, of a device that was reset.
+    /// Lets peers reach the BARs of a device that was reset, where they do no more.
     ///
     /// # Errors
     /// The kernel's; peers are refused then.
     pub(super) fn reach_again(&self, device: &VfioDevice, interface: &Interface) -> Result<(), VfioError> {
+        if !interface.forgets_bars() {
+            return Ok(());
+        }
         self.bars().try_for_each(|bar| {
             interface.unmap(bar.iova.0, bar.mapped.len())?;
             interface.map_bar(bar.iova.0, device, bar.region, &bar.mapped)
