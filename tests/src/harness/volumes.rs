@@ -258,8 +258,12 @@ impl Volumes {
             for range in left.iter() {
                 volume.adopted.extend(held(configuration, media, &mirror.maps[component], &range));
             }
-            // Who has a block nowhere has missed nothing of it: it stays what it is. Where all missed it, what is here is
-            // what it is from now on.
+            // What is here is what it is from now on; copies that nobody asked may hold something else.
+            let others = mirror.template.present().numbers();
+            for other in others.filter(|&other| other != component && !sources.has(other)) {
+                left.iter().for_each(|range| volume.lagging[other].insert(range));
+            }
+            // Who has a block nowhere has missed nothing of it: it stays what it is. Where all missed it, they are no better.
             for source in sources.numbers() {
                 let mut good = left.clone();
                 volume.lagging[source].iter().for_each(|range| good.remove(range));

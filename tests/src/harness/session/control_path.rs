@@ -519,7 +519,7 @@ impl Session {
                 (component_state::OUT, _) if !self.is_reachable(disk, number) => component_state::OUT,
                 (component_state::OUT, 0..60) => component_state::WRITE_ONLY,
                 (component_state::OUT, _) => component_state::OUT,
-                (component_state::WRITE_ONLY, 0..70) if self.may_sync(disk, number, nobody) => {
+                (component_state::WRITE_ONLY, 0..70) if self.may_sync(disk, number, &wished, nobody) => {
                     self.note_synced(disk, number);
                     component_state::IN_SYNC
                 }
@@ -545,9 +545,9 @@ impl Session {
         self.write_states(disk, wished, select);
     }
 
-    /// Copies what a component missed, as far as nobody writes there; whether it is as good as those in sync.
-    /// `alone`: there is none in sync, it becomes the first.
-    fn may_sync(&mut self, disk: u32, number: usize, alone: bool) -> bool {
+    /// Copies what a component missed, as far as nobody writes there; whether it is as good as those in sync, and those
+    /// that will be with it. `alone`: there is none in sync, it becomes the first.
+    fn may_sync(&mut self, disk: u32, number: usize, wished: &States, alone: bool) -> bool {
         let since = self.control.write_only.get(&(disk, number)).copied().unwrap_or(0);
         let under_way = self.pending.values().filter(|pending| {
             let harmless = [opcode::READ, opcode::COMPARE, opcode::FLUSH];
@@ -561,7 +561,7 @@ impl Session {
             }
             busy.push(pending.claim.lba..pending.claim.lba + pending.claim.blocks);
         }
-        let in_sync = self.stories.now(disk).those(&[component_state::IN_SYNC]);
+        let in_sync = wished.those(&[component_state::IN_SYNC]);
         if !in_sync.any() && !alone {
             return false;
         }
