@@ -192,8 +192,12 @@ pub fn run(checks: &mut Checks, card: &str) {
     checks.check("killed in the middle of writes it starts again", || {
         let writers = Writers::start("/dev/nbd1");
         writers.wait_for(WRITES_BEFORE_KILL)?;
+        let running = server.take().ok_or("it does not run")?;
+        // Stopped wherever it is, it takes none of the writes to their end that are under way when it is killed.
+        shell(&format!("kill -STOP {}", running.process.id()))?;
+        writers.wait_for_rest()?;
         let killed = Instant::now();
-        server.take().ok_or("it does not run")?.kill()?;
+        running.kill()?;
         disconnect()?;
         let stamped = writers.end()?;
         server = Some(Server::start(card)?);
