@@ -31,19 +31,19 @@ def recipe():
 def build(apt, tree):
     """Downloads the source and builds `vmlinux` into `tree`; nothing else of it is kept."""
     began = time.monotonic()
-    source, objects = os.path.join(tree, "source"), os.path.join(tree, "objects")
+    package, source, objects = [os.path.join(tree, name) for name in ["package", "source", "objects"]]
     name = newest_source(apt)
+    apt.unpack(apt.download(name), package)
     os.makedirs(source)
-    for archive in apt.download(name):
-        unpack(archive, name, source)
+    packed = os.path.join(package, "usr/src", f"{name}.tar.xz")
+    run(["tar", "-xJf", packed, "--strip-components=1", "-C", source])
     make = ["make", "-C", source, f"O={objects}", f"-j{len(os.sched_getaffinity(0))}"]
     run(make + [f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"])
     check(os.path.join(objects, ".config"))
     print(f"building {name}: minutes", flush=True)
     run(make + ["vmlinux"])
-    vmlinux = os.path.join(tree, "vmlinux")
-    subprocess.run(["strip", "--strip-debug", "-o", vmlinux, os.path.join(objects, "vmlinux")], check=True, timeout=60)
-    for folder in [source, objects]:
+    run(["strip", "--strip-debug", "-o", os.path.join(tree, "vmlinux"), os.path.join(objects, "vmlinux")])
+    for folder in [package, source, objects]:
         shutil.rmtree(folder)
     print(f"built {name} in {time.monotonic() - began:.0f} s", flush=True)
 
@@ -55,19 +55,6 @@ def newest_source(apt):
     if not names:
         raise PackageError("no linux-source in the machine's Debian sources")
     return max(names, key=lambda found: (int(found[1]), int(found[2])))[0]
-
-
-def unpack(archive, name, source):
-    """Unpacks the source that a package has packed inside."""
-    inner = f"./usr/src/{name}.tar.xz"
-    files = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE)
-    packed = subprocess.Popen(["tar", "-xO", inner], stdin=files.stdout, stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-xJ", "--strip-components=1", "-C", source], stdin=packed.stdout, check=True,
-                   timeout=BUILD_SECONDS)
-    for process in [packed, files]:
-        process.stdout.close()
-        if process.wait(60) != 0:
-            raise PackageError(f"{archive} has no {inner}")
 
 
 def check(configuration):

@@ -1,5 +1,5 @@
-//! A function through VFIO: its BARs in the memory of this process and at bus addresses, its
-//! configuration space by reads and writes of its descriptor, its interrupts as event descriptors.
+//! A function through VFIO: its BARs in the memory of this process and at bus addresses, its configuration space by reads
+//! and writes of its descriptor, its interrupts as event descriptors.
 
 use std::io;
 use std::os::unix::fs::FileExt;
